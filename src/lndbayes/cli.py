@@ -1,0 +1,224 @@
+"""The command line: thin, messages to stderr, results to files, exit codes as documented."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lndbayes.errors import LndbayesError
+
+__all__ = ["main"]
+
+OK, CHECK_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+Say = Callable[[str], None]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; default those of the process.
+
+    Returns
+    -------
+    int
+        0 all good, 1 a check says FAIL, 2 bad input, spec or usage, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        options = _parser().parse_args(arguments)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    options.command_line = " ".join(["lndbayes", *arguments])
+    try:
+        return int(options.run(options))
+    except LndbayesError as error:
+        print(_message(error), file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted: finished fits are kept; the same command continues", file=sys.stderr)
+        return INTERRUPTED
+
+
+_SHOWN = 50
+
+
+def _message(error: LndbayesError) -> str:
+    """All problems, the first lines of a very long list, and how many there are."""
+    if not error.problems:
+        return f"lndbayes: {error}"
+    count = len(error.problems)
+    lines = [f"lndbayes: {count} problem{'s' if count > 1 else ''}"]
+    lines += [f"  {problem}" for problem in error.problems[:_SHOWN]]
+    if count > _SHOWN:
+        lines.append(f"  and {count - _SHOWN} more")
+    return "\n".join(lines)
+
+
+def _say(options: argparse.Namespace) -> Say:
+    if options.quiet:
+        return lambda message: None
+    return lambda message: print(message, file=sys.stderr, flush=True)
+
+
+def _watch(options: argparse.Namespace) -> Any:
+    if options.quiet or not sys.stderr.isatty():
+        return None
+    from lndbayes.progress import chain_progress
+
+    return chain_progress
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from lndbayes.simulate import simulate, write_evaluation
+
+    simulated = simulate(options.seed, options.world, options.sites)
+    write_evaluation(simulated, Path(options.out))
+    _say(options)(f"wrote {options.out}")
+    return OK
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from lndbayes.data.describe import describe
+    from lndbayes.data.evaluation import read_evaluation
+    from lndbayes.evaluate import check_models
+
+    data = read_evaluation(options.directory)
+    if options.models:
+        check_models(options.models, data)
+    print(describe(data))
+    return OK
+
+
+def _priors(options: argparse.Namespace) -> int:
+    from lndbayes.data.evaluation import read_evaluation
+    from lndbayes.prior_report import prior_report
+    from lndbayes.spec import load_spec
+
+    print(prior_report(load_spec(options.spec), read_evaluation(options.data)))
+    return OK
+
+
+def _fit(options: argparse.Namespace) -> int:
+    from lndbayes.data.evaluation import read_evaluation
+    from lndbayes.evaluate import fit_outcome
+    from lndbayes.spec import load_spec
+
+    spec, data = load_spec(options.spec), read_evaluation(options.data)
+    failed = fit_outcome(
+        spec, data, Path(options.out), jobs=options.jobs, say=_say(options), watch=_watch(options)
+    )
+    return CHECK_FAILED if failed else OK
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from lndbayes.evaluate import evaluate
+
+    outcomes = [x for x in options.outcomes.split(",") if x] if options.outcomes else None
+    status = evaluate(
+        options.directory,
+        options.models,
+        options.out,
+        outcomes=outcomes,
+        jobs=options.jobs,
+        command=options.command_line,
+        say=_say(options),
+        watch=_watch(options),
+    )
+    return _exit(status, options)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from lndbayes.exports import report_run
+
+    return _exit(report_run(options.run_directory, say=_say(options)), options)
+
+
+def _savings(options: argparse.Namespace) -> int:
+    from lndbayes.exports import recompute_savings
+
+    status = recompute_savings(options.run_directory, options.costs, say=_say(options))
+    return _exit(status, options)
+
+
+def _exit(status: Any, options: argparse.Namespace) -> int:
+    failed = str(status.value) == "FAIL"
+    if failed:
+        print("a check says FAIL: the results are marked, see checks.csv", file=sys.stderr)
+    else:
+        _say(options)(f"checks: {status.value}")
+    return CHECK_FAILED if failed else OK
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
+    return value
+
+
+def _seed(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 0")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lndbayes", description="Bayesian evaluation of services without a gathered baseline."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> Any:
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--quiet", action="store_true", help="no progress messages")
+        command.set_defaults(run=run)
+        return command
+
+    one = add("simulate", _simulate, "write a synthetic evaluation directory with its truth")
+    one.add_argument("out", metavar="OUT")
+    one.add_argument("--seed", type=_seed, required=True)
+    one.add_argument("--world", choices=("effect", "null", "harm"), default="effect")
+    one.add_argument("--sites", type=_positive, default=27)
+    one = add("validate", _validate, "read and check an evaluation directory, fit nothing")
+    one.add_argument("directory", metavar="DIR")
+    one.add_argument("--models", metavar="M", help="folder of specs to check against the data")
+    one = add("priors", _priors, "prior table and prior predictive summary of a spec")
+    one.add_argument("spec", metavar="SPEC")
+    one.add_argument("--data", required=True, metavar="DIR")
+    one = add("fit", _fit, "fit and check one outcome")
+    one.add_argument("spec", metavar="SPEC")
+    one.add_argument("--data", required=True, metavar="DIR")
+    one.add_argument("--out", required=True, metavar="RUN")
+    one.add_argument("--jobs", type=_positive, metavar="N", help="chains at the same time")
+    one = add("evaluate", _evaluate, "all outcomes: fits, checks, effects, savings, report")
+    one.add_argument("directory", metavar="DIR")
+    one.add_argument("--models", required=True, metavar="M")
+    one.add_argument("--out", required=True, metavar="RUN")
+    one.add_argument("--outcomes", metavar="a,b", help="only these outcomes")
+    one.add_argument("--jobs", type=_positive, metavar="N", help="chains at the same time")
+    one = add("check", _report, "run the check battery on stored fits, mark the exports anew")
+    one.add_argument("run_directory", metavar="RUN")
+    one = add("savings", _savings, "price stored draws with a costs file, fit nothing")
+    one.add_argument("run_directory", metavar="RUN")
+    one.add_argument("--costs", required=True, metavar="FILE")
+    one = add("report", _report, "rewrite report and exports from stored draws")
+    one.add_argument("run_directory", metavar="RUN")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Reading and checking an evaluation directory; see `docs/data-contract.md`."""

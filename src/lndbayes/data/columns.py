@@ -1,0 +1,169 @@
+"""What a column and a table are, and the columns that several tables share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+__all__ = [
+    "COUNT_COLUMN",
+    "EXPOSURE_COLUMN",
+    "MOMENT_COLUMNS",
+    "MONTH_COLUMN",
+    "SITE_COLUMN",
+    "SOURCE_COLUMN",
+    "Column",
+    "Kind",
+    "Table",
+]
+
+Kind = Literal["text", "name", "month", "integer", "number", "choice"]
+
+_KIND_RULES: Final[Mapping[str, str]] = {
+    "text": "must not be empty",
+    "name": "must be a name of letters, digits, _ and -, beginning with a letter",
+    "month": "must be a month written YYYY-MM, such as 2014-04",
+    "integer": "must be a whole number",
+    "number": "must be a finite number, with digits and a decimal point only",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column of one table.
+
+    Attributes
+    ----------
+    name : str
+        Column name in the file.
+    kind : {"text", "name", "month", "integer", "number", "choice"}
+        How a cell is read. A whole number may be written `12` or `12.0`.
+    meaning : str
+        What it holds.
+    unit : str
+        Unit of the values; empty for labels.
+    empty : str
+        What an empty cell means; an empty string says that a cell must not be empty.
+    needed : bool
+        Whether the file must have the column.
+    low, high : float or None
+        Bounds of a number, inclusive unless `low_open` or `high_open`.
+    choices : tuple of str
+        Vocabulary of a choice.
+    """
+
+    name: str
+    kind: Kind
+    meaning: str
+    unit: str = ""
+    empty: str = ""
+    needed: bool = True
+    low: float | None = None
+    high: float | None = None
+    low_open: bool = False
+    high_open: bool = False
+    choices: tuple[str, ...] = ()
+
+    @property
+    def rule(self) -> str:
+        """What a filled cell must be, in one sentence."""
+        if self.kind == "choice":
+            *others, last = self.choices
+            return f"must be {', '.join(others)} or {last}" if others else f"must be {last}"
+        bounds = []
+        if self.low is not None:
+            bounds.append(f"above {self.low:g}" if self.low_open else f"at least {self.low:g}")
+        if self.high is not None:
+            bounds.append(f"below {self.high:g}" if self.high_open else f"at most {self.high:g}")
+        return ", ".join([_KIND_RULES[self.kind], *([" and ".join(bounds)] if bounds else [])])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """One file of the evaluation directory.
+
+    Attributes
+    ----------
+    file : str
+        Path inside the evaluation directory.
+    what : str
+        What a row is.
+    columns : tuple of Column
+        Columns in the contract's order.
+    key : tuple of str
+        Columns that no two rows share.
+    needed : bool
+        Whether the file must exist and have rows.
+    measured : bool
+        Whether a row holds either `count` or `n`, `mean` and `sd`.
+    examples : tuple of mapping
+        Example rows, as written in the file.
+    """
+
+    file: str
+    what: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    needed: bool = False
+    measured: bool = False
+    examples: tuple[Mapping[str, str], ...] = field(default=())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names in the contract's order."""
+        return tuple(column.name for column in self.columns)
+
+    def __getitem__(self, name: str) -> Column:
+        """Return the column of that name."""
+        return next(column for column in self.columns if column.name == name)
+
+
+SITE_COLUMN = Column(name="site", kind="text", meaning="a site of `sites.csv`")
+MONTH_COLUMN = Column(name="month", kind="month", meaning="first month of the period")
+EXPOSURE_COLUMN = Column(
+    name="exposure",
+    kind="number",
+    low=0,
+    unit="trials, or an amount such as person-months",
+    empty="no exposure: only in a continuous or a missing row",
+    meaning="persons or events at risk, or any amount the rate is per; 0 only with count 0",
+)
+COUNT_COLUMN = Column(
+    name="count",
+    kind="integer",
+    low=0,
+    unit="events",
+    empty="not a counted row, or withheld, or missing",
+    needed=False,
+    meaning="events among the exposure",
+)
+MOMENT_COLUMNS = (
+    Column(
+        name="n",
+        kind="integer",
+        low=1,
+        unit="measurements",
+        empty="not a continuous row",
+        needed=False,
+        meaning="measurements behind the mean",
+    ),
+    Column(
+        name="mean",
+        kind="number",
+        unit="unit of the outcome",
+        empty="not a continuous row",
+        needed=False,
+        meaning="mean of the measurements",
+    ),
+    Column(
+        name="sd",
+        kind="number",
+        low=0,
+        unit="unit of the outcome",
+        empty="not a continuous row",
+        needed=False,
+        meaning="their sample standard deviation (divisor n - 1)",
+    ),
+)
+SOURCE_COLUMN = Column(name="source", kind="text", meaning="where the row comes from")

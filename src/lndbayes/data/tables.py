@@ -1,0 +1,273 @@
+"""Reading one CSV file as text with line numbers, and turning its cells into typed columns."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lndbayes.data.columns import Column, Table
+from lndbayes.data.problems import hint, nearest
+from lndbayes.data.schema import CONTINUOUS
+from lndbayes.errors import Problem
+
+__all__ = ["Parsed", "empty_frame", "month_number", "month_text", "read_table", "read_text"]
+
+_MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+#: Largest whole number a double holds exactly.
+_EXACT = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """One table as read.
+
+    Attributes
+    ----------
+    table : Table
+        Its schema.
+    frame : pandas.DataFrame
+        One row per data row, every schema column typed (text as `str`, numbers as float with NaN
+        where empty, months as `YYYY-MM` text) and `row`, the line in the file.
+    text : mapping of str to ndarray
+        The cells of every column as written, shape (row,).
+    bad : mapping of str to ndarray
+        Which of them have a problem already: cross-checks leave them alone.
+    ignored : tuple of str
+        Columns of the file that the contract does not know.
+    whole : bool
+        Whether every row of the file could be split into cells.
+    """
+
+    table: Table
+    frame: pd.DataFrame
+    text: Mapping[str, np.ndarray]
+    bad: Mapping[str, np.ndarray]
+    ignored: tuple[str, ...] = ()
+    whole: bool = True
+
+    def usable(self, *columns: str) -> np.ndarray:
+        """Rows whose cells in all these columns are readable, shape (row,)."""
+        return ~np.any([self.bad[column] for column in columns], axis=0)
+
+    def filled(self, *columns: str) -> np.ndarray:
+        """Rows in which any of these cells is filled, readable or not, shape (row,)."""
+        return np.any([self.text[column] != "" for column in columns], axis=0)
+
+    def problems(self, broken: np.ndarray, column: str, rule: str | Sequence[str]) -> list[Problem]:
+        """One problem per row marked in `broken`, shape (row,), with the value as written.
+
+        `rule` is one text, or one per broken row.
+        """
+        rows = np.flatnonzero(broken)
+        rules = [rule] * len(rows) if isinstance(rule, str) else rule
+        values = self.text[column]
+        lines = self.frame["row"].to_numpy()
+        return [
+            Problem(self.table.file, text, int(lines[i]), column, str(values[i]))
+            for i, text in zip(rows, rules, strict=True)
+        ]
+
+
+def month_number(text: str) -> int:
+    """Months since year 0 of a `YYYY-MM` text."""
+    return int(text[:4]) * 12 + int(text[5:7]) - 1
+
+
+def month_text(number: int) -> str:
+    """`YYYY-MM` text of a month number."""
+    return f"{number // 12:04d}-{number % 12 + 1:02d}"
+
+
+def empty_frame(table: Table) -> pd.DataFrame:
+    """Return a frame without rows that has every column of the table, typed, and `row`."""
+    return _parse(table, {}, np.zeros(0, dtype=np.int64))[0].frame
+
+
+def read_text(root: Path, file: str) -> tuple[str, list[Problem]]:
+    """Read a file as UTF-8 text, with or without a byte order mark.
+
+    Returns
+    -------
+    tuple of str and list of Problem
+        The text, and a problem naming the line of the first byte that is not UTF-8.
+    """
+    try:
+        content = (root / file).read_bytes()
+    except OSError as error:
+        return "", [Problem(file, f"cannot be read: {error.strerror}")]
+    try:
+        return content.decode("utf-8-sig"), []
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        rule = "must be UTF-8 text (in a spreadsheet, save as 'CSV UTF-8')"
+        return "", [Problem(file, rule, line, None, repr(content[error.start : error.start + 1]))]
+
+
+def read_table(root: Path, table: Table) -> tuple[Parsed | None, list[Problem]]:
+    """Read one table and check every cell by itself.
+
+    Parameters
+    ----------
+    root : Path
+        Evaluation directory; the file exists in it.
+    table : Table
+        What the file must be.
+
+    Returns
+    -------
+    tuple of Parsed or None, and list of Problem
+        No table where its columns could not be told.
+    """
+    text, problems = read_text(root, table.file)
+    if problems:
+        return None, problems
+    records, problems = _records(table.file, text)
+    if not records:
+        rule = "the file is empty: it must begin with a header of column names"
+        return None, problems or [Problem(table.file, rule, 1)]
+    header_line, header = records[0]
+    header_problems = _check_header(table, header_line, header)
+    if header_problems:
+        return None, problems + header_problems
+    rows, ragged = _full_rows(table.file, header, records[1:])
+    problems += ragged
+    if table.needed and not rows and not problems:
+        problems.append(Problem(table.file, f"the file has no rows: it needs {table.what}", 1))
+    columns = list(zip(*(cells for _, cells in rows), strict=True)) or [()] * len(header)
+    written = {
+        name: np.array(cells, dtype=object)
+        for name, cells in zip(header, columns, strict=True)
+        if name in table.names
+    }
+    lines = np.array([line for line, _ in rows], dtype=np.int64)
+    parsed, unreadable = _parse(table, written, lines)
+    ignored = tuple(name for name in header if name not in table.names)
+    return dataclasses.replace(parsed, ignored=ignored, whole=not ragged), problems + unreadable
+
+
+def _records(file: str, text: str) -> tuple[list[tuple[int, list[str]]], list[Problem]]:
+    """Split into records with the line each starts on, less those of empty cells only."""
+    if "\x00" in text:
+        line = text.count("\n", 0, text.index("\x00")) + 1
+        return [], [Problem(file, "must be text: it holds a NUL character", line)]
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    records: list[tuple[int, list[str]]] = []
+    start = 1
+    try:
+        for record in reader:
+            cells = [cell.strip() for cell in record]
+            if any(cells):
+                records.append((start, cells))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        return records, [Problem(file, f"must be comma-separated text: {error}", start)]
+    return records, []
+
+
+def _check_header(table: Table, line: int, header: list[str]) -> list[Problem]:
+    file = table.file
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
+        return [Problem(file, "columns must be separated by commas", line, None, header[0])]
+    problems = [
+        Problem(file, "two columns have the same name", line, name, name)
+        for name in dict.fromkeys(header)
+        if name and header.count(name) > 1
+    ]
+    if "" in header:
+        problems.append(Problem(file, "a column has no name", line, str(header.index("") + 1), ""))
+    unknown = [name for name in header if name not in table.names]
+    missing = [c.name for c in table.columns if c.needed and c.name not in header]
+    if table.measured and "count" not in header and not set(CONTINUOUS) <= set(header):
+        missing += [
+            name for name in CONTINUOUS if name not in header and set(CONTINUOUS) & set(header)
+        ]
+        missing += ["count"] if not set(CONTINUOUS) & set(header) else []
+    for name in missing:
+        near = nearest(name, unknown)
+        rule = "the column is missing" + (f" (is it {near!r}?)" if near else "")
+        problems.append(Problem(file, rule, line, name))
+    return problems
+
+
+def _full_rows(
+    file: str, header: list[str], records: list[tuple[int, list[str]]]
+) -> tuple[list[tuple[int, list[str]]], list[Problem]]:
+    rows, problems = [], []
+    for line, cells in records:
+        if len(cells) == len(header):
+            rows.append((line, cells))
+            continue
+        rule = f"the row must have {len(header)} fields like the header, and has {len(cells)}"
+        problems.append(Problem(file, rule, line, None, ",".join(cells)))
+    return rows, problems
+
+
+def _parse(
+    table: Table, written: dict[str, np.ndarray], lines: np.ndarray
+) -> tuple[Parsed, list[Problem]]:
+    """Type every column; a column that the file lacks is empty throughout."""
+    frame: dict[str, pd.Series] = {}
+    texts: dict[str, np.ndarray] = {}
+    rules: dict[str, np.ndarray] = {}
+    for column in table.columns:
+        absent = np.full(len(lines), "", dtype=object)
+        cells = written.get(column.name, absent)
+        frame[column.name], rules[column.name] = _parse_column(column, cells)
+        texts[column.name] = cells
+    bad = {name: broken != "" for name, broken in rules.items()}
+    parsed = Parsed(table, pd.DataFrame({**frame, "row": lines}), texts, bad)
+    problems = []
+    for name, broken in rules.items():
+        problems += parsed.problems(bad[name], name, list(broken[bad[name]]))
+    return parsed, problems
+
+
+def _parse_column(column: Column, cells: np.ndarray) -> tuple[pd.Series, np.ndarray]:
+    """Typed values and broken rule per cell; each distinct text is looked at once."""
+    codes, distinct = pd.factorize(cells)
+    found = [_parse_cell(column, str(text)) for text in distinct]
+    dtype = "float64" if column.kind in ("integer", "number") else "str"
+    values = pd.Series([value for value, _ in found], dtype=dtype)
+    rules = np.array([rule for _, rule in found], dtype=object)
+    return values.take(codes).reset_index(drop=True), rules[codes]
+
+
+def _parse_cell(column: Column, text: str) -> tuple[str | float, str]:
+    numeric = column.kind in ("integer", "number")
+    nothing: str | float = math.nan if numeric else ""
+    if not text:
+        rule = "" if column.empty else f"must not be empty: {column.rule}"
+        return nothing, rule.replace("must not be empty: must not be empty", "must not be empty")
+    if numeric:
+        value = float(text) if _NUMBER.fullmatch(text) else math.nan
+        return (value + 0.0, "") if _allowed(column, value) else (math.nan, column.rule)
+    if column.kind == "choice" and text not in column.choices:
+        return nothing, column.rule + hint(text, column.choices)
+    pattern = {"month": _MONTH, "name": _NAME}.get(column.kind)
+    if pattern is not None and not pattern.fullmatch(text):
+        return nothing, column.rule
+    return text, ""
+
+
+def _allowed(column: Column, value: float) -> bool:
+    if not math.isfinite(value):
+        return False
+    if column.kind == "integer" and (value != math.floor(value) or abs(value) > _EXACT):
+        return False
+    low = -math.inf if column.low is None else column.low
+    high = math.inf if column.high is None else column.high
+    above = value > low if column.low_open else value >= low
+    below = value < high if column.high_open else value <= high
+    return above and below

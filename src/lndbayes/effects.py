@@ -1,0 +1,366 @@
+"""Estimands from stored draws: one verb per estimand, labelled draws in, labelled draws out.
+
+Signs: an effect is with the service minus without it; events averted are without minus with.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+from scipy.special import expit
+
+from lndbayes.model.layout import ramp_means
+from lndbayes.model.surface import linear_predictors
+from lndbayes.names import EFFECT_WINDOW, PERIOD_MONTHS, SAMPLE_DIMS
+
+__all__ = [
+    "baseline_rates",
+    "component_effects",
+    "events_averted",
+    "leverages",
+    "mean_effect",
+    "new_site_effect",
+    "plateau_effects",
+    "pooled_effect",
+    "predictors",
+    "site_effects",
+    "substitution_effects",
+]
+
+Scale = Literal["link", "natural"]
+_CHUNK = 200
+
+
+def treated_sites(fit: xr.DataTree) -> np.ndarray:
+    """Return which sites ever go live, bool, shape (S,)."""
+    return np.isfinite(fit["constant_data"]["event_time"].to_numpy()).any(axis=1)
+
+
+def predictors(fit: xr.DataTree, draws: slice = slice(None)) -> xr.Dataset:
+    """Linear predictors without (``eta0``) and with the service (``eta1``).
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        A fit.
+    draws : slice
+        Positions along ``draw``.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``eta0``, ``eta1`` with dims (chain, draw, site, month), link scale.
+    """
+    posterior = fit["posterior"].to_dataset().isel(draw=draws)
+    constants = fit["constant_data"].to_dataset()
+    values = {str(k): v.to_numpy() for k, v in posterior.data_vars.items()}
+    arrays = {str(k): v.to_numpy() for k, v in constants.data_vars.items()}
+    arrays["event_time"] = np.nan_to_num(arrays["event_time"], nan=-1.0)
+    eta0, eta1 = linear_predictors(values, arrays)
+    dims = (*SAMPLE_DIMS, "site", "month")
+    coords = {dim: posterior[dim] for dim in (*SAMPLE_DIMS, "site")} | {"month": constants["month"]}
+    return xr.Dataset({"eta0": (dims, eta0), "eta1": (dims, eta1)}, coords=coords)
+
+
+def _window_weights(fit: xr.DataTree, window: tuple[int, int]) -> np.ndarray:
+    """Equal weights of the window's event months that lie in the grid, (S, T), rows sum to 1 or 0."""
+    event = fit["constant_data"]["event_time"].to_numpy()
+    inside = (event >= window[0]) & (event <= window[1])
+    return inside / np.maximum(inside.sum(axis=1, keepdims=True), 1)
+
+
+def _window_ramp(fit: xr.DataTree, window: tuple[int, int]) -> np.ndarray:
+    """Mean of the ramp over all event months of the window, shape (chain, draw).
+
+    The whole window counts, also where a site's months end before it does: on the link scale the
+    effect is a function of event time alone.
+    """
+    step = PERIOD_MONTHS[fit.attrs["period"]]
+    events = np.arange(0, window[1] + 1, step)
+    events = events[events >= window[0]]
+    if events.size == 0:
+        raise ValueError(f"no {fit.attrs['period']} starts in the window {window}")
+    months = fit["posterior"]["ramp_months"].to_numpy()
+    half = float(fit["constant_data"]["half_period"])
+    weight = np.full((1, events.size), 1 / events.size)
+    return np.asarray(ramp_means(months, weight, events[None, :], half)[..., 0])
+
+
+def site_effects(
+    fit: xr.DataTree, scale: Scale = "link", window: tuple[int, int] = EFFECT_WINDOW
+) -> xr.DataArray:
+    """Mean effect at each site over a window after go-live (estimand E1).
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        A fit.
+    scale : {"link", "natural"}
+        ``link``: log odds. ``natural``: difference of rates, averaged over the window's months that
+        lie in the data's months.
+    window : tuple of int
+        First and last event month.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (chain, draw, site), sites that go live only; on the natural scale NaN where no month
+        of the window lies in the data.
+    """
+    treated = treated_sites(fit)
+    posterior = fit["posterior"].to_dataset()
+    if scale == "link":
+        ramp = xr.DataArray(_window_ramp(fit, window), dims=SAMPLE_DIMS)
+        effect = posterior["site_effect"] * ramp + posterior["go_live_step"]
+        return _named(effect.isel(site=treated), "log odds")
+    if scale != "natural":
+        raise ValueError("scale must be 'link' or 'natural'")
+    weight = _window_weights(fit, window)
+    effect = _over_draws(fit, lambda p0, p1: ((p1 - p0) * weight).sum(axis=-1))
+    empty = xr.DataArray(weight.sum(axis=1) == 0, dims="site")
+    return _named(effect.where(~empty).isel(site=treated), "rate difference")
+
+
+def _over_draws(fit: xr.DataTree, function: object) -> xr.DataArray:
+    """Apply a function of the two rates to draws in chunks, to bound memory."""
+    posterior = fit["posterior"].to_dataset()
+    parts = []
+    for start in range(0, posterior.sizes["draw"], _CHUNK):
+        eta = predictors(fit, slice(start, start + _CHUNK))
+        p0, p1 = expit(eta["eta0"].to_numpy()), expit(eta["eta1"].to_numpy())
+        parts.append(function(p0, p1))  # type: ignore[operator]
+    values = np.concatenate(parts, axis=1)
+    coords = {dim: posterior[dim] for dim in (*SAMPLE_DIMS, "site")}
+    return xr.DataArray(values, dims=(*SAMPLE_DIMS, "site"), coords=coords)
+
+
+def _named(draws: xr.DataArray, unit: str) -> xr.DataArray:
+    draws = draws.transpose(*SAMPLE_DIMS, ...)
+    draws.attrs = {"unit": unit}
+    return draws
+
+
+def plateau_effects(fit: xr.DataTree) -> xr.DataArray:
+    """Limit of the ramp at each site (E1'): secondary, it extrapolates the ramp's shape.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (chain, draw, site), link scale.
+    """
+    posterior = fit["posterior"].to_dataset()
+    effect = posterior["site_effect"] + posterior["go_live_step"]
+    return _named(effect.isel(site=treated_sites(fit)), "log odds")
+
+
+def pooled_effect(
+    fit: xr.DataTree,
+    scale: Scale = "link",
+    window: tuple[int, int] = EFFECT_WINDOW,
+    weights: Literal["equal", "referrals"] = "equal",
+) -> xr.DataArray:
+    """Mean effect over the evaluation's own sites (E2, finite population).
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        A fit.
+    scale, window
+        See `site_effects`.
+    weights : {"equal", "referrals"}
+        Sites count alike, or in proportion to their referrals.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (chain, draw). Sites without any window month in the data are left out on the natural
+        scale.
+    """
+    effects = site_effects(fit, scale, window)
+    referrals = fit["constant_data"]["referrals"].to_numpy().sum(axis=1)[treated_sites(fit)]
+    weight = np.ones(effects.sizes["site"]) if weights == "equal" else referrals
+    usable = np.isfinite(effects.to_numpy()).all(axis=(0, 1))
+    weight = np.where(usable, weight, 0.0)
+    if weight.sum() == 0:
+        raise ValueError("no site has a window month in the data, or no referrals are recorded")
+    values = np.nan_to_num(effects.to_numpy()) @ (weight / weight.sum())
+    coords = {dim: effects[dim] for dim in SAMPLE_DIMS}
+    pooled = xr.DataArray(values, dims=SAMPLE_DIMS, coords=coords)
+    return _named(pooled, effects.attrs["unit"])
+
+
+def mean_effect(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr.DataArray:
+    """Mean of the population of sites that these stand for, at the mean mix (E3), link scale.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (chain, draw); wider than `pooled_effect` by the sampling of sites.
+    """
+    posterior = fit["posterior"].to_dataset()
+    ramp = xr.DataArray(_window_ramp(fit, window), dims=SAMPLE_DIMS)
+    return _named(posterior["effect_mean"] * ramp + posterior["go_live_step"], "log odds")
+
+
+def new_site_effect(
+    fit: xr.DataTree,
+    mix: dict[str, float] | None = None,
+    window: tuple[int, int] = EFFECT_WINDOW,
+) -> xr.DataArray:
+    """Predict the effect at a further, exchangeable site (E4), link scale.
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        A fit.
+    mix : dict of str to float, optional
+        Shares of the interventions at the new site, summing to 1; default the mean mix.
+    window : tuple of int
+        Event months.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (chain, draw): mean, mix and predictive draws of wave and site deviation.
+    """
+    posterior = fit["posterior"].to_dataset()
+    rng = np.random.default_rng([int(fit.attrs["seed"]), 28])
+    shape = tuple(posterior.sizes[dim] for dim in SAMPLE_DIMS)
+    plateau = posterior["effect_mean"] + posterior["site_effect_sd"] * xr.DataArray(
+        rng.normal(size=shape), dims=SAMPLE_DIMS
+    )
+    wave_sd = float(fit["constant_data"]["wave_sd"])
+    waves = posterior.sizes["wave"]
+    # a wave effect is a standard normal less the waves' mean: its variance is 1 - 1/W
+    spread = wave_sd * np.sqrt(1 - 1 / waves)
+    plateau = plateau + spread * xr.DataArray(rng.normal(size=shape), dims=SAMPLE_DIMS)
+    if mix is not None:
+        labels = [str(x) for x in posterior["intervention"].to_numpy()]
+        if set(mix) != set(labels) or abs(sum(mix.values()) - 1) > 1e-6:
+            raise ValueError(f"mix must give shares that sum to 1 for exactly {', '.join(labels)}")
+        centre = fit["constant_data"]["mix_centre"]
+        shares = xr.DataArray([mix[k] for k in labels], dims="intervention")
+        plateau = plateau + ((shares - centre) * posterior["mix_effect"]).sum("intervention")
+    ramp = xr.DataArray(_window_ramp(fit, window), dims=SAMPLE_DIMS)
+    return _named(plateau * ramp + posterior["go_live_step"], "log odds")
+
+
+def component_effects(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr.DataArray:
+    """Difference in a site's effect per 10 points more of one intervention, link scale (E5).
+
+    The 10 percentage points are taken from all other interventions in proportion to the mean mix.
+    This is effect modification by mix across sites, not the causal effect of receiving the
+    intervention.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (chain, draw, intervention).
+    """
+    posterior = fit["posterior"].to_dataset()
+    centre = fit["constant_data"]["mix_centre"]
+    ramp = xr.DataArray(_window_ramp(fit, window), dims=SAMPLE_DIMS)
+    mean = (centre * posterior["mix_effect"]).sum("intervention")
+    slope = (posterior["mix_effect"] - mean) / (1 - centre).clip(min=1e-12)
+    return _named(0.1 * slope * ramp, "log odds per 10 percentage points")
+
+
+def substitution_effects(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr.DataArray:
+    """Difference in a site's effect when 10 points move from one intervention to another.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (chain, draw, intervention); labels ``"a -> b"``, every unordered pair once.
+    """
+    posterior = fit["posterior"].to_dataset()
+    labels = [str(x) for x in posterior["intervention"].to_numpy()]
+    ramp = xr.DataArray(_window_ramp(fit, window), dims=SAMPLE_DIMS)
+    effect = posterior["mix_effect"]
+    pairs = [(a, b) for i, a in enumerate(labels) for b in labels[i + 1 :]]
+    parts = [
+        0.1 * ramp * (effect.sel(intervention=b, drop=True) - effect.sel(intervention=a, drop=True))
+        for a, b in pairs
+    ]
+    if not parts:
+        return _named((effect * ramp).isel(intervention=slice(0, 0)), "log odds")
+    joined = xr.concat(parts, dim="intervention", coords="minimal")
+    joined = joined.assign_coords(intervention=[f"{a} -> {b}" for a, b in pairs])
+    return _named(joined, "log odds per 10 percentage points")
+
+
+def events_averted(fit: xr.DataTree) -> xr.DataArray:
+    """Events averted in the months that happened (E6): expected without minus with the service.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (chain, draw, site), events: the sum over observed months from go-live on of exposure
+        times the difference of the two rates of the same draw.
+    """
+    constants = fit["constant_data"]
+    event = constants["event_time"].to_numpy()
+    weight = constants["exposure_all"].to_numpy() * (np.nan_to_num(event, nan=-1.0) >= 0)
+    averted = _over_draws(fit, lambda p0, p1: ((p0 - p1) * weight).sum(axis=-1))
+    return _named(averted.isel(site=treated_sites(fit)), str(fit.attrs["unit"]))
+
+
+def baseline_rates(fit: xr.DataTree, draws: int = 1000) -> xr.DataArray:
+    """Rate without the service in every month: the reconstructed baseline.
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        A fit.
+    draws : int
+        About how many draws to keep over all chains; bands need no more.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (chain, draw, site, month), rate.
+    """
+    posterior = fit["posterior"]
+    step = max(1, posterior.sizes["draw"] * posterior.sizes["chain"] // draws)
+    eta0 = predictors(fit, slice(None, None, step))["eta0"]
+    return _named(xr.DataArray(expit(eta0.to_numpy()), dims=eta0.dims, coords=eta0.coords), "rate")
+
+
+def leverages(fit: xr.DataTree, effects: xr.DataArray) -> xr.Dataset:
+    """Change in an effect per unit of level bias and of drift.
+
+    From a fit whose ``shared_bias_sd`` and ``drift_sd`` are above 0: the regression of the effect's
+    draws on the draws of the two bias terms.
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        A fit with both sensitivity terms switched on.
+    effects : xarray.DataArray
+        Draws of that fit, dims (chain, draw) or (chain, draw, site).
+
+    Returns
+    -------
+    xarray.Dataset
+        ``leverage_level_bias`` (link units per link unit) and ``leverage_drift`` (link units per
+        link unit a year), dims of `effects` without the sample dims.
+    """
+    posterior = fit["posterior"].to_dataset()
+    bias, drift = (posterior[k].to_numpy().ravel() for k in ("shared_bias", "drift"))
+    if bias.std() == 0 or drift.std() == 0:
+        raise ValueError("leverages need a fit with shared_bias_sd and drift_sd above 0")
+    flat = effects.transpose(*SAMPLE_DIMS, ...).to_numpy().reshape(bias.size, -1)
+    terms = np.column_stack([np.ones_like(bias), bias, drift])
+    slopes = np.linalg.lstsq(terms, flat, rcond=None)[0]
+    rest = [d for d in effects.dims if d not in SAMPLE_DIMS]
+    shape = [effects.sizes[d] for d in rest]
+    coords = {d: effects[d] for d in rest}
+    return xr.Dataset(
+        {
+            "leverage_level_bias": (rest, slopes[1].reshape(shape)),
+            "leverage_drift": (rest, slopes[2].reshape(shape)),
+        },
+        coords=coords,
+    )

@@ -1,0 +1,75 @@
+"""Errors that reach a user: each says what is wrong, where, and what the rule is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["CheckError", "DataError", "FitError", "LndbayesError", "Problem", "SpecError"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One broken rule in one place of one input.
+
+    Attributes
+    ----------
+    file : str
+        File name relative to the evaluation directory, or the spec's path.
+    row : int or None
+        Line of the file as an editor counts it (the header is line 1), if the problem has one.
+    column : str or None
+        Column or key.
+    value : str or None
+        The offending value as written.
+    rule : str
+        What the value must be, in one sentence.
+    """
+
+    file: str
+    rule: str
+    row: int | None = None
+    column: str | None = None
+    value: str | None = None
+
+    def __str__(self) -> str:
+        where = self.file
+        if self.row is not None:
+            where += f", row {self.row}"
+        if self.column is not None:
+            where += f", column {self.column}"
+        if self.value is not None:
+            where += f", value {self.value!r}"
+        return f"{where}: {self.rule}"
+
+
+class LndbayesError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Parameters
+    ----------
+    problems : list of Problem or str
+        All problems found, never only the first.
+    """
+
+    def __init__(self, problems: list[Problem] | Problem | str) -> None:
+        if isinstance(problems, Problem):
+            problems = [problems]
+        self.problems: tuple[Problem, ...] = () if isinstance(problems, str) else tuple(problems)
+        text = problems if isinstance(problems, str) else "\n".join(str(p) for p in problems)
+        super().__init__(text)
+
+
+class DataError(LndbayesError):
+    """The evaluation data break a rule of the data contract."""
+
+
+class SpecError(LndbayesError):
+    """A model or cost spec breaks a rule."""
+
+
+class FitError(LndbayesError):
+    """A fit could not be made, stored or read."""
+
+
+class CheckError(LndbayesError):
+    """A check could not be run as asked."""

@@ -1,0 +1,287 @@
+"""The main job: from an evaluation directory and model specs to a checked, exported run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from lndbayes.checks.result import Status, checks_table, overall
+from lndbayes.checks.thresholds import thresholds_from
+from lndbayes.costs import load_costs
+from lndbayes.data.evaluation import EvaluationData, read_evaluation
+from lndbayes.errors import DataError, Problem, SpecError
+from lndbayes.exports import VARIANT_FOLDER, Outcome, check_fit, finish, write_exports
+from lndbayes.fit import fit, fit_key, save_fit, stored_fit
+from lndbayes.model.design import build_design
+from lndbayes.runs import Progress, Steps, file_hash, write_table
+from lndbayes.sensitivity import VARIANTS, run_variant
+from lndbayes.spec import ModelSpec, load_spec
+
+__all__ = ["check_models", "evaluate", "fit_outcome", "load_models"]
+
+COSTS_FILE = "costs.toml"
+
+#: Receives the sampler's progress of one fit: a label, then nutpie's list of chain progress.
+Watch = Callable[[str], Callable[[Any], None]]
+
+
+def load_models(folder: str | Path, outcomes: Sequence[str] | None = None) -> dict[str, ModelSpec]:
+    """Read the specs of a models folder, by outcome.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Holds one TOML file per outcome, and ``costs.toml``.
+    outcomes : sequence of str, optional
+        Keep these only.
+
+    Returns
+    -------
+    dict of str to ModelSpec
+
+    Raises
+    ------
+    SpecError
+        All problems of all specs at once; also if an outcome asked for has no spec.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise SpecError(Problem(str(folder), "there is no such folder of model specs"))
+    specs: dict[str, ModelSpec] = {}
+    problems: list[Problem] = []
+    for path in sorted(folder.glob("*.toml")):
+        if path.name == COSTS_FILE:
+            continue
+        try:
+            spec = load_spec(path)
+            thresholds_from(spec.checks, file=path.name)
+        except SpecError as error:
+            problems += error.problems
+            continue
+        if spec.outcome.name in specs:
+            rule = f"a second spec for outcome {spec.outcome.name!r}"
+            problems.append(Problem(path.name, rule, column="outcome.name"))
+        specs[spec.outcome.name] = spec
+    for name in outcomes or ():
+        if name not in specs and not problems:
+            rule = f"no spec for this outcome; there are {', '.join(specs) or 'none'}"
+            problems.append(Problem(str(folder), rule, value=name))
+    if problems:
+        raise SpecError(problems)
+    if not specs:
+        raise SpecError(Problem(str(folder), "holds no model spec"))
+    return {k: v for k, v in specs.items() if not outcomes or k in outcomes}
+
+
+def evaluate(
+    directory: str | Path,
+    models: str | Path,
+    out: str | Path,
+    *,
+    outcomes: Sequence[str] | None = None,
+    jobs: int | None = None,
+    command: str = "",
+    say: Progress,
+    watch: Watch | None = None,
+) -> Status:
+    """Evaluate every outcome that has a spec, and write the run directory.
+
+    Parameters
+    ----------
+    directory : str or Path
+        Evaluation directory.
+    models : str or Path
+        Folder of model specs with ``costs.toml``.
+    out : str or Path
+        Run directory. Finished fits in it are reused if their inputs are unchanged.
+    outcomes : sequence of str, optional
+        Only these.
+    jobs : int, optional
+        Chains sampled at the same time; default all cores.
+    command : str
+        Command line for the manifest.
+    say : callable
+        Receives progress messages.
+    watch : callable, optional
+        Makes a receiver of the sampler's progress for a labelled fit.
+
+    Returns
+    -------
+    Status
+        Worst status over all checks.
+
+    Raises
+    ------
+    DataError, SpecError
+        Before anything is written.
+    """
+    steps = Steps()
+    out, models = Path(out), Path(models)
+    with steps.step("read and check"):
+        specs = load_models(models, outcomes)
+        costs = load_costs(models / COSTS_FILE)
+        data = read_evaluation(directory)
+        specs = _with_data(specs, data, explicit=outcomes is not None)
+    _prepare(out)
+    done: dict[str, Outcome] = {}
+    for name, spec in specs.items():
+        done[name] = _outcome(spec, data, out, jobs, steps, say, watch)
+    write_exports(out, done, costs, steps, say)
+    inputs = _input_hashes(Path(directory), models)
+    facts = {
+        "name": data.name,
+        "synthetic": data.synthetic,
+        "command_line": command,
+        "inputs": inputs,
+        "data_hash": data.hash,
+        "seeds": {name: spec.sampling.seed for name, spec in specs.items()},
+        "data_notes": [f"{k}: {v}" for k, v in data.notes.items()],
+    }
+    return finish(out, facts, steps, [c for o in done.values() for c in o.checks], say)
+
+
+def check_models(models: str | Path, data: EvaluationData) -> None:
+    """Read the specs and build their designs on the data, fitting nothing.
+
+    Parameters
+    ----------
+    models : str or Path
+        Folder of specs with ``costs.toml``.
+    data : EvaluationData
+        The evaluation data.
+
+    Raises
+    ------
+    SpecError, DataError
+        If a spec or the costs break a rule, or the data cannot carry a model.
+    """
+    specs = load_models(models)
+    load_costs(Path(models) / COSTS_FILE)
+    _with_data(specs, data, explicit=False)
+
+
+def fit_outcome(
+    spec: ModelSpec,
+    data: EvaluationData,
+    out: Path,
+    *,
+    jobs: int | None = None,
+    say: Progress,
+    watch: Watch | None = None,
+) -> bool:
+    """Fit and check one outcome into a run directory; reuse a finished fit.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The spec.
+    data : EvaluationData
+        The evaluation data.
+    out : Path
+        Run directory.
+    jobs : int, optional
+        Chains at the same time.
+    say, watch : callable
+        See `evaluate`.
+
+    Returns
+    -------
+    bool
+        Whether a check says FAIL.
+    """
+    build_design(spec, data)
+    _prepare(out)
+    tree = _fitted(spec, data, out, jobs, say, watch)
+    results = check_fit(spec, tree)
+    write_table(checks_table(results), out / "checks.csv")
+    say(f"{spec.outcome.name}: {overall(results).value}, written to {out}")
+    return overall(results) is Status.FAIL
+
+
+def _fitted(
+    spec: ModelSpec,
+    data: EvaluationData,
+    out: Path,
+    jobs: int | None,
+    say: Progress,
+    watch: Watch | None,
+) -> xr.DataTree:
+    name = spec.outcome.name
+    path = out / "fits" / f"{name}.nc"
+    tree = stored_fit(path, fit_key(spec, data))
+    if tree is not None:
+        say(f"{name}: finished fit reused, its inputs are unchanged")
+        return tree
+    say(f"{name}: sampling {spec.sampling.chains} chains")
+    tree = fit(spec, data, cores=jobs, callback=watch(name) if watch else None)
+    save_fit(tree, path)
+    return tree
+
+
+def _prepare(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise DataError(Problem(str(out), "is a file; the run directory must be a folder"))
+    foreign = out.is_dir() and any(out.iterdir()) and not (out / "fits").is_dir()
+    if foreign and not (out / "manifest.json").is_file():
+        raise DataError(Problem(str(out), "is not empty and not a run directory"))
+    (out / "fits").mkdir(parents=True, exist_ok=True)
+
+
+def _with_data(
+    specs: dict[str, ModelSpec], data: EvaluationData, *, explicit: bool
+) -> dict[str, ModelSpec]:
+    """Keep the specs whose outcome the data hold; build each design so that errors come first."""
+    present = {str(x) for x in data.ds["outcome"].to_numpy()}
+    usable = {k: v for k, v in specs.items() if explicit or k in present}
+    if not usable:
+        wanted = ", ".join(specs)
+        rule = f"holds none of the outcomes that have a spec ({wanted})"
+        raise DataError(Problem("outcomes.csv", rule, column="outcome"))
+    problems: list[Problem] = []
+    for spec in usable.values():
+        try:
+            build_design(spec, data)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
+    return usable
+
+
+def _outcome(
+    spec: ModelSpec,
+    data: EvaluationData,
+    out: Path,
+    jobs: int | None,
+    steps: Steps,
+    say: Progress,
+    watch: Watch | None,
+) -> Outcome:
+    name = spec.outcome.name
+    with steps.step(f"fit {name}"):
+        tree = _fitted(spec, data, out, jobs, say, watch)
+    variants = {}
+    with steps.step(f"sensitivity {name}"):
+        for i, variant in enumerate(VARIANTS, start=1):
+            say(f"{name}: refit {i} of {len(VARIANTS)}, {variant.label}")
+            variants[variant.name] = run_variant(
+                spec, data, variant, out / VARIANT_FOLDER, cores=jobs
+            )
+    with steps.step(f"checks {name}"):
+        checks = check_fit(spec, tree)
+    return Outcome(spec, tree, variants, checks)
+
+
+def _input_hashes(directory: Path, models: Path) -> dict[str, str]:
+    files = [
+        *sorted(directory.glob("*.csv")),
+        *sorted(directory.glob("*.toml")),
+        *sorted((directory / "evidence").glob("*.csv")),
+    ]
+    hashes = {path.relative_to(directory).as_posix(): file_hash(path) for path in files}
+    return hashes | {f"models/{p.name}": file_hash(p) for p in sorted(models.glob("*.toml"))}
+
+

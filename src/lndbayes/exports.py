@@ -1,0 +1,236 @@
+"""Exports of a run, made from stored draws alone: tables, savings, report and manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+
+from lndbayes.checks.battery import run_checks
+from lndbayes.checks.result import CheckResult, Status, checks_table, overall
+from lndbayes.checks.thresholds import thresholds_from
+from lndbayes.costs import Costs, load_costs
+from lndbayes.effects import events_averted
+from lndbayes.errors import DataError, Problem
+from lndbayes.fit import versions
+from lndbayes.identification import site_tiers
+from lndbayes.priors import prior_table
+from lndbayes.report import write_report
+from lndbayes.runs import (
+    Progress,
+    Steps,
+    file_hash,
+    read_manifest,
+    stored_outcomes,
+    write_dataset,
+    write_json,
+    write_table,
+)
+from lndbayes.savings import savings
+from lndbayes.savings_tables import savings_table
+from lndbayes.sensitivity import VARIANTS, kept_draws, sensitivity_table
+from lndbayes.spec import ModelSpec, parse_spec
+from lndbayes.summaries import summarise
+from lndbayes.tables import (
+    baseline_table,
+    blank_tier_d,
+    effects_table,
+    ledger_table,
+    prior_as_posterior,
+    reported_draws,
+)
+
+__all__ = ["Outcome", "check_fit", "finish", "recompute_savings", "report_run", "write_exports"]
+
+#: Folder of a run that holds the sensitivity refits.
+VARIANT_FOLDER = "sensitivity"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One outcome's fit with what was made from it."""
+
+    spec: ModelSpec
+    fit: xr.DataTree
+    variants: Mapping[str, xr.Dataset]
+    checks: Sequence[CheckResult]
+
+
+def check_fit(spec: ModelSpec, tree: xr.DataTree) -> list[CheckResult]:
+    """Run the battery on a fit and on everything the effects table reports of it."""
+    reported = reported_draws(tree, spec.effect.window)
+    finite = {k: v for k, v in reported.items() if k != "site/natural"}
+    return run_checks(tree, thresholds=thresholds_from(spec.checks), reported=finite)
+
+
+def write_exports(
+    out: Path, done: Mapping[str, Outcome], costs: Costs | None, steps: Steps, say: Progress
+) -> None:
+    """Write every table; each row says what the checks said of its outcome.
+
+    Parameters
+    ----------
+    out : Path
+        Run directory.
+    done : mapping of str to Outcome
+        What was fitted.
+    costs : Costs or None
+        None leaves the stored savings as they are.
+    steps : Steps
+        Receives the times.
+    say : callable
+        Receives messages.
+    """
+    tables: dict[str, list[pd.DataFrame]] = {}
+    for name, outcome in done.items():
+        say(f"{name}: tables")
+        with steps.step(f"tables {name}"):
+            mark = overall(outcome.checks).value
+            for key, table in _tables(outcome).items():
+                tables.setdefault(key, []).append(table.assign(check_status=mark))
+    for key, parts in tables.items():
+        write_table(pd.concat(parts, ignore_index=True), out / f"{key}.csv")
+    results = [check for outcome in done.values() for check in outcome.checks]
+    write_table(checks_table(results), out / "checks.csv")
+    if costs is not None:
+        with steps.step("savings"):
+            fits = {name: outcome.fit for name, outcome in done.items()}
+            _export_savings(out, fits, costs, overall(results).value)
+
+
+def _tables(outcome: Outcome) -> dict[str, pd.DataFrame]:
+    spec, tree = outcome.spec, outcome.fit
+    window = spec.effect.window
+    base = kept_draws(tree, window)
+    prior = kept_draws(prior_as_posterior(tree), window)
+    prior_sd = float(summarise(prior["pooled"])["sd"].iloc[0])
+    interventions = tree["posterior"].sizes["intervention"]
+    priors = prior_table(spec, interventions=interventions)
+    return {
+        "effects": effects_table(tree, window, outcome.variants["bias_on"]),
+        "baseline": baseline_table(tree),
+        "ledger": ledger_table(tree, base, outcome.variants),
+        "sensitivity": sensitivity_table(spec.outcome.name, base, outcome.variants, prior_sd),
+        "priors": priors.assign(outcome=spec.outcome.name),
+    }
+
+
+def _export_savings(
+    out: Path, fits: Mapping[str, xr.DataTree], costs: Costs, mark: str
+) -> None:
+    priced = {line.outcome for line in costs.lines}
+    averted = {name: events_averted(tree) for name, tree in fits.items() if name in priced}
+    if not averted:
+        for name in ("savings.nc", "savings.csv"):
+            (out / name).unlink(missing_ok=True)
+        return
+    first = next(iter(averted))
+    ds = savings(averted, costs, seed=int(fits[first].attrs["seed"]))
+    write_dataset(ds, out / "savings.nc")
+    table = savings_table(ds)
+    tiers = site_tiers(fits[first]).to_series()
+    tier = pd.Series([tiers.get(site, "") for site in table["site"]], index=table.index)
+    write_table(blank_tier_d(table, tier).assign(check_status=mark), out / "savings.csv")
+
+
+def finish(
+    out: Path,
+    facts: Mapping[str, Any],
+    steps: Steps,
+    checks: Sequence[CheckResult],
+    say: Progress,
+) -> Status:
+    """Write report and manifest; the manifest is written twice, since the report quotes it."""
+    status = overall(checks)
+    manifest = {**facts, "status": status.value, "versions": versions(), "steps": steps.done}
+    write_json({**manifest, "outputs": {}}, out / "manifest.json")
+    say("report")
+    with steps.step("report"):
+        write_report(out)
+    outputs = [p for p in sorted(out.rglob("*")) if p.is_file() and p.name != "manifest.json"]
+    hashes = {p.relative_to(out).as_posix(): file_hash(p) for p in outputs}
+    write_json({**manifest, "steps": steps.done, "outputs": hashes}, out / "manifest.json")
+    return status
+
+
+def _stored(run: Path, steps: Steps) -> dict[str, Outcome]:
+    """Everything a run's exports need, from its stored draws; fits nothing."""
+    done = {}
+    with steps.step("read stored fits"):
+        for name, tree in stored_outcomes(run).items():
+            spec = parse_spec(json.loads(str(tree.attrs["spec_text"])), source=f"fits/{name}.nc")
+            done[name] = Outcome(spec, tree, _stored_variants(run, name), check_fit(spec, tree))
+    return done
+
+
+def _stored_variants(run: Path, name: str) -> dict[str, xr.Dataset]:
+    variants, problems = {}, []
+    for variant in VARIANTS:
+        path = run / VARIANT_FOLDER / f"{name}-{variant.name}.nc"
+        if not path.is_file():
+            rule = "a sensitivity refit is absent: run the evaluation again to complete the run"
+            problems.append(Problem(f"{VARIANT_FOLDER}/{path.name}", rule))
+            continue
+        with xr.open_dataset(path, engine="h5netcdf") as stored:
+            variants[variant.name] = stored.load()
+    if problems:
+        raise DataError(problems)
+    return variants
+
+
+def report_run(run: str | Path, *, costs: Costs | None = None, say: Progress) -> Status:
+    """Check stored fits again and rewrite all exports and the report; fits nothing.
+
+    Parameters
+    ----------
+    run : str or Path
+        Run directory.
+    costs : Costs, optional
+        New costs; without them the stored savings draws stay as they are.
+    say : callable
+        Receives messages.
+
+    Returns
+    -------
+    Status
+        Worst status of the checks.
+
+    Raises
+    ------
+    DataError, FitError
+        If the directory is not a complete run.
+    """
+    run, steps = Path(run), Steps()
+    manifest = read_manifest(run)
+    done = _stored(run, steps)
+    write_exports(run, done, costs, steps, say)
+    results = [check for outcome in done.values() for check in outcome.checks]
+    facts = {k: v for k, v in manifest.items() if k not in ("status", "versions", "outputs")}
+    earlier = [s for s in facts.pop("steps", []) if s["step"].startswith(("fit", "sensitivity"))]
+    steps.done = [*earlier, *steps.done]
+    return finish(run, facts, steps, results, say)
+
+
+def recompute_savings(run: str | Path, costs_file: str | Path, *, say: Progress) -> Status:
+    """Price the stored draws with another costs file; fits nothing.
+
+    Parameters
+    ----------
+    run : str or Path
+        Run directory.
+    costs_file : str or Path
+        A costs file.
+    say : callable
+        Receives messages.
+
+    Returns
+    -------
+    Status
+        Worst status of the checks.
+    """
+    return report_run(run, costs=load_costs(costs_file), say=say)

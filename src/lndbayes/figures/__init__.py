@@ -1,0 +1,21 @@
+"""Figures: plain functions from summary frames to matplotlib figures; nothing is estimated here."""
+
+from __future__ import annotations
+
+from lndbayes.figures.baseline import PANELS_PER_PAGE, baseline_panels
+from lndbayes.figures.intervals import caterpillar, mix_contrasts, sensitivity
+from lndbayes.figures.savings import savings_histogram
+from lndbayes.figures.style import data_uri, shorten, styled, to_svg
+
+__all__ = [
+    "PANELS_PER_PAGE",
+    "baseline_panels",
+    "caterpillar",
+    "data_uri",
+    "mix_contrasts",
+    "savings_histogram",
+    "sensitivity",
+    "shorten",
+    "styled",
+    "to_svg",
+]

@@ -1,0 +1,335 @@
+"""Fit one outcome: draws with provenance, as a plain `xarray.DataTree`, kept and reused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy.special import expit
+
+from lndbayes.data.evaluation import EvaluationData
+from lndbayes.errors import FitError, Problem
+from lndbayes.model.design import NEVER, Design, build_design, without_treated
+from lndbayes.model.layout import constrain
+from lndbayes.model.predictive import cell_log_likelihood, draw_counts, prior_draws
+from lndbayes.model.surface import linear_predictors
+from lndbayes.names import SAMPLE_DIMS
+from lndbayes.sampler import sample_density
+from lndbayes.spec import ModelSpec
+
+__all__ = ["fit", "fit_key", "load_fit", "save_fit", "stored_fit"]
+
+#: Version of what a fit file holds; part of the key under which finished fits are reused.
+SCHEMA = 1
+
+_PRIOR_DRAWS = 1000
+_PREDICTIVE_DRAWS = 250
+
+_DIMS: Mapping[str, tuple[str, ...]] = {
+    "national_curve": ("basis_national",),
+    "season": ("harmonic",),
+    "site_level": ("site",),
+    "site_drift": ("site",),
+    "site_curve": ("basis_site", "site"),
+    "mix_share": ("site", "intervention"),
+    "mix_effect": ("intervention",),
+    "site_deviation": ("site",),
+    "wave_effect": ("wave",),
+    "site_effect": ("site",),
+    "retrospective_site_bias": ("retrospective_site",),
+}
+_PACKAGES = ("lndbayes", "pymc", "nutpie", "numba", "numpy", "scipy", "xarray", "pandas")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that make the numbers."""
+    return {"python": platform.python_version(), **{p: version(p) for p in _PACKAGES}}
+
+
+def fit_key(spec: ModelSpec, data: EvaluationData) -> str:
+    """Identify everything that a fit's numbers depend on.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The spec; check thresholds are left out, since they judge a fit and do not change it.
+    data : EvaluationData
+        The data, by content hash.
+
+    Returns
+    -------
+    str
+        SHA-256 over spec, data, schema and package versions.
+    """
+    settings = json.loads(spec.canonical())
+    settings.pop("checks")
+    parts = {"spec": settings, "data": data.hash, "schema": SCHEMA, "versions": versions()}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def fit(
+    spec: ModelSpec,
+    data: EvaluationData,
+    *,
+    cores: int | None = None,
+    progress: bool = False,
+    callback: Callable[[Any], None] | None = None,
+    predictive: bool = True,
+    hide_treated: bool = False,
+) -> xr.DataTree:
+    """Draw from the posterior of one outcome's model.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        Model, priors and sampler settings; ``spec.sampling.seed`` fixes every random number.
+    data : EvaluationData
+        The evaluation data.
+    cores : int, optional
+        Chains sampled at the same time; default all the machine's cores.
+    progress : bool
+        Show a progress bar.
+    callback : callable, optional
+        Receives the sampler's chain progress now and then.
+    predictive : bool
+        Whether to add prior, predictive and log likelihood groups, which checks need and refits
+        for sensitivity do not.
+    hide_treated : bool
+        Leave out every month after go-live: what the untreated months and the evidence channels
+        say of the baseline by themselves.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups ``posterior``, ``sample_stats``, ``prior``, ``prior_predictive``,
+        ``posterior_predictive``, ``log_likelihood``, ``observed_data``, ``constant_data``, dims
+        ``(chain, draw, ...)``; root attributes hold the spec's text and hash, the data hash, seed,
+        versions and wall seconds.
+
+    Raises
+    ------
+    DataError
+        If the data cannot carry the model.
+    FitError
+        If sampling cannot start.
+    """
+    clock = time.perf_counter()
+    design = build_design(spec, data)
+    if hide_treated:
+        design = without_treated(design)
+    marks = {"design": time.perf_counter() - clock}
+    clock = time.perf_counter()
+    raw = sample_density(
+        spec, design, cores=cores or os.cpu_count() or 1, progress=progress, callback=callback
+    )
+    marks["sampling"] = time.perf_counter() - clock
+    clock = time.perf_counter()
+    values = constrain(raw.x, design)
+    groups = {
+        "posterior": _dataset(values, design),
+        "sample_stats": xr.Dataset(
+            {k: (SAMPLE_DIMS, v) for k, v in raw.stats.items()}, coords=_sample_coords(raw.x.shape)
+        ),
+        **(_predictive(spec, design, values) if predictive else {}),
+        "observed_data": _cells(design, "count"),
+        "constant_data": _constant_data(design),
+    }
+    tree = xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
+    marks["predictive"] = time.perf_counter() - clock
+    tree.attrs = _attributes(spec, data, marks)
+    return tree
+
+
+def _sample_coords(shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    return {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
+
+
+def _dataset(values: Mapping[str, np.ndarray], design: Design) -> xr.Dataset:
+    variables = {
+        name: ((*SAMPLE_DIMS, *_DIMS.get(name, ())), value) for name, value in values.items()
+    }
+    used = {dim for dims, _ in variables.values() for dim in dims}
+    labels = {dim: design.coords[dim] for dim in design.coords if dim in used}
+    first = next(iter(values.values()))
+    return xr.Dataset(variables, coords={**_sample_coords(first.shape), **labels})
+
+
+def _cells(design: Design, name: str) -> xr.Dataset:
+    used = design["exposure"] > 0
+    values = np.where(used, design[name], np.nan)
+    coords = {dim: design.coords[dim] for dim in ("site", "month")}
+    return xr.Dataset({"y": (("site", "month"), values)}, coords=coords)
+
+
+def _predictive(
+    spec: ModelSpec, design: Design, values: Mapping[str, np.ndarray]
+) -> dict[str, xr.Dataset]:
+    """Prior, both predictive groups (thinned, they only serve checks) and log likelihood."""
+    prior_seed, prior_noise, noise = np.random.SeedSequence([spec.sampling.seed, 1]).spawn(3)
+    prior = prior_draws(spec, design, _PRIOR_DRAWS, int(prior_seed.generate_state(1)[0]))
+    step = max(1, spec.sampling.draws // _PREDICTIVE_DRAWS)
+    thin = {k: v[:, ::step] for k, v in values.items()}
+    few = {k: v[:, :_PREDICTIVE_DRAWS] for k, v in prior.items()}
+    out = {"prior": _dataset(prior, design)}
+    for group, part, seed in (
+        ("prior_predictive", few, prior_noise),
+        ("posterior_predictive", thin, noise),
+    ):
+        _, eta1 = linear_predictors(part, design)
+        rng = np.random.default_rng(seed)
+        y = draw_counts(eta1, part["overdispersion"], design["exposure"], rng)
+        coords = {**_sample_coords(y.shape), **{d: design.coords[d] for d in ("site", "month")}}
+        dims = (*SAMPLE_DIMS, "site", "month")
+        used = design["exposure"] > 0
+        mu = np.where(used, expit(eta1), np.nan)
+        variables = {"y": (dims, y.astype(np.float32)), "mu": (dims, mu.astype(np.float32))}
+        out[group] = xr.Dataset(variables, coords=coords)
+    log_likelihood = cell_log_likelihood(values, design).astype(np.float32)
+    site, month = np.nonzero(design["exposure"] > 0)
+    out["log_likelihood"] = xr.Dataset(
+        {"y": ((*SAMPLE_DIMS, "cell"), log_likelihood)},
+        coords={
+            **_sample_coords(log_likelihood.shape),
+            "cell_site": ("cell", np.asarray(design.coords["site"])[site]),
+            "cell_month": ("cell", np.asarray(design.coords["month"])[month]),
+        },
+    )
+    return out
+
+
+def _constant_data(design: Design) -> xr.Dataset:
+    variables = {name: (design.dims[name], value) for name, value in design.arrays.items()}
+    labels = {
+        dim: design.coords[dim]
+        for dim in design.coords
+        if any(dim in design.dims[name] for name in design.arrays)
+    }
+    data = xr.Dataset(variables, coords=labels)
+    event = data["event_time"].astype(float)
+    data["event_time"] = event.where(event > NEVER)
+    return data
+
+
+def _attributes(
+    spec: ModelSpec, data: EvaluationData, marks: Mapping[str, float]
+) -> dict[str, Any]:
+    return {
+        "outcome": spec.outcome.name,
+        "label": spec.outcome.label,
+        "family": spec.likelihood.family,
+        "unit": spec.outcome.event,
+        "trials": spec.outcome.trials,
+        "good_direction": spec.outcome.good_direction,
+        "spec_text": spec.canonical(),
+        "spec_hash": spec.hash,
+        "data_hash": data.hash,
+        "data_name": data.name,
+        "period": data.period,
+        "synthetic": int(data.synthetic),
+        "seed": spec.sampling.seed,
+        "fit_key": fit_key(spec, data),
+        "fixed_variables": json.dumps(_fixed_variables(spec, data)),
+        "versions": json.dumps(versions(), sort_keys=True),
+        "wall_seconds": json.dumps({k: round(v, 3) for k, v in marks.items()}),
+        "schema": SCHEMA,
+    }
+
+
+def _fixed_variables(spec: ModelSpec, data: EvaluationData) -> list[str]:
+    """Variables that are constant by construction, so that their spread is no sign of trouble."""
+    scales = spec.sensitivity
+    fixed = [n for n in ("shared_bias", "drift", "go_live_step") if getattr(scales, f"{n}_sd") == 0]
+    if scales.wave_sd == 0 or len(np.unique(data.ds["wave"])) == 1:
+        fixed.append("wave_effect")
+    if data.ds.sizes["intervention"] < 2:
+        fixed += ["mix_effect", "mix_share"]
+    return fixed
+
+
+def save_fit(tree: xr.DataTree, path: str | Path) -> Path:
+    """Write a fit as NetCDF, whole or not at all.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        A fit.
+    path : str or Path
+        Where to; parent folders are made.
+
+    Returns
+    -------
+    Path
+        `path`.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    part = Path(name)
+    try:
+        tree.to_netcdf(part, engine="h5netcdf", mode="w")
+        part.chmod(0o644)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def load_fit(path: str | Path) -> xr.DataTree:
+    """Read a stored fit into memory.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file that `save_fit` wrote.
+
+    Returns
+    -------
+    xarray.DataTree
+
+    Raises
+    ------
+    FitError
+        If the file is missing, truncated or not a fit of this schema.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FitError(Problem(str(path), "no stored fit"))
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as tree:
+            loaded = tree.load()
+    except (OSError, ValueError, KeyError) as error:
+        raise FitError(Problem(str(path), f"is not a readable fit: {error}")) from error
+    if loaded.attrs.get("schema") != SCHEMA:
+        raise FitError(Problem(str(path), f"was not written with schema {SCHEMA} of fit files"))
+    return loaded
+
+
+def stored_fit(path: str | Path, key: str) -> xr.DataTree | None:
+    """Return the stored fit if it was made from the same inputs, else None.
+
+    Parameters
+    ----------
+    path : str or Path
+        Where the fit would be.
+    key : str
+        From `fit_key`.
+    """
+    if not Path(path).is_file():
+        return None
+    try:
+        tree = load_fit(path)
+    except FitError:
+        # an unreadable or older file is not a finished fit: it is made again
+        return None
+    return tree if tree.attrs.get("fit_key") == key else None

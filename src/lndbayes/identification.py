@@ -1,0 +1,84 @@
+"""What identifies each site's baseline: tiers A to D, and the share that comparison identifies."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from lndbayes.names import EFFECT_WINDOW, TIER_A_MONTHS
+
+__all__ = ["TIERS", "identified_share", "site_tiers"]
+
+TIERS = {
+    "A": "own untreated months, and untreated sites to compare with throughout the window",
+    "B": "own untreated months fix the level; the trend under the window is the model's",
+    "C": "no own untreated month: the level rests on own records or persons' history",
+    "D": "no own evidence on the untreated state: no site interval",
+}
+
+
+def site_tiers(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr.DataArray:
+    """Label each site by what its untreated level rests on.
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        A fit; masked months and channels that are switched off do not count as evidence.
+    window : tuple of int
+        Event months of the estimand.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (site), one of "A", "B", "C", "D"; "-" for a site that never goes live.
+    """
+    data = fit["constant_data"].to_dataset()
+    event = data["event_time"].to_numpy()
+    clean = (data["exposure"].to_numpy() > 0) & ~(event >= 0)
+    own = clean.sum(axis=1)
+    untreated_sites = clean.sum(axis=0)
+    tiers = []
+    for s in range(len(event)):
+        if not np.isfinite(event[s]).any():
+            tiers.append("-")
+            continue
+        in_window = (event[s] >= window[0]) & (event[s] <= window[1])
+        whole = in_window.sum() > 0 and event[s].max() >= window[1]
+        compared = whole and bool((untreated_sites[in_window] > 0).all())
+        if own[s] >= TIER_A_MONTHS and compared:
+            tiers.append("A")
+        elif own[s] > 0:
+            tiers.append("B")
+        else:
+            tiers.append("C" if _own_channel(data, s) else "D")
+    return xr.DataArray(tiers, dims="site", coords={"site": data["site"]})
+
+
+def _own_channel(data: xr.Dataset, site: int) -> bool:
+    for channel in ("retrospective", "history"):
+        at = data[f"{channel}_at"].to_numpy()
+        used = data[f"{channel}_exposure"].to_numpy() > 0
+        if (used & (at[:, 0] == site)).any():
+            return True
+    return False
+
+
+def identified_share(fit: xr.DataTree) -> float:
+    """Share of treated exposure that comparison with untreated observations identifies.
+
+    A cell counts if its site has an untreated observation and its month has an untreated site: the
+    cells for which an imputation estimator (Borusyak, Jaravel and Spiess) exists. The rest of an
+    effect is model and evidence channels.
+
+    Returns
+    -------
+    float
+        Between 0 and 1; NaN if nothing is treated.
+    """
+    data = fit["constant_data"].to_dataset()
+    event = data["event_time"].to_numpy()
+    clean = (data["exposure"].to_numpy() > 0) & ~(event >= 0)
+    treated = data["exposure_all"].to_numpy() * (np.nan_to_num(event, nan=-1.0) >= 0)
+    covered = clean.any(axis=1)[:, None] & clean.any(axis=0)[None, :]
+    total = treated.sum()
+    return float((treated * covered).sum() / total) if total > 0 else float("nan")

@@ -1,0 +1,1 @@
+"""The models: arrays from data, the PyMC model, the compiled density, predictions."""

@@ -1,0 +1,397 @@
+"""From a spec and evaluation data to the fixed-shape arrays a model is built on.
+
+Every switch acts through these arrays and never through the graph: a masked cell has exposure 0, a
+binomial channel that is off has exposure 0, a normal channel that is off has a standard deviation
+of `OFF_SD`. One compiled density therefore serves every mask, channel switch and new data set of
+the same shape.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import logit
+
+from lndbayes.data.evaluation import EvaluationData
+from lndbayes.errors import DataError, Problem
+from lndbayes.model.basis import harmonics, rw2_basis, scaled_time
+from lndbayes.names import PERIOD_MONTHS
+from lndbayes.spec import ModelSpec
+
+__all__ = ["NEVER", "OFF_SD", "Design", "build_design", "without_treated"]
+
+#: Event time of a site that never goes live.
+NEVER = -100_000
+
+#: Standard deviation of a normal channel that is switched off: on the logit scale it carries
+#: 1e-6 of the information of a unit-variance observation.
+OFF_SD = 1e3
+
+_Z95 = 1.6448536269514722
+
+
+@dataclass(frozen=True)
+class Design:
+    """Arrays of one outcome.
+
+    Attributes
+    ----------
+    coords : mapping of str to sequence
+        Labels of every dim: site, month, intervention, wave, harmonic, basis_national, basis_site,
+        retrospective_site, and one per channel's rows.
+    arrays : mapping of str to ndarray
+        Named arrays, the names being those of the model's data variables. S sites, T periods,
+        M interventions.
+    dims : mapping of str to tuple of str
+        Dims of every array.
+    """
+
+    coords: Mapping[str, list[object]]
+    arrays: Mapping[str, np.ndarray]
+    dims: Mapping[str, tuple[str, ...]]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.arrays[name]
+
+    def replace(self, **arrays: np.ndarray) -> Design:
+        """Return a copy with arrays of the same shape replaced (new data, same graph)."""
+        for name, value in arrays.items():
+            if name not in self.arrays or np.shape(value) != self.arrays[name].shape:
+                raise ValueError(f"{name}: no such array of that shape")
+        return dataclasses.replace(self, arrays={**self.arrays, **arrays})
+
+
+def build_design(spec: ModelSpec, data: EvaluationData) -> Design:
+    """Build the arrays of one outcome's model.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The outcome's spec: windows, switches, scales.
+    data : EvaluationData
+        The evaluation data.
+
+    Returns
+    -------
+    Design
+        Frozen; nothing in it is missing: a cell without data has exposure 0.
+
+    Raises
+    ------
+    DataError
+        If the outcome is absent or has cells that the family cannot use, with every problem.
+    """
+    panel = _panel(spec, data)
+    step = PERIOD_MONTHS[data.period]
+    times = np.arange(data.ds.sizes["month"], dtype=float) * step
+    event = _event_time(data, step)
+    exposure_all = panel["exposure"]
+    keep = _kept_cells(spec, event) & (exposure_all > 0)
+    exposure = np.where(keep, exposure_all, 0.0)
+    arrays: dict[str, np.ndarray] = {
+        "exposure": exposure,
+        "count": np.where(keep, panel["count"], 0.0),
+        "exposure_all": exposure_all,
+        "count_all": panel["count"],
+        "event_time": event,
+        "time": scaled_time(times),
+        "national_functions": rw2_basis(len(times), spec.baseline.national_basis),
+        "site_functions": rw2_basis(len(times), spec.baseline.site_basis),
+        "harmonics": harmonics(times, step),
+        "site_weight": exposure / np.maximum(exposure.sum(axis=1, keepdims=True), 1.0),
+        "half_period": np.array(0.5 * step),
+    }
+    arrays["shear"] = _shear(arrays, spec)
+    arrays |= _site_arrays(data)
+    arrays |= _retrospective(spec, data)
+    arrays |= _history(spec, data, event)
+    arrays |= _national(spec, data, arrays, step)
+    arrays |= _elicited(spec, data, step)
+    arrays |= {
+        name: np.array(getattr(spec.sensitivity, f"{name}_sd"), dtype=float)
+        for name in ("shared_bias", "drift", "go_live_step", "wave")
+    }
+    arrays = {_rename(k): v for k, v in arrays.items()}
+    return Design(_coords(data, arrays), arrays, {k: _DIMS[k] for k in arrays})
+
+
+def without_treated(design: Design) -> Design:
+    """Return the design with every month after go-live masked.
+
+    The site level is anchored at the cells that remain, and the national curve is no longer sheared
+    against an effect that nothing in the likelihood sees.
+    """
+    keep = design["event_time"] < 0
+    exposure = design["exposure"] * keep
+    weight = exposure / np.maximum(exposure.sum(axis=1, keepdims=True), 1.0)
+    return design.replace(
+        exposure=exposure,
+        count=design["count"] * keep,
+        site_weight=weight,
+        shear=np.zeros_like(design["shear"]),
+    )
+
+
+_SCALES = {"shared_bias", "drift", "go_live_step", "wave"}
+
+
+def _rename(name: str) -> str:
+    return f"{name}_sd" if name in _SCALES else name
+
+
+_CELL = ("site", "month")
+_DIMS: Mapping[str, tuple[str, ...]] = {
+    "exposure": _CELL,
+    "count": _CELL,
+    "exposure_all": _CELL,
+    "count_all": _CELL,
+    "event_time": _CELL,
+    "time": ("month",),
+    "national_functions": ("month", "basis_national"),
+    "site_functions": ("month", "basis_site"),
+    "harmonics": ("month", "harmonic"),
+    "site_weight": _CELL,
+    "half_period": (),
+    "shear": ("national_term",),
+    "mix_count": ("site", "intervention"),
+    "mix_centre": ("intervention",),
+    "wave_index": ("site",),
+    "predecessor": ("site",),
+    "referrals": _CELL,
+    "retrospective_at": ("retrospective_row", "retrospective_key"),
+    "retrospective_exposure": ("retrospective_row",),
+    "retrospective_count": ("retrospective_row",),
+    "history_at": ("history_row", "history_key"),
+    "history_exposure": ("history_row",),
+    "history_count": ("history_row",),
+    "national_weight": ("national_row", "month"),
+    "national_share": ("site",),
+    "national_logit": ("national_row",),
+    "national_chol": ("national_row", "national_row_2"),
+    "elicited_weight": ("elicited_row", "site"),
+    "elicited_month": ("month",),
+    "elicited_logit": ("elicited_row",),
+    "elicited_chol": ("elicited_row", "elicited_row_2"),
+    "shared_bias_sd": (),
+    "drift_sd": (),
+    "go_live_step_sd": (),
+    "wave_sd": (),
+}
+
+
+def _panel(spec: ModelSpec, data: EvaluationData) -> dict[str, np.ndarray]:
+    name = spec.outcome.name
+    if name not in data.ds["outcome"].to_numpy():
+        rule = f"has no rows for outcome {name!r}, which the spec models"
+        raise DataError(Problem("outcomes.csv", rule, column="outcome"))
+    ds = data.ds.sel(outcome=name)
+    status = ds["status"].to_numpy()
+    exposure, count = ds["exposure"].to_numpy(), ds["count"].to_numpy()
+    problems = []
+    for s, t in zip(*np.nonzero((status == 1) | (status == 2)), strict=True):
+        site, month = str(ds["site"].to_numpy()[s]), str(ds["month"].to_numpy()[t])
+        problems.append(
+            Problem(
+                "outcomes.csv",
+                f"suppressed or rounded cell of {name} (site {site}, month {month}): the family "
+                f"{spec.likelihood.family!r} needs exact counts",
+                column="status",
+            )
+        )
+    usable = (status == 0) & np.isfinite(exposure) & np.isfinite(count)
+    wrong = usable & ((count > exposure) | (exposure != np.round(exposure)))
+    for s, t in zip(*np.nonzero(wrong), strict=True):
+        site, month = str(ds["site"].to_numpy()[s]), str(ds["month"].to_numpy()[t])
+        problems.append(
+            Problem(
+                "outcomes.csv",
+                f"outcome {name}, site {site}, month {month}: the family {spec.likelihood.family!r} "
+                "needs whole trials in exposure and at most that many counts",
+                column="count",
+                value=f"{count[s, t]:g} of {exposure[s, t]:g}",
+            )
+        )
+    if problems:
+        raise DataError(problems)
+    return {"exposure": np.where(usable, exposure, 0.0), "count": np.where(usable, count, 0.0)}
+
+
+def _event_time(data: EvaluationData, step: int) -> np.ndarray:
+    go_live = data.ds["go_live"].to_numpy()
+    index = np.arange(data.ds.sizes["month"])
+    event = (index[None, :] - np.where(np.isnan(go_live), 0, go_live)[:, None]) * step
+    return np.where(np.isnan(go_live)[:, None], NEVER, event).astype(np.int64)
+
+
+def _kept_cells(spec: ModelSpec, event: np.ndarray) -> np.ndarray:
+    first, last = spec.effect.transition
+    kept = (event < first) | (event > last)
+    kept &= ~((event >= 0) & (event < spec.effect.hide_first_months))
+    if not spec.baseline.channels.not_yet_treated:
+        kept &= event > last
+    return np.asarray(kept)
+
+
+def _shear(arrays: Mapping[str, np.ndarray], spec: ModelSpec) -> np.ndarray:
+    """How the national coefficients move with the mean effect to keep the observed curve fixed.
+
+    A ridge projection of the exposure-weighted ramp on slope and curve. It only chooses
+    coordinates: any constant gives the same posterior, this one decorrelates it.
+    """
+    n, event = arrays["exposure"], arrays["event_time"]
+    ramp = np.where(event >= 0, 1 - np.exp(-(np.maximum(event, 0) + arrays["half_period"]) / 5.0), 0)
+    total = n.sum(axis=0)
+    mean_ramp = (n * ramp).sum(axis=0) / np.maximum(total, 1e-9)
+    terms = np.column_stack([np.ones_like(arrays["time"]), arrays["time"], arrays["national_functions"]])
+    curve = arrays["national_functions"].shape[1]
+    ridge = np.diag(np.r_[1e-6, 1 / 0.2**2, np.full(curve, 1 / 0.1**2)])
+    weight = 0.1 * total
+    solved = np.linalg.solve(terms.T @ (terms * weight[:, None]) + ridge, terms.T @ (weight * mean_ramp))
+    return np.asarray(solved[1:])
+
+
+def _site_arrays(data: EvaluationData) -> dict[str, np.ndarray]:
+    ds = data.ds
+    sites = ds.sizes["site"]
+    mix = ds["mix"].to_numpy() if ds.sizes["intervention"] > 1 else np.zeros((sites, 1))
+    mix = np.nan_to_num(mix)
+    wave = ds["wave"].to_numpy()
+    predecessor = ds["predecessor"].to_numpy()
+    known = np.isfinite(predecessor)
+    centre = predecessor[known].mean() if known.any() else 0.0
+    total = mix.sum()
+    return {
+        "mix_count": mix,
+        "mix_centre": mix.sum(axis=0) / total if total > 0 else np.full(mix.shape[1], 1 / mix.shape[1]),
+        "wave_index": np.searchsorted(np.unique(wave), wave).astype(np.int64),
+        "predecessor": np.where(known, predecessor - centre, 0.0),
+        "referrals": np.nan_to_num(ds["referrals"].to_numpy()),
+    }
+
+
+def _rows(data: EvaluationData, channel: str, outcome: str) -> pd.DataFrame:
+    frame = data.evidence[channel]
+    return frame[frame["outcome"] == outcome].reset_index(drop=True)
+
+
+def _site_index(data: EvaluationData, labels: pd.Series) -> np.ndarray:
+    index = pd.Index(data.ds["site"].to_numpy())
+    return np.asarray(index.get_indexer(labels), dtype=np.int64)
+
+
+def _retrospective(spec: ModelSpec, data: EvaluationData) -> dict[str, np.ndarray]:
+    frame = _rows(data, "retrospective", spec.outcome.name)
+    site = _site_index(data, frame["site"])
+    on = float(spec.baseline.channels.retrospective)
+    order = np.searchsorted(np.unique(site), site)
+    at = np.column_stack([site, frame["month_index"].to_numpy(np.int64), order])
+    return {
+        "retrospective_at": at.astype(np.int64).reshape(-1, 3),
+        "retrospective_exposure": frame["exposure"].to_numpy(float) * on,
+        "retrospective_count": frame["count"].to_numpy(float) * on,
+    }
+
+
+def _history(spec: ModelSpec, data: EvaluationData, event: np.ndarray) -> dict[str, np.ndarray]:
+    frame = _rows(data, "history", spec.outcome.name)
+    site = _site_index(data, frame["site"])
+    lag = -frame["months_from_referral"].to_numpy(np.int64)
+    on = float(spec.baseline.channels.history)
+    at = np.column_stack([site, frame["month_index"].to_numpy(np.int64), lag])
+    return {
+        "history_at": at.astype(np.int64).reshape(-1, 3),
+        "history_exposure": frame["persons"].to_numpy(float) * on,
+        "history_count": frame["count"].to_numpy(float) * on,
+    }
+
+
+def _national(
+    spec: ModelSpec, data: EvaluationData, arrays: Mapping[str, np.ndarray], step: int
+) -> dict[str, np.ndarray]:
+    """National rows that end before the first go-live; later ones contain treated sites."""
+    frame = _rows(data, "national", spec.outcome.name)
+    first_go_live = _first_go_live(data)
+    length = frame["months"].to_numpy(np.int64) // step
+    start = frame["month_index"].to_numpy(np.int64)
+    clean = (start + length <= first_go_live) & (length >= 1) & (start >= 0)
+    frame, start, length = frame[clean], start[clean], length[clean]
+    months = np.arange(arrays["exposure"].shape[1])
+    inside = (months >= start[:, None]) & (months < (start + length)[:, None])
+    rate = frame["rate"].to_numpy(float)
+    se = frame["se"].to_numpy(float) / (rate * (1 - rate))
+    size = len(frame)
+    covariance = np.diag(se**2) + spec.baseline.national_offset_sd**2
+    on = spec.baseline.channels.national
+    population = data.ds["population"].to_numpy()
+    mean_exposure = arrays["exposure_all"].sum(axis=1)
+    weight = population if np.isfinite(population).all() else np.maximum(mean_exposure, 1e-9)
+    return {
+        "national_weight": inside / np.maximum(length, 1)[:, None],
+        "national_share": weight / weight.sum(),
+        "national_logit": np.asarray(logit(rate)),
+        "national_chol": np.linalg.cholesky(covariance) if on and size else OFF_SD * np.eye(size),
+    }
+
+
+def _first_go_live(data: EvaluationData) -> int:
+    go_live = data.ds["go_live"].to_numpy()
+    known = go_live[np.isfinite(go_live)]
+    return int(known.min()) if known.size else data.ds.sizes["month"]
+
+
+def _elicited(spec: ModelSpec, data: EvaluationData, step: int) -> dict[str, np.ndarray]:
+    """Judgements on the mean rate of the 12 months before the first go-live."""
+    frame = _rows(data, "elicited", spec.outcome.name)
+    sites, periods = data.ds.sizes["site"], data.ds.sizes["month"]
+    last = min(max(_first_go_live(data), 1), periods)
+    window = np.zeros(periods)
+    window[max(last - 12 // step, 0) : last] = 1.0
+    weight = np.full((len(frame), sites), 1.0 / sites)
+    site = _site_index(data, frame["site"])
+    for row, index in enumerate(site):
+        if index >= 0:
+            weight[row] = np.eye(sites)[index]
+    low, middle, high = (logit(frame[q].to_numpy(float)) for q in ("q05", "q50", "q95"))
+    covariance = np.diag(((high - low) / (2 * _Z95)) ** 2) + spec.baseline.elicited_bias_sd**2
+    on = spec.baseline.channels.elicited and len(frame) > 0
+    return {
+        "elicited_weight": weight,
+        "elicited_month": window / window.sum(),
+        "elicited_logit": np.asarray(middle),
+        "elicited_chol": np.linalg.cholesky(covariance) if on else OFF_SD * np.eye(len(frame)),
+    }
+
+
+def _coords(data: EvaluationData, arrays: Mapping[str, np.ndarray]) -> dict[str, list[object]]:
+    ds = data.ds
+    interventions = [str(x) for x in ds["intervention"].to_numpy()]
+    covered = np.unique(arrays["retrospective_at"][:, 0])
+    rows = {
+        name: list(range(len(arrays[array])))
+        for name, array in {
+            "retrospective_row": "retrospective_count",
+            "history_row": "history_count",
+            "national_row": "national_logit",
+            "national_row_2": "national_logit",
+            "elicited_row": "elicited_logit",
+            "elicited_row_2": "elicited_logit",
+            "national_term": "shear",
+        }.items()
+    }
+    return {
+        "site": [str(x) for x in ds["site"].to_numpy()],
+        "month": [str(x) for x in ds["month"].to_numpy()],
+        "intervention": interventions if len(interventions) > 1 else ["all"],
+        "wave": [int(x) for x in np.unique(ds["wave"].to_numpy())],
+        "harmonic": list(range(arrays["harmonics"].shape[1])),
+        "basis_national": list(range(arrays["national_functions"].shape[1])),
+        "basis_site": list(range(arrays["site_functions"].shape[1])),
+        "retrospective_site": [str(ds["site"].to_numpy()[int(i)]) for i in covered],
+        "retrospective_key": ["site", "month", "row_site"],
+        "history_key": ["site", "month", "lag"],
+        **rows,
+    }

@@ -1,0 +1,303 @@
+"""The unconstrained parameter vector: which number is where, and how to read it.
+
+The order and the transforms are those of the PyMC model's value variables, so that a point of one
+is a point of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lndbayes.model.design import Design
+
+__all__ = ["POSITIVE", "REAL", "SCALARS", "Block", "constrain", "layout", "size", "unconstrain"]
+
+#: Scalars on the whole line. ``national_slope`` is stored as the slope of the OBSERVED curve;
+#: the last three are standard normal multipliers of fixed scales.
+REAL = (
+    "effect_mean",
+    "baseline_level",
+    "national_slope",
+    "predecessor_effect",
+    "retrospective_bias",
+    "history_selection",
+    "shared_bias",
+    "drift",
+    "go_live_step",
+)
+#: Positive scalars, stored as logarithms.
+POSITIVE = (
+    "national_curve_sd",
+    "site_level_sd",
+    "site_drift_sd",
+    "site_curve_sd",
+    "mix_effect_sd",
+    "site_effect_sd",
+    "ramp_months",
+    "overdispersion",
+    "mix_concentration",
+    "retrospective_bias_sd",
+    "crisis_dip",
+    "crisis_recovery_months",
+)
+SCALARS = REAL + POSITIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A run of the vector.
+
+    Attributes
+    ----------
+    start : int
+        First index.
+    shape : tuple of int
+        Shape in unconstrained space, row-major.
+    """
+
+    start: int
+    shape: tuple[int, ...]
+
+    @property
+    def stop(self) -> int:
+        """One past the last index."""
+        return self.start + int(np.prod(self.shape))
+
+
+def layout(design: Design) -> Mapping[str, Block]:
+    """Blocks of the vector by name, in order, after the scalars.
+
+    Parameters
+    ----------
+    design : Design
+        Gives the sizes: S sites, M interventions, W waves, R retrospective sites.
+    """
+    sizes = {name: len(values) for name, values in design.coords.items()}
+    sites, mix = sizes["site"], sizes["intervention"]
+    shapes = {
+        "national_curve": (sizes["basis_national"],),
+        "season": (sizes["harmonic"],),
+        "site_drift": (sites - 1,),
+        "site_curve": (sizes["basis_site"], sites - 1),
+        "mix_share": (sites, mix - 1),
+        "mix_effect": (mix - 1,),
+        "site_deviation": (sites,),
+        "wave_effect": (sizes["wave"] - 1,),
+        "site_level": (sites,),
+        "retrospective_site_bias": (sizes["retrospective_site"],),
+    }
+    blocks, start = {}, len(SCALARS)
+    for name, shape in shapes.items():
+        blocks[name] = Block(start, shape)
+        start = blocks[name].stop
+    return blocks
+
+
+def size(design: Design) -> int:
+    """Length of the vector."""
+    return list(layout(design).values())[-1].stop
+
+
+def _extend_zero_sum(x: np.ndarray) -> np.ndarray:
+    """Map n-1 coordinates isometrically to n numbers that sum to zero, over the last axis."""
+    n = x.shape[-1] + 1
+    total = x.sum(axis=-1, keepdims=True)
+    norm = total / (np.sqrt(n) + n)
+    return np.concatenate([x, norm - total / np.sqrt(n)], axis=-1) - norm
+
+
+def _simplex(x: np.ndarray) -> np.ndarray:
+    full = np.concatenate([x, -x.sum(axis=-1, keepdims=True)], axis=-1)
+    full = np.exp(full - full.max(axis=-1, keepdims=True))
+    return full / full.sum(axis=-1, keepdims=True)
+
+
+def ramp(event_time: np.ndarray, months: np.ndarray, half_period: float) -> np.ndarray:
+    """Build-up of the effect, 0 before go-live, towards 1: ``1 - exp(-(e + half) / months)``.
+
+    Parameters
+    ----------
+    event_time : ndarray, shape (...)
+        Months since go-live.
+    months : ndarray
+        Time constant; broadcasts against `event_time`.
+    half_period : float
+        Half a period in months: the middle of the period is what counts.
+    """
+    on = event_time >= 0
+    return np.where(on, -np.expm1(-(np.where(on, event_time, 0) + half_period) / months), 0.0)
+
+
+def constrain(x: np.ndarray, design: Design) -> dict[str, np.ndarray]:
+    """Turn unconstrained draws into the model's variables.
+
+    Parameters
+    ----------
+    x : ndarray, shape (..., D)
+        Unconstrained draws.
+    design : Design
+        The design they belong to.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Each of shape (..., *dims of the variable); see ``posterior`` of a fit.
+    """
+    blocks = layout(design)
+    out = {name: x[..., i] for i, name in enumerate(REAL)}
+    out |= {name: np.exp(x[..., len(REAL) + i]) for i, name in enumerate(POSITIVE)}
+    raw = {
+        name: x[..., block.start : block.stop].reshape(*x.shape[:-1], *block.shape)
+        for name, block in blocks.items()
+    }
+    shear = design["shear"]
+    out["national_slope"] = out["national_slope"] - out["effect_mean"] * shear[0]
+    for name in ("shared_bias", "drift", "go_live_step"):
+        out[name] = out[name] * design[f"{name}_sd"]
+    out["national_curve"] = raw["national_curve"] - out["effect_mean"][..., None] * shear[1:]
+    out["season"] = raw["season"]
+    out["site_drift"] = out["site_drift_sd"][..., None] * _extend_zero_sum(raw["site_drift"])
+    out["site_curve"] = out["site_curve_sd"][..., None, None] * _extend_zero_sum(raw["site_curve"])
+    out["mix_share"] = _simplex(raw["mix_share"])
+    out["mix_effect"] = out["mix_effect_sd"][..., None] * _extend_zero_sum(raw["mix_effect"])
+    out["site_deviation"] = out["site_effect_sd"][..., None] * raw["site_deviation"]
+    out["wave_effect"] = design["wave_sd"] * _extend_zero_sum(raw["wave_effect"])
+    out["retrospective_site_bias"] = (
+        out["retrospective_bias"][..., None]
+        + out["retrospective_bias_sd"][..., None] * raw["retrospective_site_bias"]
+    )
+    out["site_effect"] = site_effect(out, design)
+    out["site_level"] = raw["site_level"] - _anchor(out, design)
+    return out
+
+
+def site_effect(values: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
+    """Long-run effect of each site: mean + mix + wave + predecessor + deviation.
+
+    Parameters
+    ----------
+    values : mapping of str to ndarray
+        Constrained variables with any leading sample dims.
+    design : Design
+        The design.
+
+    Returns
+    -------
+    ndarray, shape (..., S)
+        Link scale.
+    """
+    composition = values["mix_share"] - design["mix_centre"]
+    return np.asarray(
+        values["effect_mean"][..., None]
+        + (composition * values["mix_effect"][..., None, :]).sum(axis=-1)
+        + values["wave_effect"][..., design["wave_index"]]
+        + values["predecessor_effect"][..., None] * design["predecessor"]
+        + values["site_deviation"]
+    )
+
+
+def _anchor(values: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
+    """Mean of the rest of a site's predictor over its observed cells, shape (..., S)."""
+    weight = design["site_weight"]
+    event = design["event_time"]
+    post_years = (weight * np.maximum(event, 0)).sum(axis=1) / 12
+    after = (weight * (event >= 0)).sum(axis=1)
+    national = (
+        values["national_slope"][..., None] * design["time"]
+        + values["national_curve"] @ design["national_functions"].T
+        + values["season"] @ design["harmonics"].T
+    )
+    shape = ramp_means(values["ramp_months"], weight, event, float(design["half_period"]))
+    return np.asarray(
+        values["site_drift"] * (weight @ design["time"])
+        + national @ weight.T
+        + np.einsum("...ks,sk->...s", values["site_curve"], weight @ design["site_functions"])
+        + values["drift"][..., None] * post_years
+        + shape * values["site_effect"]
+        + values["go_live_step"][..., None] * after
+    )
+
+
+def ramp_means(
+    months: np.ndarray, weight: np.ndarray, event_time: np.ndarray, half_period: float
+) -> np.ndarray:
+    """Weighted means of the ramp by site, for each draw.
+
+    Parameters
+    ----------
+    months : ndarray, shape (...)
+        Draws of the ramp's time constant.
+    weight : ndarray, shape (S, T)
+        Weights; zero where a month does not count.
+    event_time : ndarray, shape (S, T)
+        Months since go-live.
+    half_period : float
+        See `ramp`.
+
+    Returns
+    -------
+    ndarray, shape (..., S)
+    """
+    levels, inverse = np.unique(event_time, return_inverse=True)
+    inverse = inverse.reshape(event_time.shape)
+    by_level = np.zeros((len(event_time), len(levels)))
+    for s in range(len(event_time)):
+        by_level[s] = np.bincount(inverse[s], weight[s], minlength=len(levels))
+    return np.asarray(ramp(levels, months[..., None], half_period) @ by_level.T)
+
+
+def unconstrain(values: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
+    """Inverse of `constrain` for one point; used to start chains and in tests.
+
+    Parameters
+    ----------
+    values : mapping of str to ndarray
+        Constrained variables without sample dims.
+    design : Design
+        The design. Terms whose fixed scale is 0 map to 0.
+
+    Returns
+    -------
+    ndarray, shape (D,)
+    """
+    x = np.zeros(size(design))
+    values = dict(values)
+    shear = design["shear"]
+    mean = values["effect_mean"]
+    for i, name in enumerate(REAL):
+        value = values[name]
+        if name in ("shared_bias", "drift", "go_live_step"):
+            scale = float(design[f"{name}_sd"])
+            value = value / scale if scale > 0 else 0.0
+        x[i] = value + (mean * shear[0] if name == "national_slope" else 0.0)
+    for i, name in enumerate(POSITIVE):
+        x[len(REAL) + i] = np.log(values[name])
+    log_share = np.log(values["mix_share"])
+    wave_sd = float(design["wave_sd"])
+    raw = {
+        "national_curve": values["national_curve"] + mean * shear[1:],
+        "season": values["season"],
+        "site_drift": _reduce_zero_sum(values["site_drift"] / values["site_drift_sd"]),
+        "site_curve": _reduce_zero_sum(values["site_curve"] / values["site_curve_sd"]),
+        "mix_share": (log_share - log_share.mean(axis=-1, keepdims=True))[..., :-1],
+        "mix_effect": _reduce_zero_sum(values["mix_effect"] / values["mix_effect_sd"]),
+        "site_deviation": values["site_deviation"] / values["site_effect_sd"],
+        "wave_effect": _reduce_zero_sum(values["wave_effect"] / (wave_sd if wave_sd > 0 else 1.0)),
+        "site_level": values["site_level"]
+        + _anchor({**values, "site_effect": site_effect(values, design)}, design),
+        "retrospective_site_bias": (values["retrospective_site_bias"] - values["retrospective_bias"])
+        / values["retrospective_bias_sd"],
+    }
+    for name, block in layout(design).items():
+        x[block.start : block.stop] = np.ravel(raw[name])
+    return x
+
+
+def _reduce_zero_sum(z: np.ndarray) -> np.ndarray:
+    n = z.shape[-1]
+    last = z[..., -1:]
+    norm = -last * np.sqrt(n) / (np.sqrt(n) + n)
+    return np.asarray(z[..., :-1] + norm)

@@ -1,0 +1,56 @@
+"""Linear predictors of stored draws: the untreated surface and the one with the service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from lndbayes.model.layout import ramp
+
+__all__ = ["linear_predictors", "untreated"]
+
+
+def untreated(values: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Linear predictor without the service, ``eta0``.
+
+    Parameters
+    ----------
+    values : mapping of str to ndarray
+        Constrained draws with any leading sample dims.
+    arrays : mapping of str to ndarray
+        A `Design`, or the arrays of a fit's ``constant_data``.
+
+    Returns
+    -------
+    ndarray, shape (..., S, T)
+        Link scale.
+    """
+    national = (
+        values["national_slope"][..., None] * arrays["time"]
+        + values["national_curve"] @ arrays["national_functions"].T
+        + values["season"] @ arrays["harmonics"].T
+    )
+    eta0 = np.swapaxes(values["site_curve"], -1, -2) @ arrays["site_functions"].T
+    eta0 += values["site_level"][..., :, None] + national[..., None, :]
+    eta0 += values["site_drift"][..., :, None] * arrays["time"]
+    if np.any(values["drift"]):
+        years = np.maximum(arrays["event_time"], 0) / 12.0
+        eta0 += values["drift"][..., None, None] * years
+    return np.asarray(eta0)
+
+
+def linear_predictors(
+    values: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Linear predictors without and with the service, ``(eta0, eta1)``; see `untreated`."""
+    eta0 = untreated(values, arrays)
+    event = np.asarray(arrays["event_time"])
+    levels, inverse = np.unique(event, return_inverse=True)
+    shape = ramp(levels, values["ramp_months"][..., None], float(arrays["half_period"]))
+    eta1 = shape[..., inverse.reshape(event.shape)]
+    eta1 *= values["site_effect"][..., :, None]
+    if np.any(values["go_live_step"]):
+        eta1 += values["go_live_step"][..., None, None] * (event >= 0)
+    eta1 += eta0
+    return eta0, eta1

@@ -1,0 +1,30 @@
+"""Names and constants that several layers share: dims, groups, the interval, the signs.
+
+Signs, stated once: an effect is *with the service minus without it*; events averted are *without
+minus with*; a saving is positive when less is spent.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+CHAIN: Final = "chain"
+DRAW: Final = "draw"
+SITE: Final = "site"
+MONTH: Final = "month"
+OUTCOME: Final = "outcome"
+INTERVENTION: Final = "intervention"
+WAVE: Final = "wave"
+SAMPLE_DIMS: Final = (CHAIN, DRAW)
+
+#: Probability of every published interval unless asked otherwise (equal-tailed).
+CI_PROB: Final = 0.90
+
+#: Event months over which effects are averaged: months 7 to 18 after go-live. The go-live month is
+#: event time 0, so "month 7" is event time 7.
+EFFECT_WINDOW: Final = (7, 18)
+
+#: Fewest clean untreated months that make a site's own baseline identified (tier A).
+TIER_A_MONTHS: Final = 12
+
+PERIOD_MONTHS: Final = {"month": 1, "quarter": 3, "year": 12}

@@ -1,0 +1,123 @@
+"""What a page is made of: sections of paragraphs, lists, tables and pictures, all plain data.
+
+The tables are laid out by this project's own template and not by a table library: Great Tables 1.1
+puts the title into a cell and not into a caption, leaves the corner header empty, and gives every
+table of a page the same element ids, to which its ``headers`` attributes then point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+__all__ = [
+    "Block",
+    "Group",
+    "Heading",
+    "Items",
+    "Paragraph",
+    "Picture",
+    "Section",
+    "Table",
+    "Terms",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """One paragraph; `style` is ``plain``, ``lead`` (the answer) or ``warning``."""
+
+    kind: ClassVar[str] = "paragraph"
+    text: str
+    style: Literal["plain", "lead", "warning"] = "plain"
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading below the section's own."""
+
+    kind: ClassVar[str] = "heading"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A bulleted list."""
+
+    kind: ClassVar[str] = "items"
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A list of terms, each with its explanation."""
+
+    kind: ClassVar[str] = "terms"
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows of a table under one heading; an empty title prints no heading."""
+
+    title: str
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table whose first column heads its rows.
+
+    Attributes
+    ----------
+    caption : str
+        Says what the numbers are, with unit and interval.
+    columns : tuple of str
+        Column heads, one for each value of a row.
+    groups : tuple of Group
+        Bodies.
+    numeric : frozenset of int
+        Columns aligned to the right.
+    note : str
+        Text below the table.
+    """
+
+    kind: ClassVar[str] = "table"
+    caption: str
+    columns: tuple[str, ...]
+    groups: tuple[Group, ...]
+    numeric: frozenset[int] = frozenset()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A figure.
+
+    Attributes
+    ----------
+    src : str
+        A ``data:`` address.
+    alt : str
+        What the figure shows, for someone who cannot see it.
+    caption : str
+        What it is and how to read it.
+    """
+
+    kind: ClassVar[str] = "picture"
+    src: str
+    alt: str
+    caption: str
+
+
+Block = Paragraph | Heading | Items | Terms | Table | Picture
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A numbered part of the page."""
+
+    id: str
+    title: str
+    blocks: tuple[Block, ...]

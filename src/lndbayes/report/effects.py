@@ -1,0 +1,232 @@
+"""Sections on effects and on the mix of interventions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from lndbayes.figures import caterpillar, data_uri, mix_contrasts, to_svg
+from lndbayes.report.blocks import Block, Group, Paragraph, Picture, Section, Table, Terms
+from lndbayes.report.lookup import (
+    benefit_probability,
+    effect_rows,
+    good_direction,
+    only,
+    parts,
+    ratio_name,
+)
+from lndbayes.report.prose import ESTIMANDS, MIX_WARNING, TIERS
+from lndbayes.report.rounding import ABSENT, number, percent, probability, ratio, show
+from lndbayes.report.run import Run
+
+__all__ = ["effects_section", "mix_section"]
+
+_NO_INTERVAL = "no interval (tier D)"
+
+
+def effects_section(run: Run, outcome: str) -> Section:
+    """Pooled estimands, the caterpillar plot, and every site's effect with its tier.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    outcome : str
+        Outcome.
+
+    Returns
+    -------
+    Section
+        The section.
+    """
+    blocks: list[Block] = [_estimands(run, outcome)]
+    averted = only(run, outcome, "events_averted", "natural")
+    if averted is not None:
+        n = show(*parts(averted))
+        blocks.append(
+            Paragraph(
+                f"Events averted in the months observed, all sites: {n.point} {averted['unit']} "
+                f"({percent(averted['ci_prob'])} interval {n.interval}; sd {n.sd}). "
+                "This counts what happened in months with the service, given each month's cases."
+            )
+        )
+    sites = effect_rows(run, outcome, "site", "link")
+    pooled = only(run, outcome, "pooled", "link")
+    blocks.append(Terms(TIERS))
+    if sites.empty or pooled is None:
+        why = "effects.csv has no rows for single sites, or no numbers for the pooled effect"
+        blocks.append(Paragraph(f"No site effects are shown: {why}."))
+    else:
+        blocks += [_caterpillar(sites, pd.Series(dict(pooled))), _sites(run, outcome)]
+    return Section(f"effects-{outcome}", "Effects", tuple(blocks))
+
+
+def _estimands(run: Run, outcome: str) -> Table:
+    direction = good_direction(run, outcome)
+    what = "a fall" if direction is None else "benefit"
+    rows, unit, natural_unit, ci = [], "", "", math.nan
+    for estimand, name in ESTIMANDS.items():
+        link = only(run, outcome, estimand, "link")
+        if link is None:
+            continue
+        unit, ci = str(link["unit"]), float(link["ci_prob"])
+        shown = show(*parts(link))
+        cells = [name, f"{shown.point} ({shown.interval})"]
+        if ratio_name(unit):
+            r = ratio(*parts(link))
+            cells.append(f"{r.point} ({r.interval})")
+        natural = only(run, outcome, estimand, "natural")
+        if natural is None:
+            cells.append(ABSENT)
+        else:
+            natural_unit = str(natural["unit"])
+            n = show(*parts(natural))
+            cells.append(f"{n.point} ({n.interval})")
+        _, p = benefit_probability(link, direction)
+        rows.append((*cells, probability(p, short=True)))
+    ratio_head = (ratio_name(unit) or "").capitalize()
+    window = str(run.effects["window"].iloc[0]).replace("-", " to ")
+    columns = ("Estimand", unit.capitalize(), *((ratio_head,) if ratio_head else ()))
+    return Table(
+        caption=f"Effect over months {window} after go-live: median ({percent(ci)} interval)",
+        columns=(*columns, natural_unit.capitalize() or "Natural scale", f"Probability of {what}"),
+        groups=(Group("", tuple(rows)),),
+        numeric=frozenset(range(1, len(columns) + 2)),
+        note="The first row is the headline. The others answer other questions: what the same "
+        "sites did weighted by their caseload, what sites like these would do, and what one more "
+        "site may see.",
+    )
+
+
+def _caterpillar(sites: pd.DataFrame, pooled: Any) -> Picture:
+    unit = str(pooled["unit"])
+    figure = caterpillar(sites, pooled, unit, ratio_name(unit))
+    drawn = sites[(sites["identified"] != "D") & sites["median"].notna()]
+    below, above = int((drawn["upper"] < 0).sum()), int((drawn["lower"] > 0).sum())
+    unshown = len(sites) - len(drawn)
+    ci = percent(pooled["ci_prob"])
+    counts = (
+        f"Of {len(drawn)} sites with an interval, {below} lie wholly below no effect, {above} "
+        f"wholly above it and {len(drawn) - below - above} include it."
+    )
+    if unshown:
+        counts += f" {unshown} more are listed without an interval (tier D, or no numbers)."
+    return Picture(
+        src=data_uri(to_svg(figure)),
+        alt=f"Dots with {ci} intervals, one row a site, largest fall first. {counts}",
+        caption=f"Site effects with {ci} intervals, sorted; the letter in brackets is the tier, "
+        f"which the mark repeats (A disc, B square, C open triangle). {counts} Sites are drawn "
+        "towards the pooled effect where they say little themselves.",
+    )
+
+
+def _sites(run: Run, outcome: str) -> Table:
+    link = effect_rows(run, outcome, "site", "link")
+    natural = effect_rows(run, outcome, "site", "natural").set_index("site")
+    averted = effect_rows(run, outcome, "events_averted", "natural").set_index("site")
+    unit, ci = str(link["unit"].iloc[0]), float(link["ci_prob"].dropna().iloc[0])
+    name = ratio_name(unit)
+    direction = good_direction(run, outcome)
+    rows = []
+    for row in link.sort_values("site", kind="stable").to_dict("records"):
+        site = str(row["site"])
+        shown = (ratio if name else show)(*parts(row))
+        why = _NO_INTERVAL if row["identified"] == "D" else ABSENT
+        absent = shown.interval == ABSENT
+        cells = [site, str(row["identified"]) or ABSENT]
+        cells.append(why if absent else f"{shown.point} ({shown.interval})")
+        for other in (natural, averted):
+            cells.append(_pair(other, site))
+        _, p = benefit_probability(row, direction)
+        cells += [probability(p, short=True), number(row["leverage_level_bias"], 2)]
+        rows.append(tuple(cells))
+    what = "a fall" if direction is None else "benefit"
+    units = [str(f["unit"].iloc[0]) if len(f) else "" for f in (natural, averted)]
+    return Table(
+        caption=f"Effect at each site: median ({percent(ci)} interval)",
+        columns=(
+            "Site",
+            "Tier",
+            (name or unit).capitalize(),
+            units[0].capitalize() or "Natural scale",
+            f"{units[1].capitalize()} averted" if units[1] else "Events averted",
+            f"Probability of {what}",
+            "Leverage",
+        ),
+        groups=(Group("", tuple(rows)),),
+        numeric=frozenset({2, 3, 4, 5, 6}),
+        note=f"Leverage: by how many {unit} the site's effect moves if all reconstructed evidence "
+        f"is off by one unit of {unit}; near 1, the effect is only as good as that evidence.",
+    )
+
+
+def _pair(frame: pd.DataFrame, site: str) -> str:
+    if site not in frame.index:
+        return ABSENT
+    shown = show(*parts(frame.loc[[site]].to_dict("records")[0]))
+    return ABSENT if shown.interval == ABSENT else f"{shown.point} ({shown.interval})"
+
+
+def mix_section(run: Run, outcome: str) -> Section:
+    """Contrasts between interventions, with the warning of what they are not.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    outcome : str
+        Outcome.
+
+    Returns
+    -------
+    Section
+        The section; one sentence where the run has no mix.
+    """
+    title, id_ = "Mix of interventions", f"mix-{outcome}"
+    moves = effect_rows(run, outcome, "substitution", "link")
+    alone = effect_rows(run, outcome, "intervention", "link")
+    frames = [f[f["median"].notna()] for f in (alone, moves)]
+    if all(f.empty for f in frames):
+        why = "effects.csv has no rows by intervention: the data have no mix, or one intervention"
+        return Section(id_, title, (Paragraph(f"Not available: {why}."),))
+    unit = str(pd.concat(frames)["unit"].iloc[0])
+    ci = percent(float(pd.concat(frames)["ci_prob"].iloc[0]))
+    clear = int(((frames[1]["lower"] > 0) | (frames[1]["upper"] < 0)).sum())
+    found = (
+        f"{clear} of {len(frames[1])} contrasts have a {ci} interval that leaves out no difference."
+    )
+    picture = Picture(
+        src=data_uri(to_svg(mix_contrasts(frames[0], frames[1], unit))),
+        alt=f"Dots with {ci} intervals. Above: difference in effect by pair of interventions. "
+        f"Below: each intervention by itself. {found}",
+        caption=f"Effect modification by mix, medians with {ci} intervals. {found}",
+    )
+    warning = Paragraph(MIX_WARNING, style="warning", label="Not the effect of receiving one.")
+    return Section(id_, title, (warning, picture, _contrasts(run, outcome, unit, ci)))
+
+
+def _contrasts(run: Run, outcome: str, unit: str, ci: str) -> Table:
+    titles = {
+        "substitution": "When 10 percentage points of contacts move from the first to the second",
+        "intervention": "Extrapolated to a site that does nothing else",
+    }
+    groups, natural_unit = [], ""
+    for estimand, title in titles.items():
+        natural = effect_rows(run, outcome, estimand, "natural").set_index("intervention")
+        natural_unit = natural_unit or (str(natural["unit"].iloc[0]) if len(natural) else "")
+        rows = []
+        for row in effect_rows(run, outcome, estimand, "link").to_dict("records"):
+            name = str(row["intervention"])
+            words = name.replace("_", " ").replace("->", "\N{RIGHTWARDS ARROW}")
+            shown = show(*parts(row))
+            rows.append((words, f"{shown.point} ({shown.interval})", _pair(natural, name)))
+        if rows:
+            groups.append(Group(title, tuple(rows)))
+    return Table(
+        caption=f"Effect by mix: median ({ci} interval); below zero is a larger fall",
+        columns=("Intervention", unit.capitalize(), natural_unit.capitalize() or "Natural scale"),
+        groups=tuple(groups),
+        numeric=frozenset({1, 2}),
+    )

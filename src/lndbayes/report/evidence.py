@@ -1,0 +1,280 @@
+"""Sections on the baseline: what it looks like and what it rests on."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from lndbayes.figures import PANELS_PER_PAGE, baseline_panels, data_uri, sensitivity, to_svg
+from lndbayes.report.blocks import Block, Group, Paragraph, Picture, Section, Table
+from lndbayes.report.lookup import PRIOR_DOMINATED, Row, effect_rows, only, quoted
+from lndbayes.report.rounding import ABSENT, decimals, number, percent, show
+from lndbayes.report.run import Run
+
+__all__ = ["baseline_section", "rests_on_section"]
+
+_SHARE_FAMILIES = ("log odds",)
+
+
+def baseline_section(run: Run, outcome: str) -> Section:
+    """Small multiples of the reconstructed baseline with what was observed.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    outcome : str
+        Outcome.
+
+    Returns
+    -------
+    Section
+        One figure a page of sites, with a sentence that says what they show.
+    """
+    id_, title = f"baseline-{outcome}", "Baseline"
+    frame = _baseline(run, outcome)
+    if frame.empty:
+        why = run.missing.get("baseline.csv", f"baseline.csv has no rows for {outcome}")
+        return Section(id_, title, (Paragraph(f"Not available: {why}."),))
+    design = run.design.get(outcome)
+    go_live = dict(design.go_live) if design else {}
+    exposure = design.exposure if design else pd.DataFrame()
+    months = sorted(frame["month"].unique())
+    if design and design.months and months and design.months[0] != months[0]:
+        # go-live counts from the first month of the fit's grid, the figure from that of the table
+        shift = design.months.index(months[0]) if months[0] in design.months else math.nan
+        go_live = {site: value - shift for site, value in go_live.items()}
+    sites = sorted(frame["site"].unique(), key=lambda s: (_start(go_live, s), s))
+    effects = effect_rows(run, outcome, "site", "link")
+    tiers = dict(zip(effects["site"], effects["identified"], strict=True))
+    pooled = only(run, outcome, "pooled", "link")
+    share = pooled is not None and pooled["unit"] in _SHARE_FAMILIES
+    blocks: list[Block] = [Paragraph(_findings(frame, sites, go_live, exposure))]
+    if design is None:
+        missing = run.missing.get(f"fits/{outcome}.nc", "the fit is not there")
+        blocks.append(Paragraph(f"Go-live and the number of cases are not shown: {missing}."))
+    pages = [sites[i : i + PANELS_PER_PAGE] for i in range(0, len(sites), PANELS_PER_PAGE)]
+    for i, page in enumerate(pages, start=1):
+        figure = baseline_panels(frame, page, tiers, go_live, exposure, share=share)
+        part = f" (part {i} of {len(pages)})" if len(pages) > 1 else ""
+        blocks.append(
+            Picture(
+                src=data_uri(to_svg(figure)),
+                alt=f"One panel a site{part}, in order of go-live: a band for the reconstructed "
+                f"baseline over {months[0]} to {months[-1]}, dots for what was observed, a line "
+                "at go-live. The text above says what it shows.",
+                caption=f"Reconstructed baseline and observations{part}. The band is the interval "
+                "of the expected rate without the service, before and after go-live; dots scatter "
+                "around it by chance as well, the more the fewer cases they stand for. All "
+                "panels share their axes; a few extreme dots may lie outside.",
+            )
+        )
+    return Section(id_, title, tuple(blocks))
+
+
+def _baseline(run: Run, outcome: str) -> pd.DataFrame:
+    if run.baseline is None:
+        return pd.DataFrame()
+    return run.baseline[run.baseline["outcome"] == outcome]
+
+
+def _start(go_live: dict[str, float], site: str) -> float:
+    start = go_live.get(site, math.nan)
+    return start if math.isfinite(start) else math.inf
+
+
+def _findings(
+    frame: pd.DataFrame, sites: list[str], go_live: dict[str, float], exposure: pd.DataFrame
+) -> str:
+    months = sorted(frame["month"].unique())
+    rank = frame["month"].map({m: i for i, m in enumerate(months)})
+    since = rank.to_numpy(float) - frame["site"].map(lambda s: _start(go_live, s)).to_numpy(float)
+    seen = frame["observed"].notna().to_numpy()
+    before = set(frame["site"][seen & (since < 0)])
+    weight = pd.Series(1.0, index=frame.index)
+    if not exposure.empty:
+        cells = pd.MultiIndex.from_frame(frame[["site", "month"]])
+        weight = pd.Series(exposure.stack().reindex(cells).to_numpy(float), index=frame.index)
+    gap = ((frame["observed"] - frame["mean"]) * weight)[seen & (since >= 0)]
+    total = gap.groupby(frame["site"]).sum()
+    text = (
+        f"At {len(sites) - len(before)} of {len(sites)} sites nothing was observed before go-live: "
+        "there the baseline is entirely reconstructed from other evidence. "
+    )
+    if not go_live:
+        text = ""
+    return text + (
+        f"After go-live, what was observed lies on average below the reconstructed baseline at "
+        f"{int((total < 0).sum())} of {len(total)} sites, and above it at "
+        f"{int((total > 0).sum())}."
+        if len(total)
+        else "No month after go-live was observed."
+    )
+
+
+def rests_on_section(run: Run, outcome: str) -> Section:
+    """Sensitivity to each source of evidence, the ramp leak, leverages, and the ledger.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    outcome : str
+        Outcome.
+
+    Returns
+    -------
+    Section
+        The section.
+    """
+    blocks: list[Block] = []
+    pooled = only(run, outcome, "pooled", "link")
+    frame = pd.DataFrame()
+    if run.sensitivity is not None:
+        frame = run.sensitivity[run.sensitivity["outcome"] == outcome]
+    if frame.empty:
+        why = run.missing.get("sensitivity.csv", f"sensitivity.csv has no rows for {outcome}")
+        blocks.append(Paragraph(f"Refits without single sources are not available: {why}."))
+    else:
+        unit = str(pooled["unit"]) if pooled else "link scale"
+        blocks += [Paragraph(text) for text in _refits(frame)]
+        blocks += [_sensitivity_picture(frame, unit), _sensitivity_table(frame, unit)]
+    blocks += _leverages(pooled)
+    blocks += _ledger(run, outcome)
+    return Section(f"rests-{outcome}", "What the baseline rests on", tuple(blocks))
+
+
+def _variant(frame: pd.DataFrame, name: str) -> Row | None:
+    row = frame[(frame["variant"] == name) & frame["sd"].notna()]
+    return row.to_dict("records")[0] if len(row) else None
+
+
+def _refits(frame: pd.DataFrame) -> list[str]:
+    base = _variant(frame, "base")
+    if base is None:
+        return ["sensitivity.csv has no base row: the refits cannot be compared with it."]
+    texts = []
+    single = frame[frame["variant"].str.startswith("no_") & frame["median"].notna()]
+    if len(single):
+        moved = (single["median"] - base["median"]).abs()
+        at = single.loc[moved.idxmax()]
+        places = decimals(base["median"], base["sd"])
+        texts.append(
+            f"Leaving out one source of evidence at a time moves the pooled effect most for "
+            f"{quoted(at['label'])}: from "
+            f"{number(base['median'], places)} to {number(at['median'], places)}, which is "
+            f"{number(float(moved.max()) / base['sd'], 1)} of its standard deviations."
+        )
+    leak = _variant(frame, "ramp_hidden")
+    if leak is not None:
+        texts.append(
+            f"Ramp leak ({leak['label']}): the standard deviation of the pooled effect becomes "
+            f"{number(leak['sd'] / base['sd'], 1)} times what it was. Precision that goes with "
+            "those months comes partly from the assumed shape of the ramp inside treated series, "
+            "not from a comparison with untreated months."
+        )
+    off = _variant(frame, "all_off_ramp_hidden")
+    if off is not None:
+        texts.append(_all_off(off))
+    return texts
+
+
+def _all_off(off: Row) -> str:
+    if not off["prior_sd"] > 0:
+        return f"{off['label']}: the prior's standard deviation is not stated, so no comparison."
+    share = off["sd"] / off["prior_sd"]
+    shown = show(off["sd"], math.nan, math.nan, off["sd"])
+    prior = show(off["prior_sd"], math.nan, math.nan, off["sd"])
+    judged = (
+        "which is close to the prior, as it should be when nothing is left to learn from"
+        if share >= PRIOR_DOMINATED
+        else "which is clearly narrower than the prior: something besides these sources and those "
+        "months still informs it, and that is the model's structure"
+    )
+    return (
+        f"{off['label']}: the standard deviation is {shown.point}, {percent(share)} of the prior's "
+        f"{prior.point}, {judged}."
+    )
+
+
+def _sensitivity_picture(frame: pd.DataFrame, unit: str) -> Picture:
+    ci = percent(float(frame["ci_prob"].dropna().iloc[0]))
+    shown = frame[frame["median"].notna()]
+    return Picture(
+        src=data_uri(to_svg(sensitivity(shown, unit))),
+        alt=f"Dots with {ci} intervals of the pooled effect, one row a refit; the table below "
+        "holds the numbers.",
+        caption=f"Pooled effect under refits, with {ci} intervals. At the right, its standard "
+        "deviation as a share of the prior's: near 100%, nothing was learned.",
+    )
+
+
+def _sensitivity_table(frame: pd.DataFrame, unit: str) -> Table:
+    rows = []
+    for row in frame.to_dict("records"):
+        shown = show(row["median"], row["lower"], row["upper"], row["sd"])
+        share = percent(row["sd"] / row["prior_sd"]) if row["prior_sd"] > 0 else ABSENT
+        label = str(row["label"]) or str(row["variant"]).replace("_", " ")
+        rows.append((label, shown.point, shown.interval, shown.sd, share, str(row["note"])))
+    ci = percent(float(frame["ci_prob"].dropna().iloc[0]))
+    noted = any(r[-1] for r in rows)
+    kept = rows if noted else [r[:-1] for r in rows]
+    columns = ("Refit", "Median", f"{ci} interval", "Sd", "Sd over prior's", "Note")
+    return Table(
+        caption=f"Pooled effect under refits ({unit})",
+        columns=columns if noted else columns[:-1],
+        groups=(Group("", tuple(kept)),),
+        numeric=frozenset({1, 2, 3, 4}),
+    )
+
+
+def _leverages(pooled: Row | None) -> list[Block]:
+    if pooled is None:
+        return []
+    texts = []
+    unit = pooled["unit"]
+    conditions = {
+        "leverage_level_bias": f"all reconstructed evidence were too high by 0.1 {unit}",
+        "leverage_drift": f"the untreated outcome drifted upwards by 0.1 {unit} a year after "
+        "go-live, beyond what the model allows for",
+    }
+    for column, condition in conditions.items():
+        value = 0.1 * float(pooled[column])
+        if math.isfinite(value):
+            moved = number(value, decimals(value, pooled["sd"]) + 1)
+            sign = "" if value < 0 else "+"
+            texts.append(f"If {condition}, the pooled effect would move by {sign}{moved} {unit}.")
+    if not texts:
+        return [Paragraph("Leverages are not available: effects.csv holds none.")]
+    texts.append(
+        "A step in recording or case-mix at go-live moves it one for one, with the sign reversed."
+    )
+    return [Paragraph(" ".join(texts), label="Leverage.")]
+
+
+def _ledger(run: Run, outcome: str) -> list[Block]:
+    if run.ledger is None:
+        return [Paragraph(f"The ledger by site is not available: {run.missing['ledger.csv']}.")]
+    frame = run.ledger[run.ledger["outcome"] == outcome]
+    if frame.empty or frame["contribution"].isna().all():
+        return [Paragraph(f"The ledger by site is not available: no shares for {outcome}.")]
+    channels = list(dict.fromkeys(frame["channel"]))
+    rows = []
+    for site, part in frame.groupby("site", sort=True):
+        shares = dict(zip(part["channel"], part["contribution"], strict=True))
+        first = part.iloc[0]
+        cells = [percent(float(shares.get(c, math.nan))) for c in channels]
+        cells += [percent(float(first[c])) for c in ("prior_share", "feedback_share")]
+        rows.append((str(site) or "All sites", str(first["tier"]), *cells))
+    names = [c.replace("_", " ").capitalize() for c in channels]
+    return [
+        Table(
+            caption="What each site's baseline rests on: share of its precision",
+            columns=("Site", "Tier", *names, "Prior", "Feedback"),
+            groups=(Group("", tuple(rows)),),
+            numeric=frozenset(range(2, len(names) + 4)),
+            note="Feedback: how much of the baseline's precision comes from the site's own treated "
+            "months, through the assumption that its effect is like the others'.",
+        )
+    ]

@@ -1,0 +1,204 @@
+"""Small questions to a run: one row, a name, a direction. No arithmetic beyond comparisons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pandas as pd
+
+from lndbayes.report.run import Run
+
+__all__ = [
+    "PRIOR_DOMINATED",
+    "RATIOS",
+    "Row",
+    "benefit_probability",
+    "effect_rows",
+    "events_name",
+    "good_direction",
+    "is_synthetic",
+    "only",
+    "parts",
+    "prior_share",
+    "quoted",
+    "ratio_name",
+    "verdict",
+]
+
+Row = Mapping[Any, Any]
+Verdict = Literal["absent", "prior", "unclear", "fall", "rise"]
+
+#: Posterior sd over prior sd from which an answer is said to rest on the prior. At 0.8 the data
+#: have taken away 36% of the prior variance.
+PRIOR_DOMINATED = 0.8
+
+#: Unit of the link scale to the name of its exponential.
+RATIOS: Mapping[str, str] = {"log odds": "odds ratio", "log rate": "rate ratio"}
+
+
+def effect_rows(run: Run, outcome: str, estimand: str, scale: str) -> pd.DataFrame:
+    """Rows of one estimand.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    outcome, estimand, scale : str
+        Values of those columns of ``effects.csv``.
+
+    Returns
+    -------
+    pd.DataFrame
+        Rows in file order; numbers of single sites in tier D are empty whatever the file says.
+    """
+    e = run.effects
+    chosen = (e["outcome"] == outcome) & (e["estimand"] == estimand) & (e["scale"] == scale)
+    rows = e[chosen].reset_index(drop=True)
+    unshown = (rows["identified"] == "D") & (rows["site"] != "")
+    numbers = [c for c in rows.columns if rows[c].dtype == float and c != "ci_prob"]
+    rows.loc[unshown, numbers] = math.nan
+    return rows
+
+
+def only(run: Run, outcome: str, estimand: str, scale: str) -> Row | None:
+    """Return the row of all sites together, or None where the run has none with numbers.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    outcome, estimand, scale : str
+        Values of those columns of ``effects.csv``.
+
+    Returns
+    -------
+    Row or None
+        Column to value.
+    """
+    rows = effect_rows(run, outcome, estimand, scale)
+    rows = rows[(rows["site"] == "") & rows["median"].notna()]
+    if rows.empty:
+        return None
+    return rows.to_dict("records")[0]
+
+
+def parts(row: Row) -> tuple[float, float, float, float, float]:
+    """Median, lower, upper, sd and Monte Carlo error of a row, as the rounding functions take them.
+
+    Parameters
+    ----------
+    row : Row
+        A row of any summary table; without a column ``mcse`` the error is NaN.
+
+    Returns
+    -------
+    tuple of float
+        Five numbers in the unit of the row.
+    """
+    known = (float(row[k]) for k in ("median", "lower", "upper", "sd"))
+    median, lower, upper, sd = known
+    return median, lower, upper, sd, float(row.get("mcse", math.nan))
+
+
+def quoted(text: str) -> str:
+    """Put typographic quotation marks around a label."""
+    return f"\N{LEFT SINGLE QUOTATION MARK}{text}\N{RIGHT SINGLE QUOTATION MARK}"
+
+
+def ratio_name(unit: str) -> str | None:
+    """Return the name of the exponentiated link scale, or None where it has no meaning."""
+    return RATIOS.get(unit)
+
+
+def good_direction(run: Run, outcome: str) -> int | None:
+    """Direction of a good change.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    outcome : str
+        Outcome.
+
+    Returns
+    -------
+    int or None
+        -1 lower is better, 1 higher is better, None where neither is, or where no fit says.
+    """
+    design = run.design.get(outcome)
+    stated = str(design.attrs.get("good_direction", "")) if design else ""
+    return {"lower": -1, "-1": -1, "higher": 1, "1": 1}.get(stated)
+
+
+def benefit_probability(row: Row, direction: int | None) -> tuple[str, float]:
+    """Probability that the effect is good.
+
+    Parameters
+    ----------
+    row : Row
+        A row of ``effects.csv``.
+    direction : int or None
+        As `good_direction` gives it.
+
+    Returns
+    -------
+    str
+        What the probability is of: ``benefit``, or ``a fall`` where no direction is good.
+    float
+        Probability from 0 to 1.
+    """
+    below = float(row["p_below_zero"])
+    if direction is None:
+        return "a fall", below
+    return "benefit", below if direction < 0 else 1.0 - below
+
+
+def prior_share(run: Run, outcome: str) -> float:
+    """Posterior sd of the pooled effect as a share of its prior sd; NaN where not known."""
+    if run.sensitivity is None:
+        return math.nan
+    s = run.sensitivity
+    base = s[(s["outcome"] == outcome) & (s["variant"] == "base")]
+    if base.empty or not base["prior_sd"].iloc[0] > 0:
+        return math.nan
+    return float(base["sd"].iloc[0] / base["prior_sd"].iloc[0])
+
+
+def verdict(row: Row | None, share: float) -> Verdict:
+    """What may be said of an effect.
+
+    Parameters
+    ----------
+    row : Row or None
+        Pooled row.
+    share : float
+        As `prior_share` gives it.
+
+    Returns
+    -------
+    str
+        ``absent``: no numbers; ``prior``: posterior nearly as wide as the prior; ``unclear``: the
+        interval includes no effect; else ``fall`` or ``rise``.
+    """
+    if row is None or not all(math.isfinite(row[k]) for k in ("lower", "median", "upper")):
+        return "absent"
+    if share >= PRIOR_DOMINATED:
+        return "prior"
+    if row["lower"] <= 0 <= row["upper"]:
+        return "unclear"
+    return "fall" if row["median"] < 0 else "rise"
+
+
+def events_name(run: Run, outcome: str) -> str:
+    """Return what is counted, plural, in words: the unit of events averted, else the outcome."""
+    row = only(run, outcome, "events_averted", "natural")
+    return str(row["unit"]) if row else outcome.replace("_", " ")
+
+
+def is_synthetic(run: Run) -> bool:
+    """Tell whether the manifest or any fit says that the data are simulated."""
+    stated = [run.manifest.get("synthetic")]
+    stated += [d.attrs.get("synthetic") for d in run.design.values()]
+    return any(str(s).strip().lower() in ("true", "1") for s in stated)

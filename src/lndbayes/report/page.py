@@ -1,0 +1,149 @@
+"""Write the report: one HTML page that needs no network, no script and no other file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+
+from lndbayes.report.answer import effect_sentence, savings_sentence
+from lndbayes.report.blocks import Block, Paragraph, Section
+from lndbayes.report.effects import effects_section, mix_section
+from lndbayes.report.evidence import baseline_section, rests_on_section
+from lndbayes.report.lookup import is_synthetic
+from lndbayes.report.prose import SYNTHETIC
+from lndbayes.report.run import Run, read_run
+from lndbayes.report.savings import savings_section
+from lndbayes.report.trust import (
+    assumptions_section,
+    checks_section,
+    glossary_section,
+    notes_section,
+    overall,
+    priors_section,
+    provenance_section,
+    status_counts,
+)
+
+__all__ = ["render", "write_report"]
+
+_TEMPLATE = "report.html.j2"
+_STYLE = "report.css"
+
+
+def write_report(run: Path) -> Path:
+    """Write ``report.html`` into a run directory.
+
+    Parameters
+    ----------
+    run : Path
+        Run directory; ``effects.csv``, ``checks.csv`` and ``manifest.json`` are required. What
+        else is absent is named in the section that would have shown it.
+
+    Returns
+    -------
+    Path
+        The page. It is put in place only when it is complete.
+
+    Raises
+    ------
+    DataError
+        A required file is absent or a file breaks the contract; all problems at once.
+    """
+    run = Path(run)
+    page = render(read_run(run))
+    handle, temporary = tempfile.mkstemp(dir=run, prefix=".report-", suffix=".html")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(page)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, run / "report.html")
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return run / "report.html"
+
+
+def render(run: Run) -> str:
+    """Compose the page.
+
+    Parameters
+    ----------
+    run : Run
+        The run as read.
+
+    Returns
+    -------
+    str
+        HTML; the same run gives the same text.
+    """
+    templates = resources.files("lndbayes.report") / "templates"
+    loader = DictLoader({_TEMPLATE: (templates / _TEMPLATE).read_text(encoding="utf-8")})
+    # Everything from a file is text, never markup: a site may be called "<script>"
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(_TEMPLATE).render(
+        name=_data_name(run),
+        outcomes=[_words(o) for o in run.outcomes],
+        synthetic=SYNTHETIC if is_synthetic(run) else "",
+        verdict=overall(run),
+        counts=status_counts(run),
+        failures=_worst(run, "FAIL"),
+        style=(templates / _STYLE).read_text(encoding="utf-8"),
+        sections=_sections(run),
+    )
+
+
+def _sections(run: Run) -> list[Section]:
+    several = len(run.outcomes) > 1
+    sections = [_answer(run)]
+    for outcome in run.outcomes:
+        for build in (effects_section, baseline_section, rests_on_section, mix_section):
+            part = build(run, outcome)
+            title = f"{part.title}: {_words(outcome)}" if several else part.title
+            sections.append(Section(part.id, title, part.blocks))
+    return [
+        *sections,
+        savings_section(run),
+        checks_section(run),
+        priors_section(run),
+        assumptions_section(),
+        notes_section(run),
+        provenance_section(run),
+        glossary_section(),
+    ]
+
+
+def _answer(run: Run) -> Section:
+    several = len(run.outcomes) > 1
+    blocks: list[Block] = []
+    for outcome in run.outcomes:
+        label = f"{_words(outcome).capitalize()}." if several else ""
+        blocks.append(Paragraph(effect_sentence(run, outcome), style="lead", label=label))
+    label = "Savings." if several else ""
+    blocks.append(Paragraph(savings_sentence(run), style="lead", label=label))
+    return Section("answer", "The answer", tuple(blocks))
+
+
+def _worst(run: Run, status: str) -> list[str]:
+    chosen = run.checks[run.checks["status"] == status]
+    return [
+        f"{_words(str(r['outcome']))}: {_words(str(r['check']))}" for r in chosen.to_dict("records")
+    ]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _data_name(run: Run) -> str:
+    name = run.manifest.get("name")
+    return str(name) if name else "unnamed evaluation"

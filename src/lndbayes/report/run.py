@@ -1,0 +1,308 @@
+"""Read a run directory for reporting: tables as written, design facts and savings draws.
+
+Nothing is computed here but types. Everything wrong is reported at once; a missing optional file
+is remembered with the reason, so that its section can say why it is empty.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from lndbayes.errors import DataError, Problem
+from lndbayes.names import MONTH, SITE
+
+__all__ = ["STATUSES", "Design", "Run", "read_run"]
+
+STATUSES = ("FAIL", "REVIEW", "NOT RUN", "PASS")
+
+_SUMMARY = ("mean", "sd", "lower", "median", "upper", "ci_prob")
+#: Per file: text columns, number columns. Further columns are kept as text.
+_COLUMNS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "effects.csv": (
+        ("outcome", "estimand", "site", "intervention", "scale", "unit", "window", "identified"),
+        (*_SUMMARY, "p_below_zero", "mcse", "leverage_level_bias", "leverage_drift"),
+    ),
+    "checks.csv": (("outcome", "check", "status", "value", "threshold", "message"), ()),
+    "baseline.csv": (("outcome", "site", "month"), ("mean", "lower", "upper", "observed")),
+    "ledger.csv": (
+        ("outcome", "site", "tier", "channel"),
+        (
+            *("contribution", "shift_if_removed", "prior_share", "feedback_share"),
+            *("leverage_level_bias", "leverage_drift"),
+        ),
+    ),
+    "savings.csv": (
+        ("level", "site", "outcome", "line", "payer", "cashable", "price_year"),
+        (*_SUMMARY, "p_positive", "mcse"),
+    ),
+    "priors.csv": (
+        ("slot", "distribution", "dims", "unit", "note"),
+        ("lower", "median", "upper", "ci_prob"),
+    ),
+    "sensitivity.csv": (
+        ("outcome", "variant", "label", "note"),
+        (*_SUMMARY, "prior_sd", "sd_ratio"),
+    ),
+}
+_REQUIRED = ("effects.csv", "checks.csv", "manifest.json")
+#: Number columns that may be absent altogether: they are then read as unknown.
+_MAY_LACK = frozenset({"leverage_level_bias", "leverage_drift", "mcse"})
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """What a figure needs to know of one fit besides its summaries.
+
+    Attributes
+    ----------
+    months : tuple of str
+        The grid, ``YYYY-MM``.
+    go_live : Mapping of str to float
+        Site to go-live as an index into `months` (may lie outside it); NaN = never.
+    exposure : pd.DataFrame
+        Index site, columns month: observed exposure, NaN where nothing was observed; empty
+        where the fit does not carry it.
+    attrs : Mapping of str to object
+        Root attributes of the fit.
+    """
+
+    months: tuple[str, ...]
+    go_live: Mapping[str, float]
+    exposure: pd.DataFrame
+    attrs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run directory as read.
+
+    Attributes
+    ----------
+    path : Path
+        The directory.
+    effects, checks : pd.DataFrame
+        Required tables of the run, columns as in the contract.
+    manifest : Mapping
+        ``manifest.json``.
+    baseline, ledger, savings, priors, sensitivity : pd.DataFrame or None
+        Optional tables; None where the file is absent.
+    money : xr.Dataset or None
+        ``savings.nc`` as `lndbayes.savings.savings` made it.
+    design : Mapping of str to Design
+        Outcome to facts of its fit; an outcome whose fit is absent is not in it.
+    missing : Mapping of str to str
+        File to the reason why nothing could be read from it.
+    """
+
+    path: Path
+    effects: pd.DataFrame
+    checks: pd.DataFrame
+    manifest: Mapping[str, Any]
+    baseline: pd.DataFrame | None = None
+    ledger: pd.DataFrame | None = None
+    savings: pd.DataFrame | None = None
+    priors: pd.DataFrame | None = None
+    sensitivity: pd.DataFrame | None = None
+    money: xr.Dataset | None = None
+    design: Mapping[str, Design] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """Outcomes with effects, in the order in which they were written."""
+        return tuple(dict.fromkeys(self.effects["outcome"]))
+
+
+def read_run(path: Path) -> Run:
+    """Read a run directory.
+
+    Parameters
+    ----------
+    path : Path
+        Directory as `contract.md` describes it.
+
+    Returns
+    -------
+    Run
+        Tables with numbers as float64 (NaN where empty) and text as str (empty where empty).
+
+    Raises
+    ------
+    DataError
+        A required file is absent, or a file is unreadable, lacks a column or holds a value that
+        is no number; all such problems at once.
+    """
+    if not path.is_dir():
+        raise DataError(Problem(str(path), "the run directory must exist"))
+    problems = [
+        Problem(name, "is required to write a report and is not in the run directory")
+        for name in _REQUIRED
+        if not (path / name).is_file()
+    ]
+    frames: dict[str, pd.DataFrame] = {}
+    missing: dict[str, str] = {}
+    for name in _COLUMNS:
+        if (path / name).is_file():
+            frame, found = _read_table(path / name)
+            problems += found
+            frames[name.removesuffix(".csv")] = frame
+        elif name not in _REQUIRED:
+            missing[name] = f"{name} is not in the run directory"
+    manifest = _read_manifest(path / "manifest.json", problems)
+    if problems:
+        raise DataError(problems)
+    run = Run(
+        path=path,
+        effects=frames["effects"],
+        checks=frames["checks"],
+        manifest=manifest,
+        baseline=frames.get("baseline"),
+        ledger=frames.get("ledger"),
+        savings=frames.get("savings"),
+        priors=frames.get("priors"),
+        sensitivity=frames.get("sensitivity"),
+    )
+    problems = list(_broken_rules(run))
+    if problems:
+        raise DataError(problems)
+    design: dict[str, Design] = {}
+    for outcome in run.outcomes:
+        stored = path / "fits" / f"{outcome}.nc"
+        if stored.is_file():
+            design[outcome] = _read_design(stored)
+        else:
+            missing[f"fits/{outcome}.nc"] = f"fits/{outcome}.nc is not in the run directory"
+    draws = None
+    if (path / "savings.nc").is_file():
+        draws = _read_draws(path / "savings.nc")
+    else:
+        missing["savings.nc"] = "savings.nc is not in the run directory"
+    return replace(run, design=design, money=draws, missing=missing)
+
+
+def _read_table(path: Path) -> tuple[pd.DataFrame, list[Problem]]:
+    texts, numbers = _COLUMNS[path.name]
+    try:
+        with path.open(encoding="utf-8", newline="") as handle:
+            rows = list(csv.reader(handle, strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        return pd.DataFrame(), [Problem(path.name, f"must be readable as UTF-8 CSV: {error}")]
+    if not rows:
+        return pd.DataFrame(), [Problem(path.name, "must have a header line")]
+    header, body = rows[0], rows[1:]
+    problems = [
+        Problem(path.name, "the column is required and is not in the file", column=name)
+        for name in (*texts, *numbers)
+        if name not in header and name not in _MAY_LACK
+    ]
+    problems += [
+        Problem(path.name, f"must have {len(header)} values, has {len(row)}", row=i)
+        for i, row in enumerate(body, start=2)
+        if len(row) != len(header)
+    ]
+    if problems:
+        return pd.DataFrame(), problems
+    columns: dict[str, object] = {}
+    for j, name in enumerate(header):
+        values = [row[j] for row in body]
+        if name in numbers:
+            columns[name] = _to_numbers(values, path.name, name, problems)
+        else:
+            columns[name] = pd.array(values, dtype="str")
+    for name in set(numbers) - set(header):
+        columns[name] = np.full(len(body), np.nan)
+    return pd.DataFrame(columns), problems
+
+
+def _to_numbers(
+    values: list[str], file: str, column: str, problems: list[Problem]
+) -> np.ndarray[Any, Any]:
+    out = np.full(len(values), np.nan)
+    for i, text in enumerate(values):
+        if text.strip() == "":
+            continue
+        try:
+            out[i] = float(text)
+        except ValueError:
+            problems.append(
+                Problem(file, "must be a number or empty", row=i + 2, column=column, value=text)
+            )
+    return out
+
+
+def _read_manifest(path: Path, problems: list[Problem]) -> Mapping[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        problems.append(Problem(path.name, f"must be readable as JSON: {error}"))
+        return {}
+    if not isinstance(manifest, dict):
+        problems.append(Problem(path.name, "must hold one JSON object"))
+        return {}
+    return manifest
+
+
+def _broken_rules(run: Run) -> Iterator[Problem]:
+    effects, checks = run.effects, run.checks
+    if effects.empty:
+        yield Problem("effects.csv", "must have at least one row")
+    for outcome in run.outcomes:
+        pooled = effects[
+            (effects["outcome"] == outcome)
+            & (effects["estimand"] == "pooled")
+            & (effects["scale"] == "link")
+        ]
+        if len(pooled) != 1:
+            rule = f"must have exactly one pooled row on the link scale, has {len(pooled)}"
+            yield Problem("effects.csv", rule, column="outcome", value=outcome)
+    for i, status in enumerate(checks["status"]):
+        if status not in STATUSES:
+            rule = f"must be one of {', '.join(STATUSES)}"
+            yield Problem("checks.csv", rule, row=i + 2, column="status", value=status)
+
+
+def _read_draws(path: Path) -> xr.Dataset:
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as draws:
+            draws.load()
+    except (OSError, ValueError) as error:
+        raise DataError(Problem(path.name, f"must be readable savings: {error}")) from error
+    if "saving" not in draws:
+        raise DataError(Problem(path.name, "must hold the variable saving"))
+    return draws
+
+
+def _read_design(path: Path) -> Design:
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as root:
+            attrs = dict(root.attrs)
+        with xr.open_dataset(path, engine="h5netcdf", group="constant_data") as constant:
+            constant.load()
+    except (OSError, ValueError, KeyError) as error:
+        file = f"fits/{path.name}"
+        raise DataError(Problem(file, f"must be a readable fit: {error}")) from error
+    go_live: dict[str, float] = {}
+    if "go_live" in constant and SITE in constant.coords:
+        sites = [str(s) for s in constant[SITE].values]
+        go_live = dict(zip(sites, map(float, constant["go_live"].values), strict=True))
+    months = tuple(str(m) for m in constant[MONTH].values) if MONTH in constant.coords else ()
+    exposure = pd.DataFrame()
+    if "exposure_all" in constant:
+        values = constant["exposure_all"].transpose(SITE, MONTH)
+        exposure = pd.DataFrame(
+            values.where(values > 0).to_numpy(),
+            index=[str(s) for s in values[SITE].values],
+            columns=[str(m) for m in values[MONTH].values],
+        )
+    return Design(months=months, go_live=go_live, exposure=exposure, attrs=attrs)

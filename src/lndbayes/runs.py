@@ -1,0 +1,112 @@
+"""A run directory: stored fits, exports made from them, and the manifest that ties them together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+
+from lndbayes.errors import DataError, Problem
+from lndbayes.fit import load_fit
+
+__all__ = ["Progress", "Steps", "file_hash", "read_manifest", "stored_outcomes", "write_json", "write_table"]
+
+#: Receives a line of progress.
+Progress = Callable[[str], None]
+
+
+@dataclass
+class Steps:
+    """Wall and CPU seconds of each step, in order."""
+
+    done: list[dict[str, Any]] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time a block."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        self.done.append(
+            {
+                "step": name,
+                "wall_seconds": round(time.perf_counter() - wall, 2),
+                "cpu_seconds": round(time.process_time() - cpu, 2),
+            }
+        )
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _replace(path: Path, write: Any) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a CSV whole or not at all; empty where a number is not known."""
+    _replace(path, lambda part: table.to_csv(part, index=False, lineterminator="\n"))
+
+
+def write_json(value: Mapping[str, Any], path: Path) -> None:
+    """Write JSON whole or not at all."""
+    text = json.dumps(value, indent=1, sort_keys=False) + "\n"
+    _replace(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def write_dataset(ds: xr.Dataset, path: Path) -> None:
+    """Write NetCDF whole or not at all."""
+    _replace(path, lambda part: ds.to_netcdf(part, engine="h5netcdf"))
+
+
+def read_manifest(run: Path) -> dict[str, Any]:
+    """Read the manifest of a run.
+
+    Raises
+    ------
+    DataError
+        If the directory is not a run.
+    """
+    path = run / "manifest.json"
+    if not path.is_file():
+        raise DataError(Problem(str(path), "is absent: this is not a run directory"))
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(Problem(str(path), f"is not valid JSON: {error}")) from error
+    if not isinstance(manifest, dict):
+        raise DataError(Problem(str(path), "must hold one JSON object"))
+    return manifest
+
+
+def stored_outcomes(run: Path) -> dict[str, xr.DataTree]:
+    """Load every stored fit of a run, by outcome.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    paths = sorted((run / "fits").glob("*.nc"))
+    if not paths:
+        raise DataError(Problem(str(run / "fits"), "holds no stored fit"))
+    return {path.stem: load_fit(path) for path in paths}

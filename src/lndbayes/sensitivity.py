@@ -1,0 +1,229 @@
+"""Refits that show what a conclusion rests on: evidence switched off, months hidden, biases let in.
+
+Every variant is the same compiled density on other arrays, so a refit costs seconds. What is kept
+of one is small: draws of the pooled effect and of the sites' untreated level.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from lndbayes.data.evaluation import EvaluationData
+from lndbayes.effects import leverages, pooled_effect, predictors, site_effects
+from lndbayes.fit import fit, fit_key
+from lndbayes.names import CI_PROB, PERIOD_MONTHS, SAMPLE_DIMS
+from lndbayes.spec import CHANNELS, ModelSpec, with_changes
+from lndbayes.summaries import summarise
+
+__all__ = ["VARIANTS", "Variant", "run_variant", "sensitivity_table", "untreated_level"]
+
+_RECONSTRUCTED = tuple(c for c in CHANNELS if c != "not_yet_treated")
+_HIDDEN_MONTHS = 15
+
+
+def _off(*channels: str) -> dict[str, Any]:
+    return {f"baseline.channels.{c}": False for c in channels}
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One refit.
+
+    Attributes
+    ----------
+    name, label : str
+        Identifier, and what a reader is told.
+    changes : mapping of str to object
+        Dotted spec keys to change.
+    """
+
+    name: str
+    label: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+VARIANTS: tuple[Variant, ...] = (
+    *(
+        Variant(f"no_{c}", f"without {c.replace('_', ' ')} evidence", _off(c))
+        for c in CHANNELS
+    ),
+    Variant("panel_only", "only not-yet-treated sites: no reconstructed evidence", _off(*_RECONSTRUCTED)),
+    Variant(
+        "ramp_hidden",
+        f"first {_HIDDEN_MONTHS} months after go-live hidden",
+        {"effect.hide_first_months": _HIDDEN_MONTHS},
+    ),
+    Variant(
+        "all_off",
+        "no evidence on the untreated state, build-up visible (what the ramp's shape leaks)",
+        _off(*CHANNELS),
+    ),
+    Variant(
+        "all_off_ramp_hidden",
+        f"no evidence on the untreated state, first {_HIDDEN_MONTHS} months hidden",
+        {**_off(*CHANNELS), "effect.hide_first_months": _HIDDEN_MONTHS},
+    ),
+    Variant("untreated_only", "untreated months and evidence only: no treated outcome"),
+    Variant(
+        "bias_on",
+        "level bias of all reconstructed evidence (sd 0.15) and drift (sd 0.05 a year) allowed",
+        {"sensitivity.shared_bias_sd": 0.15, "sensitivity.drift_sd": 0.05},
+    ),
+)
+
+#: Refits need means and standard deviations, not tail quantiles of every parameter.
+_SHORT = {"sampling.chains": 2, "sampling.tune": 600, "sampling.draws": 600}
+
+
+def untreated_level(tree: xr.DataTree) -> xr.DataArray:
+    """Mean untreated predictor of each site over the 12 months before the first go-live.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (chain, draw, site), link scale.
+    """
+    data = tree["constant_data"].to_dataset()
+    event = data["event_time"].to_numpy()
+    step = PERIOD_MONTHS[tree.attrs["period"]]
+    started = (event >= 0).any(axis=0)
+    first = int(np.argmax(started)) if started.any() else event.shape[1]
+    window = slice(max(first - 12 // step, 0), max(first, 1))
+    eta0 = predictors(tree)["eta0"].to_numpy()[..., window]
+    posterior = tree["posterior"]
+    coords = {dim: posterior[dim] for dim in (*SAMPLE_DIMS, "site")}
+    return xr.DataArray(eta0.mean(axis=-1), dims=(*SAMPLE_DIMS, "site"), coords=coords)
+
+
+def kept_draws(tree: xr.DataTree, window: tuple[int, int]) -> xr.Dataset:
+    """Draws that sensitivity and ledger need: pooled effect and untreated levels."""
+    return xr.Dataset(
+        {"pooled": pooled_effect(tree, "link", window), "level": untreated_level(tree)}
+    )
+
+
+def run_variant(
+    spec: ModelSpec,
+    data: EvaluationData,
+    variant: Variant,
+    folder: Path,
+    *,
+    cores: int | None = None,
+) -> xr.Dataset:
+    """Refit one variant, or read it if it was fitted with the same inputs.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The outcome's spec.
+    data : EvaluationData
+        The evaluation data.
+    variant : Variant
+        What to change.
+    folder : Path
+        Where variants of this outcome are kept.
+    cores : int, optional
+        Chains at the same time.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``pooled`` (chain, draw) and ``level`` (chain, draw, site), link scale; for ``bias_on`` also
+        the leverages of the pooled and the site effects.
+    """
+    changed = with_changes(spec, {**_SHORT, **variant.changes})
+    key = f"{variant.name}:{fit_key(changed, data)}"
+    path = folder / f"{spec.outcome.name}-{variant.name}.nc"
+    if path.is_file():
+        with xr.open_dataset(path, engine="h5netcdf") as stored:
+            if stored.attrs.get("key") == key:
+                return stored.load()
+    tree = fit(
+        changed,
+        data,
+        cores=cores,
+        predictive=False,
+        hide_treated=variant.name == "untreated_only",
+    )
+    window = spec.effect.window
+    kept = kept_draws(tree, window)
+    if variant.name == "bias_on":
+        kept = kept.merge(_leverages(tree, window))
+    stats = tree["sample_stats"]
+    kept.attrs = {
+        "key": key,
+        "variant": variant.name,
+        "divergences": int(stats["diverging"].to_numpy().sum()),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    kept.to_netcdf(part, engine="h5netcdf")
+    part.replace(path)
+    return kept
+
+
+def _leverages(tree: xr.DataTree, window: tuple[int, int]) -> xr.Dataset:
+    pooled = leverages(tree, pooled_effect(tree, "link", window))
+    by_site = leverages(tree, site_effects(tree, "link", window))
+    names = {str(k): f"site_{k}" for k in by_site.data_vars}
+    return pooled.merge(by_site.rename({**names, "site": "treated_site"}))
+
+
+def sensitivity_table(
+    outcome: str,
+    base: xr.Dataset,
+    variants: Mapping[str, xr.Dataset],
+    prior_sd: float,
+    *,
+    ci_prob: float = CI_PROB,
+) -> pd.DataFrame:
+    """Pooled effect under every variant.
+
+    Parameters
+    ----------
+    outcome : str
+        Name of the outcome.
+    base : xarray.Dataset
+        `kept_draws` of the main fit.
+    variants : mapping of str to xarray.Dataset
+        From `run_variant`.
+    prior_sd : float
+        Standard deviation of the same pooled effect under the prior.
+    ci_prob : float
+        Probability of the intervals.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns outcome, variant, label, mean, sd, lower, median, upper, ci_prob, prior_sd,
+        sd_ratio (to the prior's sd), sd_ratio_base (to the main fit's), shift (of the mean, in sds
+        of the main fit), note.
+    """
+    labels = {"base": "all evidence, as specified"} | {v.name: v.label for v in VARIANTS}
+    rows = []
+    centre = summarise(base["pooled"], ci_prob=ci_prob).iloc[0]
+    for name, draws in {"base": base, **variants}.items():
+        row = summarise(draws["pooled"], ci_prob=ci_prob).iloc[0]
+        divergences = int(draws.attrs.get("divergences", 0))
+        rows.append(
+            {
+                "outcome": outcome,
+                "variant": name,
+                "label": labels[name],
+                **{k: row[k] for k in ("mean", "sd", "lower", "median", "upper", "ci_prob")},
+                "prior_sd": prior_sd,
+                "sd_ratio": row["sd"] / prior_sd,
+                "sd_ratio_base": row["sd"] / centre["sd"],
+                "shift": (row["mean"] - centre["mean"]) / centre["sd"],
+                "note": f"{divergences} divergent transitions" if divergences else "",
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,285 @@
+"""Model specs: one strict TOML file per outcome, read into one frozen `ModelSpec`.
+
+No hidden defaults: a missing key is an error, an unknown key is an error with a suggestion, and so
+are missing and unknown prior slots. Nothing in a spec names code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lndbayes.errors import Problem, SpecError
+from lndbayes.priors import SLOTS, PriorDistribution, required_slots
+
+__all__ = ["CHANNELS", "ModelSpec", "load_spec", "parse_spec"]
+
+CHANNELS = ("not_yet_treated", "retrospective", "national", "history", "elicited")
+
+_Scale = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Outcome(_Strict):
+    """What is counted, out of what, and which direction is good."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    label: str
+    event: str
+    trials: str
+    good_direction: Literal["lower", "higher", "none"]
+
+
+class Likelihood(_Strict):
+    """Observation family; a key of the family table of the model layer."""
+
+    family: Literal["beta_binomial"]
+
+
+class Channels(_Strict):
+    """Sources of evidence on the baseline, each on or off."""
+
+    not_yet_treated: bool
+    retrospective: bool
+    national: bool
+    history: bool
+    elicited: bool
+
+
+class Baseline(_Strict):
+    """Structure of the untreated surface and the integrated-out biases of its evidence."""
+
+    national_basis: Annotated[int, Field(ge=1, le=40)]
+    site_basis: Annotated[int, Field(ge=1, le=40)]
+    national_offset_sd: _Positive
+    elicited_bias_sd: _Positive
+    channels: Channels
+
+
+class Effect(_Strict):
+    """Windows in event months, the go-live month being 0."""
+
+    window: tuple[int, int]
+    transition: tuple[int, int]
+    hide_first_months: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        """Turn TOML arrays into tuples so that strict mode accepts them."""
+        if isinstance(value, Mapping):
+            return {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Effect:
+        if not 0 <= self.window[0] <= self.window[1]:
+            raise ValueError("window must be [first, last] with 0 <= first <= last")
+        if not (self.transition[0] <= 0 and self.transition[1] >= -1):
+            raise ValueError("transition must be [first, last] with first <= 0 and last >= -1")
+        return self
+
+
+class Sensitivity(_Strict):
+    """Standard deviations of bias terms that data cannot teach; 0 switches a term off."""
+
+    shared_bias_sd: _Scale
+    drift_sd: _Scale
+    go_live_step_sd: _Scale
+    wave_sd: _Scale
+
+
+class Sampling(_Strict):
+    """Sampler settings."""
+
+    draws: Annotated[int, Field(ge=50)]
+    tune: Annotated[int, Field(ge=50)]
+    chains: Annotated[int, Field(ge=1, le=64)]
+    target_accept: Annotated[float, Field(gt=0.5, lt=1.0)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class ModelSpec(_Strict):
+    """One outcome's model, complete and immutable.
+
+    Attributes
+    ----------
+    outcome, likelihood, baseline, effect, sensitivity, sampling
+        Sections of the spec file.
+    priors : mapping of str to PriorDistribution
+        Every slot the model declares, and no other.
+    checks : mapping of str to float
+        Overrides of check thresholds by name; validated by the check battery.
+    """
+
+    outcome: Outcome
+    likelihood: Likelihood
+    baseline: Baseline
+    effect: Effect
+    sensitivity: Sensitivity
+    priors: dict[str, PriorDistribution]
+    sampling: Sampling
+    checks: dict[str, float | int | bool]
+
+    def canonical(self) -> str:
+        """Canonical JSON of everything that defines the fit, sorted by key."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical JSON."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+
+def with_changes(spec: ModelSpec, changes: Mapping[str, Any]) -> ModelSpec:
+    """Return a copy of a spec with dotted keys replaced, validated afresh.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The spec to start from; left as it is.
+    changes : mapping of str to object
+        For example ``{"baseline.channels.national": False, "sampling.seed": 1}``.
+
+    Returns
+    -------
+    ModelSpec
+        The changed spec.
+
+    Raises
+    ------
+    SpecError
+        If a key does not exist or a value breaks a rule.
+    """
+    raw = spec.model_dump(mode="python")
+    raw["priors"] = {k: v.as_toml() for k, v in spec.priors.items()}
+    for dotted, value in changes.items():
+        node = raw
+        *parents, leaf = dotted.split(".")
+        for key in parents:
+            if not isinstance(node.get(key), dict):
+                raise SpecError(Problem("spec", "no such key", column=dotted))
+            node = node[key]
+        if leaf not in node:
+            raise SpecError(Problem("spec", "no such key", column=dotted))
+        node[leaf] = value
+    return parse_spec(raw, source="spec")
+
+
+def load_spec(path: str | Path) -> ModelSpec:
+    """Read and check one model spec.
+
+    Parameters
+    ----------
+    path : str or Path
+        A TOML file.
+
+    Returns
+    -------
+    ModelSpec
+        The frozen spec.
+
+    Raises
+    ------
+    SpecError
+        Listing every problem: unreadable file, syntax, unknown or missing key, wrong type or range,
+        unknown or missing prior slot, unknown distribution or parameter.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SpecError(Problem(str(path), f"cannot be read: {error.strerror}")) from error
+    except UnicodeDecodeError as error:
+        raise SpecError(Problem(str(path), "must be UTF-8 text")) from error
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(Problem(str(path), f"is not valid TOML: {error}")) from error
+    return parse_spec(raw, source=path.name)
+
+
+def parse_spec(raw: Mapping[str, Any], *, source: str) -> ModelSpec:
+    """Check a parsed spec; see `load_spec`."""
+    problems: list[Problem] = []
+    priors, bad = _parse_priors(raw.get("priors"), source)
+    problems += bad
+    rest = {k: v for k, v in raw.items() if k != "priors"}
+    try:
+        spec = ModelSpec.model_validate({**rest, "priors": priors})
+    except ValidationError as error:
+        problems += [_problem(e, source) for e in error.errors()]
+        raise SpecError(problems) from error
+    if problems:
+        raise SpecError(problems)
+    return spec
+
+
+def _parse_priors(
+    raw: object, source: str
+) -> tuple[dict[str, PriorDistribution], list[Problem]]:
+    if not isinstance(raw, Mapping):
+        return {}, [Problem(source, "a table [priors] is required", column="priors")]
+    problems: list[Problem] = []
+    wanted = required_slots()
+    for slot in sorted(set(raw) - set(wanted)):
+        hint = difflib.get_close_matches(slot, wanted, n=1)
+        rule = "unknown prior slot" + (f"; did you mean {hint[0]!r}?" if hint else "")
+        problems.append(Problem(source, rule, column=f"priors.{slot}"))
+    priors = {}
+    for slot in wanted:
+        if slot not in raw:
+            rule = f"missing prior slot: {SLOTS[slot].description}"
+            problems.append(Problem(source, rule, column=f"priors.{slot}"))
+            continue
+        try:
+            priors[slot] = PriorDistribution.parse(raw[slot], SLOTS[slot].support)
+        except ValueError as error:
+            value = json.dumps(raw[slot], default=str)
+            problems.append(Problem(source, str(error), column=f"priors.{slot}", value=value))
+    return priors, problems
+
+
+def _problem(error: Any, source: str) -> Problem:
+    where = ".".join(str(part) for part in error["loc"])
+    rule = error["msg"].removeprefix("Value error, ")
+    value = None if error["type"] == "missing" else repr(error["input"])[:80]
+    if error["type"] == "extra_forbidden":
+        *parents, leaf = error["loc"]
+        known = _known_keys(tuple(str(p) for p in parents))
+        hint = difflib.get_close_matches(str(leaf), known, n=1)
+        rule = "unknown key" + (f"; did you mean {hint[0]!r}?" if hint else "")
+    elif error["type"] == "missing":
+        rule = "missing key: specs have no hidden defaults"
+    return Problem(source, rule, column=where, value=value)
+
+
+def _known_keys(parents: tuple[str, ...]) -> list[str]:
+    model: Any = ModelSpec
+    for part in parents:
+        field = model.model_fields.get(part)
+        if field is None or not isinstance(field.annotation, type):
+            return []
+        model = field.annotation
+        if not issubclass(model, BaseModel):
+            return []
+    return list(model.model_fields)
+
+
+def spec_sections(spec: ModelSpec) -> dict[str, Any]:
+    """Plain nested dict of a spec, for display."""
+    raw = spec.model_dump(mode="json")
+    raw["priors"] = {k: dataclasses.asdict(v) for k, v in spec.priors.items()}
+    return raw

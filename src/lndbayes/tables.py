@@ -1,0 +1,300 @@
+"""The exported tables, built from stored draws: effects, baseline, ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from lndbayes import effects as estimands
+from lndbayes.identification import identified_share, site_tiers
+from lndbayes.names import CI_PROB
+from lndbayes.sensitivity import untreated_level
+from lndbayes.spec import CHANNELS
+from lndbayes.summaries import SUMMARY_COLUMNS, summarise
+
+__all__ = [
+    "EFFECT_COLUMNS",
+    "LEDGER_COLUMNS",
+    "baseline_table",
+    "blank_tier_d",
+    "effects_table",
+    "ledger_table",
+    "prior_as_posterior",
+]
+
+EFFECT_COLUMNS = (
+    "outcome",
+    "estimand",
+    "site",
+    "intervention",
+    "scale",
+    "unit",
+    "mean",
+    "sd",
+    "lower",
+    "median",
+    "upper",
+    "ci_prob",
+    "p_below_zero",
+    "mcse",
+    "window",
+    "identified",
+    "leverage_level_bias",
+    "leverage_drift",
+    "note",
+)
+LEDGER_COLUMNS = (
+    "outcome",
+    "site",
+    "tier",
+    "channel",
+    "contribution",
+    "shift_if_removed",
+    "prior_share",
+    "feedback_share",
+    "leverage_level_bias",
+    "leverage_drift",
+)
+_NUMBERS = [c for c in SUMMARY_COLUMNS if c != "ci_prob"]
+
+
+def reported_draws(fit: xr.DataTree, window: tuple[int, int]) -> dict[str, xr.DataArray]:
+    """Draws of everything the effects table reports, by estimand and scale.
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        A fit.
+    window : tuple of int
+        Event months of the estimand.
+
+    Returns
+    -------
+    dict of str to xarray.DataArray
+        Keys ``"estimand/scale"``; dims (chain, draw) and site or intervention.
+    """
+    averted = estimands.events_averted(fit)
+    sites = estimands.site_effects(fit, "natural", window)
+    out = {
+        "pooled/link": estimands.pooled_effect(fit, "link", window),
+        "pooled/natural": 100 * estimands.pooled_effect(fit, "natural", window),
+        "pooled_superpopulation/link": estimands.mean_effect(fit, window),
+        "new_site/link": estimands.new_site_effect(fit, window=window),
+        "plateau/link": estimands.plateau_effects(fit).mean("site"),
+        "site/link": estimands.site_effects(fit, "link", window),
+        "site/natural": 100 * sites,
+        "events_averted/natural": averted.sum("site"),
+        "events_averted_site/natural": averted,
+    }
+    if float(fit["constant_data"]["referrals"].sum()) > 0:
+        out["pooled_referral_weighted/link"] = estimands.pooled_effect(
+            fit, "link", window, "referrals"
+        )
+    if fit["posterior"].sizes["intervention"] > 1:
+        out["intervention/link"] = estimands.component_effects(fit, window)
+        out["substitution/link"] = estimands.substitution_effects(fit, window)
+    return out
+
+
+_NOTES = {
+    "pooled": "mean over the sites that went live, each site counting alike",
+    "pooled_referral_weighted": "mean over the sites that went live, weighted by referrals",
+    "pooled_superpopulation": "mean of the population of sites these stand for, at the mean mix",
+    "new_site": "predicted effect at a further, exchangeable site with the mean mix",
+    "plateau": "secondary: extrapolates the shape of the build-up",
+    "intervention": "per 10 percentage points more, taken from the others in proportion: "
+    "modification by mix across sites, not the effect of receiving it",
+    "substitution": "10 percentage points moved: modification by mix across sites",
+    "events_averted": "expected without minus with the service over the observed months",
+    "site": "",
+}
+
+
+def effects_table(
+    fit: xr.DataTree,
+    window: tuple[int, int],
+    leverage: xr.Dataset | None = None,
+    *,
+    draws: Mapping[str, xr.DataArray] | None = None,
+    ci_prob: float = CI_PROB,
+) -> pd.DataFrame:
+    """Summarise every estimand of one outcome.
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        A fit.
+    window : tuple of int
+        Event months of the estimand.
+    leverage : xarray.Dataset, optional
+        Variant ``bias_on`` of the sensitivity refits; without it the leverages are empty.
+    draws : mapping, optional
+        `reported_draws` where they are at hand.
+    ci_prob : float
+        Probability of the intervals.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns `EFFECT_COLUMNS`. Sites of tier D keep their row and lose its numbers.
+    """
+    draws = reported_draws(fit, window) if draws is None else draws
+    tiers = site_tiers(fit, window).to_series()
+    share = identified_share(fit)
+    parts = []
+    for key, array in draws.items():
+        name, scale = key.split("/")
+        table = summarise(array, ci_prob=ci_prob)
+        table["estimand"] = name.removesuffix("_site") if name == "events_averted_site" else name
+        table["scale"] = scale
+        table["unit"] = _unit(fit, name, scale)
+        table["note"] = _NOTES.get(name, "")
+        parts.append(table)
+    table = pd.concat(parts, ignore_index=True)
+    for column in ("site", "intervention"):
+        table[column] = table[column].fillna("").astype(str) if column in table else ""
+    table["outcome"] = fit.attrs["outcome"]
+    table["window"] = f"{window[0]}-{window[1]}"
+    table.loc[table["estimand"] == "events_averted", "window"] = "observed months"
+    table["identified"] = [tiers.get(site, "") for site in table["site"]]
+    pooled = table["estimand"] == "pooled"
+    counts = tiers[tiers != "-"].value_counts()
+    mix = ", ".join(f"{counts.get(t, 0)} {t}" for t in "ABCD")
+    table.loc[pooled, "note"] += (
+        f"; sites by tier: {mix}; {share:.0%} of treated exposure is identified by comparison with "
+        "untreated observations, the rest by the model and the evidence channels"
+    )
+    table = _with_leverage(table, leverage)
+    return blank_tier_d(table, table["identified"])[list(EFFECT_COLUMNS)]
+
+
+def _unit(fit: xr.DataTree, name: str, scale: str) -> str:
+    if name.startswith("events_averted"):
+        return str(fit.attrs["unit"])
+    if name in ("intervention", "substitution"):
+        return "log odds per 10 percentage points"
+    return "log odds" if scale == "link" else "percentage points"
+
+
+def _with_leverage(table: pd.DataFrame, leverage: xr.Dataset | None) -> pd.DataFrame:
+    for column in ("leverage_level_bias", "leverage_drift"):
+        table[column] = np.nan
+        if leverage is None:
+            continue
+        pooled = (table["estimand"] == "pooled") & (table["scale"] == "link")
+        table.loc[pooled, column] = float(leverage[column])
+        by_site = leverage[f"site_{column}"].to_series()
+        sites = (table["estimand"] == "site") & (table["scale"] == "link")
+        table.loc[sites, column] = table.loc[sites, "site"].map(by_site).to_numpy(float)
+    return table
+
+
+def blank_tier_d(table: pd.DataFrame, tier: pd.Series) -> pd.DataFrame:
+    """Empty the numbers of rows on sites of tier D: nothing of their own identifies them."""
+    table = table.copy()
+    numbers = [c for c in (*_NUMBERS, "p_positive") if c in table]
+    rows = (tier == "D") & (table["site"] != "")
+    table.loc[rows, numbers] = np.nan
+    if "note" in table:
+        table.loc[rows, "note"] = "tier D: no own evidence on the untreated state, so no interval"
+    return table
+
+
+def baseline_table(fit: xr.DataTree, *, ci_prob: float = CI_PROB) -> pd.DataFrame:
+    """Untreated rate of every site and month, with the observed rate beside it.
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        A fit.
+    ci_prob : float
+        Probability of the bands.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns outcome, site, month, mean, lower, upper, observed, ci_prob, identified.
+    """
+    table = summarise(estimands.baseline_rates(fit), ci_prob=ci_prob, mcse=False)
+    constants = fit["constant_data"]
+    n, y = constants["exposure_all"].to_numpy(), constants["count_all"].to_numpy()
+    observed = np.where(n > 0, y / np.where(n > 0, n, 1), np.nan)
+    table.insert(0, "outcome", fit.attrs["outcome"])
+    table["observed"] = observed.ravel()
+    table["identified"] = table["site"].map(site_tiers(fit).to_series())
+    keep = ["outcome", "site", "month", "mean", "lower", "upper", "observed", "ci_prob", "identified"]
+    return table[keep]
+
+
+def prior_as_posterior(fit: xr.DataTree) -> xr.DataTree:
+    """Return a tree whose posterior is the fit's prior, so that every estimand has its prior."""
+    groups = {"/posterior": fit["prior"].to_dataset(), "/constant_data": fit["constant_data"].to_dataset()}
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs = fit.attrs
+    return tree
+
+
+def ledger_table(
+    fit: xr.DataTree, base: xr.Dataset, variants: Mapping[str, xr.Dataset]
+) -> pd.DataFrame:
+    """What each site's baseline rests on.
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        The main fit.
+    base : xarray.Dataset
+        Its kept draws.
+    variants : mapping of str to xarray.Dataset
+        Sensitivity refits.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns `LEDGER_COLUMNS`, a row per site and channel. ``contribution``: share of the
+        baseline's precision that is lost when the channel alone is removed. ``shift_if_removed``:
+        of the pooled effect, in its standard deviations. ``prior_share``: prior precision over
+        posterior precision. ``feedback_share``: share of the precision that treated outcomes add
+        to untreated months and evidence. Shares are of the site's level over the 12 months before
+        the first go-live; single refits carry a Monte Carlo error of a few points.
+    """
+    variance = _variances(base["level"])
+    prior = _variances(untreated_level(prior_as_posterior(fit)))
+    alone = _variances(variants["untreated_only"]["level"])
+    bias = variants["bias_on"]
+    centre = summarise(base["pooled"], mcse=False).iloc[0]
+    tiers = site_tiers(fit).to_series()
+    rows = []
+    for channel in CHANNELS:
+        without = variants[f"no_{channel}"]
+        moved = summarise(without["pooled"], mcse=False).iloc[0]
+        removed = _variances(without["level"])
+        for site in variance.index:
+            rows.append(
+                {
+                    "outcome": fit.attrs["outcome"],
+                    "site": site,
+                    "tier": tiers[site],
+                    "channel": channel,
+                    "contribution": 1 - min(variance[site] / removed[site], 1.0),
+                    "shift_if_removed": (moved["mean"] - centre["mean"]) / centre["sd"],
+                    "prior_share": min(variance[site] / prior[site], 1.0),
+                    "feedback_share": 1 - min(variance[site] / alone[site], 1.0),
+                    "leverage_level_bias": _at_site(bias["site_leverage_level_bias"], site),
+                    "leverage_drift": _at_site(bias["site_leverage_drift"], site),
+                }
+            )
+    return pd.DataFrame(rows, columns=list(LEDGER_COLUMNS))
+
+
+def _variances(level: xr.DataArray) -> pd.Series:
+    table = summarise(level, mcse=False)
+    return pd.Series(table["sd"].to_numpy() ** 2, index=table["site"])
+
+
+def _at_site(values: xr.DataArray, site: str) -> float:
+    series = values.to_series()
+    return float(series.get(site, np.nan))
