@@ -268,7 +268,7 @@ def _outcome(
         for i, variant in enumerate(VARIANTS, start=1):
             say(f"{name}: refit {i} of {len(VARIANTS)}, {variant.label}")
             variants[variant.name] = run_variant(
-                spec, data, variant, out / VARIANT_FOLDER, cores=jobs
+                spec, data, variant, out / VARIANT_FOLDER, main=tree, cores=jobs
             )
     with steps.step(f"checks {name}"):
         checks = check_fit(spec, tree)

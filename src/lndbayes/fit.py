@@ -24,10 +24,10 @@ from lndbayes.model.layout import constrain
 from lndbayes.model.predictive import cell_log_likelihood, draw_counts, prior_draws
 from lndbayes.model.surface import linear_predictors
 from lndbayes.names import SAMPLE_DIMS
-from lndbayes.sampler import sample_density
+from lndbayes.sampler import RawDraws, Warm, sample_density
 from lndbayes.spec import ModelSpec
 
-__all__ = ["fit", "fit_key", "load_fit", "save_fit", "stored_fit"]
+__all__ = ["fit", "fit_key", "load_fit", "save_fit", "stored_fit", "versions", "warm_start"]
 
 #: Version of what a fit file holds; part of the key under which finished fits are reused.
 SCHEMA = 1
@@ -86,6 +86,7 @@ def fit(
     callback: Callable[[Any], None] | None = None,
     predictive: bool = True,
     hide_treated: bool = False,
+    warm: Warm | None = None,
 ) -> xr.DataTree:
     """Draw from the posterior of one outcome's model.
 
@@ -107,6 +108,8 @@ def fit(
     hide_treated : bool
         Leave out every month after go-live: what the untreated months and the evidence channels
         say of the baseline by themselves.
+    warm : Warm, optional
+        From `warm_start` of a similar fit, to tune faster.
 
     Returns
     -------
@@ -130,7 +133,12 @@ def fit(
     marks = {"design": time.perf_counter() - clock}
     clock = time.perf_counter()
     raw = sample_density(
-        spec, design, cores=cores or os.cpu_count() or 1, progress=progress, callback=callback
+        spec,
+        design,
+        cores=cores or os.cpu_count() or 1,
+        warm=warm,
+        progress=progress,
+        callback=callback,
     )
     marks["sampling"] = time.perf_counter() - clock
     clock = time.perf_counter()
@@ -142,7 +150,7 @@ def fit(
         ),
         **(_predictive(spec, design, values) if predictive else {}),
         "observed_data": _cells(design, "count"),
-        "constant_data": _constant_data(design),
+        "constant_data": _constant_data(design).merge(_unconstrained(raw)),
     }
     tree = xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
     marks["predictive"] = time.perf_counter() - clock
@@ -218,6 +226,21 @@ def _constant_data(design: Design) -> xr.Dataset:
     event = data["event_time"].astype(float)
     data["event_time"] = event.where(event > NEVER)
     return data
+
+
+def _unconstrained(raw: RawDraws) -> xr.Dataset:
+    """Where the unconstrained draws were and how wide: the start of refits."""
+    flat = raw.x.reshape(-1, raw.x.shape[-1])
+    moments = {"unconstrained_mean": flat.mean(axis=0), "unconstrained_sd": flat.std(axis=0)}
+    return xr.Dataset({k: (("coordinate",), v) for k, v in moments.items()})
+
+
+def warm_start(tree: xr.DataTree) -> Warm:
+    """Start of a refit of the same model to similar data; see `lndbayes.sampler.Warm`."""
+    constants = tree["constant_data"]
+    return Warm(
+        constants["unconstrained_mean"].to_numpy(), constants["unconstrained_sd"].to_numpy()
+    )
 
 
 def _attributes(

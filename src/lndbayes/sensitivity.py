@@ -18,7 +18,7 @@ import xarray as xr
 
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.effects import leverages, pooled_effect, predictors, site_effects
-from lndbayes.fit import fit, fit_key
+from lndbayes.fit import fit, fit_key, warm_start
 from lndbayes.names import CI_PROB, PERIOD_MONTHS, SAMPLE_DIMS
 from lndbayes.spec import CHANNELS, ModelSpec, with_changes
 from lndbayes.summaries import summarise
@@ -80,7 +80,12 @@ VARIANTS: tuple[Variant, ...] = (
 )
 
 #: Refits need means and standard deviations, not tail quantiles of every parameter.
-_SHORT = {"sampling.chains": 2, "sampling.tune": 600, "sampling.draws": 600}
+_SHORT = {
+    "sampling.chains": 2,
+    "sampling.tune": 300,
+    "sampling.draws": 500,
+    "sampling.target_accept": 0.8,
+}
 
 
 def untreated_level(tree: xr.DataTree) -> xr.DataArray:
@@ -116,6 +121,7 @@ def run_variant(
     variant: Variant,
     folder: Path,
     *,
+    main: xr.DataTree,
     cores: int | None = None,
 ) -> xr.Dataset:
     """Refit one variant, or read it if it was fitted with the same inputs.
@@ -130,6 +136,8 @@ def run_variant(
         What to change.
     folder : Path
         Where variants of this outcome are kept.
+    main : xarray.DataTree
+        The outcome's main fit, from which the refit starts.
     cores : int, optional
         Chains at the same time.
 
@@ -151,6 +159,7 @@ def run_variant(
         data,
         cores=cores,
         predictive=False,
+        warm=warm_start(main),
         hide_treated=variant.name == "untreated_only",
     )
     window = spec.effect.window

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +63,13 @@ def test_all_problems_at_once():
         "checks.bfmi_min",
         "checks.pareto_draws",
     ]
+
+
+def test_the_documented_table_is_the_code():
+    text = (Path(__file__).parents[2] / "docs" / "checks.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (\S+) \| (\S+) to (\S+) \|$", text, re.M)
+    written = [
+        (f.name, *("none" if x is None else f"{x:g}" for x in (f.default, *f.metadata.values())))
+        for f in dataclasses.fields(Thresholds)
+    ]
+    assert rows == written

@@ -168,9 +168,10 @@ class Directory:
         self.tables[file].append(self.tables[file][like - 2] | values)
         return len(self.tables[file]) + 1
 
-    def drop_column(self, file: str, name: str) -> None:
-        for row in self.tables[file]:
-            row.pop(name, None)
+    def keep(self, *files: str) -> None:
+        """Leave out all tables but these and the two that are needed."""
+        wanted = {"sites.csv", "outcomes.csv", *files}
+        self.tables = {file: rows for file, rows in self.tables.items() if file in wanted}
 
     def text(self, file: str, change: Callable[[str], str]) -> None:
         """Write the directory and then change one file's text."""

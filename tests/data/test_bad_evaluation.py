@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
 
+from lndbayes.data.describe import describe
 from lndbayes.data.evaluation import read_evaluation
 from lndbayes.data.problems import PER_FILE, PER_KIND, data_error
 from lndbayes.errors import DataError, Problem
@@ -44,7 +46,14 @@ CELLS = [
     ("site mistyped", OUT, CELL, "site", "a02", "a site of sites.csv (did you mean 'A02'?)"),
     ("outcome with a slash", OUT, CELL, "outcome", "cus/tody", "letters, digits, _ and -"),
     ("source left out", OUT, CELL, "source", "", "must not be empty"),
-    ("exposure negative", OUT, CELL, "exposure", "-3", "finite number, with digits"),
+    (
+        "exposure negative",
+        OUT,
+        CELL,
+        "exposure",
+        "-3",
+        "finite number written like 1250.5, at least 0",
+    ),
     ("exposure infinite", OUT, CELL, "exposure", "inf", "finite number"),
     ("exposure not a number", OUT, CELL, "exposure", "NaN", "finite number"),
     ("exposure too large", OUT, CELL, "exposure", "1e999", "finite number"),
@@ -114,6 +123,7 @@ TOLD_AT = {
 @pytest.mark.parametrize("case", CELLS, ids=[case[0] for case in CELLS])
 def test_one_wrong_cell_is_told_once_where_it_is(tiny, case):
     name, file, where, column, value, rule = case
+    tiny.keep(file)
     line = tiny.set(file, where, **{column: value})
     tiny.write()
     (problem,) = tiny.problems()
@@ -145,6 +155,7 @@ FACTS = [
 @pytest.mark.parametrize("case", FACTS, ids=[case[0] for case in FACTS])
 def test_a_wrong_fact_is_told_at_its_key(tiny, case):
     _, before, after, row, key, value, rule = case
+    tiny.keep()
     assert tiny.toml.count(before) == 1
     tiny.toml = tiny.toml.replace(before, after)
     tiny.write()
@@ -172,6 +183,7 @@ REPEATED = [
 @pytest.mark.parametrize("case", REPEATED, ids=[case[0] for case in REPEATED])
 def test_a_row_that_repeats_another_names_both(tiny, case):
     _, file, where, values, columns, key = case
+    tiny.keep(file)
     first = tiny.line(file, **where)
     line = tiny.add(file, first, **values)
     tiny.write()
@@ -339,6 +351,7 @@ FILES = [
 @pytest.mark.parametrize("case", FILES, ids=[case[0] for case in FILES])
 def test_a_file_that_is_not_the_table_it_should_be(tiny, case):
     _, file, change, row, column, value, rule = case
+    tiny.keep(file)
     path = tiny.write() / file
     path.write_bytes(change(path.read_text(encoding="utf-8")))
     (problem,) = tiny.problems()
@@ -463,6 +476,39 @@ def test_all_problems_are_kept_and_a_readable_number_is_printed(tiny):
         f"outcomes.csv, column site: and {len(unknown) - PER_KIND} more of the same kind" in lines
     )
     assert any("row 60, column exposure, value '-1'" in line for line in lines)
+
+
+JUNK = ["", "x", "0", "-1", "1", "0.5", "1e300", "inf", '"', "a,b", "\n", "\u0664", "A03", "m"]
+JUNK += ["2014-05", "2013-01", "custody", "wellbeing", "missing", "suppressed", "rounded"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_is_wrong_it_is_a_data_error_and_nothing_is_written(tiny, seed):
+    """Cells, rows and columns spoiled at random: told as problems, never as another exception."""
+    choice = random.Random(seed).choice
+    for _ in range(choice([1, 2, 5, 40, 400])):
+        file = choice(list(tiny.tables))
+        rows = tiny.tables[file]
+        spoil = choice(["cell"] * 6 + ["row", "less", "column"])
+        if spoil == "cell":
+            row = choice(rows)
+            row[choice(list(row))] = choice(JUNK)
+        elif spoil == "row":
+            rows.append(dict(choice(rows)))
+        elif spoil == "less" and len(rows) > 1:
+            rows.remove(choice(rows))
+        elif spoil == "column" and len(rows[0]) > 1:
+            name = choice(list(rows[0]))
+            for row in rows:
+                row.pop(name, None)
+    path = tiny.write()
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    try:
+        assert describe(read_evaluation(path))
+    except DataError as error:
+        assert error.problems
+        assert all(problem.rule for problem in error.problems)
+    assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
 
 
 def test_the_printed_number_is_capped_per_file():

@@ -153,7 +153,7 @@ def test_elicited_quantiles_bracket_the_biased_level():
 
 def test_elicited_errors_have_the_worlds_spread():
     noisy, quiet = (
-        simulate(15, World(elicited_error=error), sites=300).frames["evidence/elicited.csv"]
+        simulate(15, World(elicited_error=error), sites=150).frames["evidence/elicited.csv"]
         for error in (0.25, 0.0)
     )
     error = logit(noisy["q50"].to_numpy()) - logit(quiet["q50"].to_numpy())

@@ -55,6 +55,8 @@ __all__ = [
 COUNT_FAMILIES = frozenset({"binomial", "beta_binomial", "poisson", "negative_binomial"})
 
 
+_TINY = 2 * np.finfo(float).tiny
+
 #: Checks that need the expectation of each draw.
 RESIDUAL_CHECKS = ("overdispersion", "autocorrelation_1", "autocorrelation_year", "variance_ratio")
 
@@ -71,9 +73,10 @@ class Discrepancy:
         Value in the data; one for each draw where the quantity depends on the draw.
     replicated : np.ndarray, shape (R,)
         Value in each replicate.
-    upper_only : bool
-        Whether only large values speak against the model. True for the worst of several parts: the
-        observed parts are fitted, so their worst is small even when all is well.
+    parts : int
+        For the largest absolute z-value of several parts, how many there are; else 0. Only large
+        values of it speak against the model: the parts are fitted, so the worst of the observed
+        ones is small even when all is well.
     effect : float
         Size of the disagreement in the unit its threshold has: a relative difference of rates, a
         difference of autocorrelations, or a ratio (always 1 or more).
@@ -88,7 +91,7 @@ class Discrepancy:
     check: str
     observed: np.ndarray
     replicated: np.ndarray
-    upper_only: bool
+    parts: int
     effect: float
     scale: str
     where: str
@@ -241,7 +244,7 @@ def _worst_rate(
         check=check,
         observed=np.abs(z[i]),
         replicated=np.abs((replicated - predicted) / sd).max(axis=1),
-        upper_only=True,
+        parts=len(groups),
         effect=float(np.abs(difference[i])),
         scale="rate",
         where=f"worst {unit.replace('_', ' ')} {labels[i]}: observed rate {observed[i]:.4g},"
@@ -257,7 +260,7 @@ def _overdispersion(residuals: _Residuals) -> Discrepancy:
         check="overdispersion",
         observed=observed,
         replicated=model,
-        upper_only=False,
+        parts=0,
         effect=_ratio(observed, model),
         scale="ratio",
         where=f"mean squared standardised residual {np.median(observed):.3g},"
@@ -283,7 +286,7 @@ def _autocorrelation(
         check=check,
         observed=observed,
         replicated=model,
-        upper_only=False,
+        parts=0,
         effect=abs(typical - usual),
         scale="autocorrelation",
         where=f"residuals {lag} periods apart correlate {typical:.3f}, replicated {usual:.3f}",
@@ -304,9 +307,11 @@ def _largest_change(data: Replication, thresholds: Thresholds) -> Discrepancy | 
     model = changes(data.replicated).max(axis=1)
     return Discrepancy(
         check="max_change",
-        observed=each[i],
-        replicated=model,
-        upper_only=False,
+        # A maximum is skewed; distances from its mean in sds mean more on the log scale. Twice the
+        # smallest positive number stands in for the log of no change at all.
+        observed=np.log(np.maximum(each[i], _TINY)),
+        replicated=np.log(np.maximum(model, _TINY)),
+        parts=0,
         effect=_ratio(each[i], model),
         scale="ratio",
         where=f"largest change of a rate from one period to the next {each[i]:.3g} at site"
@@ -330,7 +335,7 @@ def _window_rate(
         check=check,
         observed=observed,
         replicated=model,
-        upper_only=False,
+        parts=0,
         effect=float(np.abs(_relative(observed, predicted))),
         scale="rate",
         where=f"rate just {side} go-live, {len(np.unique(data.site[cells]))} sites:"
@@ -353,9 +358,10 @@ def _variance_ratio(
     observed, model = ratio(residuals.observed), ratio(residuals.replicated)
     return Discrepancy(
         check="variance_ratio",
-        observed=observed,
-        replicated=model,
-        upper_only=False,
+        # A ratio is skewed; distances from its mean in sds mean something on the log scale only.
+        observed=np.log(observed),
+        replicated=np.log(model),
+        parts=0,
         effect=_ratio(observed, model),
         scale="ratio",
         where=f"residual variance after over before go-live {np.median(observed):.3g},"

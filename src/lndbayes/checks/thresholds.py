@@ -57,8 +57,8 @@ class Thresholds:
         Two-sided level of each predictive quantity: a tail probability below half of it or above
         one minus half of it is REVIEW.
     predictive_far_sd : float
-        FAIL needs an observed value beyond every replicate, at least this many replicate sds from
-        their mean, and a large effect (next four).
+        FAIL needs an observed value beyond every replicate, at least this many sds from their mean
+        (the worst of several parts correspondingly more), and a large effect (next four).
     rate_difference_large : float
         Rates: relative difference between observed and predicted that counts as large.
     variance_ratio_large : float

@@ -25,7 +25,7 @@ _KIND_RULES: Final[Mapping[str, str]] = {
     "name": "must be a name of letters, digits, _ and -, beginning with a letter",
     "month": "must be a month written YYYY-MM, such as 2014-04",
     "integer": "must be a whole number",
-    "number": "must be a finite number, with digits and a decimal point only",
+    "number": "must be a finite number written like 1250.5",
 }
 
 
@@ -68,6 +68,8 @@ class Column:
     @property
     def rule(self) -> str:
         """What a filled cell must be, in one sentence."""
+        if self.kind == "text" and self.empty:
+            return "may be any text"
         if self.kind == "choice":
             *others, last = self.choices
             return f"must be {', '.join(others)} or {last}" if others else f"must be {last}"

@@ -221,8 +221,7 @@ def _canonical(name: str, tables: Mapping[str, Parsed], facts: Facts) -> pd.Data
     """Put rows in the order of their key, and add the month's index."""
     table = _STEMS[name]
     frame = tables[name].frame if name in tables else empty_frame(table)
-    key = [*table.key, *(column for column in table.names if column not in table.key)]
-    frame = frame.sort_values(key, kind="stable", ignore_index=True)
+    frame = frame.sort_values(list(table.key), kind="stable", ignore_index=True)
     whole = [c.name for c in table.columns if c.kind == "integer" and not c.empty]
     frame = frame.astype(dict.fromkeys(whole, np.int64))
     month = "calendar_month" if "calendar_month" in frame else "month"

@@ -86,24 +86,19 @@ def kinds_of_outcomes(outcomes: pd.DataFrame) -> dict[str, str]:
 
 def _check_key(parsed: Parsed) -> list[Problem]:
     """Check that no two rows share the table's key."""
-    key = list(parsed.table.key)
-    keys = parsed.frame.loc[parsed.usable(*key), [*key, "row"]]
-    repeated = keys[keys.duplicated(key)]
-    if repeated.empty:
-        return []
+    key = parsed.table.key
     lines = parsed.frame["row"].to_numpy()
-    first = keys.groupby(key, sort=False)["row"].transform("first")
+    rows = zip(*(parsed.frame[name].tolist() for name in key), strict=True)
     rule = f"repeats another row: there must be {parsed.table.what}"
-    return [
-        Problem(
-            parsed.table.file,
-            f"{rule} (first at row {first[index]})",
-            int(lines[index]),
-            ", ".join(key),
-            ", ".join(str(parsed.text[column][index]) for column in key),
-        )
-        for index in repeated.index.to_list()
-    ]
+    first: dict[tuple[object, ...], int] = {}
+    problems = []
+    for index, (values, usable) in enumerate(zip(rows, parsed.usable(*key), strict=True)):
+        if usable and first.setdefault(values, index) != index:
+            told = f"{rule} (first at row {lines[first[values]]})"
+            written = ", ".join(str(parsed.text[name][index]) for name in key)
+            where = parsed.table.file, told, int(lines[index]), ", ".join(key)
+            problems.append(Problem(*where, written))
+    return problems
 
 
 def _check_all_months(tables: Mapping[str, Parsed], facts: Facts) -> list[Problem]:
@@ -123,6 +118,8 @@ def _check_spans(parsed: Parsed, facts: Facts) -> list[Problem]:
     rule = f"must be whole periods: a multiple of {facts.step} months"
     problems = parsed.problems(broken, "months", rule)
     spans = parsed.frame[parsed.usable("outcome", "month", "months", "source")]
+    if spans.empty:
+        return problems
     starts = spans["month"].map(month_number)
     spans = spans.assign(start=starts, end=starts + spans["months"]).sort_values("start")
     reach = spans.groupby(["outcome", "source"])["end"].transform(lambda end: end.cummax().shift())
@@ -165,11 +162,13 @@ def _lists_all(parsed: Parsed, column: str) -> bool:
 
 def _check_member(parsed: Parsed, column: str, known: Collection[str], rule: str) -> list[Problem]:
     """Check that every filled cell is one of `known`, with a suggestion where it is not."""
-    values = parsed.frame[column]
-    unknown = (~values.isin(list(known)) & (values != "")).to_numpy(bool)
+    values = parsed.frame[column].tolist()
+    names = {"", *known}
+    unknown = np.array([value not in names for value in values], dtype=bool)
     broken = parsed.usable(column) & unknown
-    hints = {value: hint(value, known) for value in values[broken].unique()}
-    return parsed.problems(broken, column, [rule + hints[value] for value in values[broken]])
+    wrong = [values[row] for row in np.flatnonzero(broken)]
+    hints = {value: hint(value, known) for value in set(wrong)}
+    return parsed.problems(broken, column, [rule + hints[value] for value in wrong])
 
 
 def _check_sites(tables: Mapping[str, Parsed]) -> list[Problem]:
@@ -359,7 +358,7 @@ def _check_retrospective(parsed: Parsed) -> list[Problem]:
     mean = parsed.frame["coverage_mean"].to_numpy()
     sd = parsed.frame["coverage_sd"].to_numpy()
     # a share with mean m has at most the variance m (1 - m), that of a coin
-    broken = sd**2 > mean * (1 - mean) + _SAME
+    broken = sd > np.sqrt(mean * (1 - mean)) + _SAME
     rule = "must not exceed sqrt(coverage_mean (1 - coverage_mean)), the most a share can vary"
     return problems + parsed.problems(broken, "coverage_sd", rule)
 

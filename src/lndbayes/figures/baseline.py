@@ -63,8 +63,8 @@ def baseline_panels(
     """
     months = sorted(baseline["month"].unique())
     step = math.ceil(len(months) / _MOST_DOTS)
-    columns = min(_COLUMNS, len(sites))
-    rows = math.ceil(len(sites) / columns)
+    rows = math.ceil(len(sites) / _COLUMNS)
+    columns = math.ceil(len(sites) / rows)
     by_site = {str(s): f.set_index("month") for s, f in baseline.groupby("site", sort=False)}
     dots = {s: _dots(by_site[s].reindex(months), exposure, s, go_live, step) for s in by_site}
     top = _top(baseline, [rate for _, rate, _ in dots.values()])

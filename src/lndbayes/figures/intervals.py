@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,10 @@ from lndbayes.figures.style import (
     styled,
 )
 
-__all__ = ["caterpillar", "mix_contrasts", "sensitivity"]
+__all__ = ["ROWS_PER_PAGE", "caterpillar", "mix_contrasts", "sensitivity"]
 
+#: Most sites in one caterpillar plot: more would not fit an A4 page at a legible size.
+ROWS_PER_PAGE = 32
 _ROW = 0.235  # inches for one labelled row: 7.5 pt text with air
 _PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
 _RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2, 2.5, 3, 4, 6, 10)
@@ -33,8 +36,8 @@ _RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2, 
 
 def caterpillar(
     sites: pd.DataFrame, pooled: pd.Series[Any], unit: str, ratio: str | None
-) -> Figure:
-    """Draw the site effects, largest reduction first, with the pooled effect behind them.
+) -> list[Figure]:
+    """Draw the site effects, largest fall first, with the pooled effect behind them.
 
     Parameters
     ----------
@@ -50,42 +53,52 @@ def caterpillar(
 
     Returns
     -------
-    Figure
-        A4 wide, one row a site.
+    list of Figure
+        A4 wide, one row a site, at most `ROWS_PER_PAGE` rows each, all with the same axis.
     """
     unshown = (sites["identified"] == "D") | sites["median"].isna()
-    drawn = sites[~unshown].sort_values("median", kind="stable")
-    listed = sites[unshown].sort_values("site", kind="stable")
-    n = len(sites)
+    drawn = sites[~unshown].sort_values("median", kind="stable").assign(shown=True)
+    listed = sites[unshown].sort_values("site", kind="stable").assign(shown=False)
+    rows = [*drawn.to_dict("records"), *listed.to_dict("records")]
+    ends = [*drawn["lower"], *drawn["upper"], 0.0, pooled["lower"], pooled["upper"]]
+    limits = _limits(np.array(ends, dtype=float))
+    tiers = set(sites["identified"])
+    pages = math.ceil(len(rows) / ROWS_PER_PAGE)
+    most = math.ceil(len(rows) / max(pages, 1))
+    parts = [rows[i * most : (i + 1) * most] for i in range(pages)]
+    return [_caterpillar_page(part, pooled, limits, tiers, (unit, ratio)) for part in parts]
+
+
+def _caterpillar_page(
+    rows: list[dict[Any, Any]],
+    pooled: pd.Series[Any],
+    limits: tuple[float, float],
+    tiers: set[str],
+    scale: tuple[str, str | None],
+) -> Figure:
+    n = len(rows)
     with styled():
         figure = Figure(figsize=(WIDTH, 1.75 + _ROW * max(n, 3)), layout="constrained")
         ax = figure.add_subplot()
+        ax.set_xlim(*limits)
         ax.axvspan(pooled["lower"], pooled["upper"], color=BAND, alpha=0.3, lw=0, zorder=0)
         ax.axvline(pooled["median"], color=REFERENCE, lw=1.2, zorder=1)
         ax.axvline(0, color=INK, lw=0.9, ls=(0, (4, 2)), zorder=1)
-        for y, row in enumerate(drawn.to_dict("records")):
-            marker, colour, filled = TIER_MARKS.get(str(row["identified"]), ("D", MUTED, False))
-            ax.plot(
-                [row["lower"], row["upper"]], [y, y], color=colour, lw=1.3, solid_capstyle="butt"
-            )
+        for y, row in enumerate(rows):
+            tier = str(row["identified"])
+            if not row["shown"]:
+                why = "no evidence of its own" if tier == "D" else "not available"
+                text = f"no interval: {why}"
+                ax.text(np.mean(limits), y, text, ha="center", va="center", bbox=_PLATE)
+                continue
+            marker, colour, filled = TIER_MARKS.get(tier, ("D", MUTED, False))
+            _interval(ax, row, y, colour)
             face = colour if filled else "white"
             ax.plot(row["median"], y, marker, color=colour, mfc=face, ms=5, mew=1.1)
-        ends = [drawn["lower"], drawn["upper"], pd.Series([0.0, pooled["lower"], pooled["upper"]])]
-        _set_range(ax, pd.concat(ends).to_numpy(float))
-        middle = float(np.mean(ax.get_xlim()))
-        for y, row in enumerate(listed.to_dict("records"), start=len(drawn)):
-            why = "no interval: " + (
-                "no evidence of its own" if row["identified"] == "D" else "not available"
-            )
-            ax.text(middle, y, why, ha="center", va="center", color=MUTED, bbox=_PLATE)
-        names = [*drawn["site"], *listed["site"]]
-        tiers = [*drawn["identified"], *listed["identified"]]
-        ax.set_yticks(range(n), [f"{shorten(s)}  [{t or '?'}]" for s, t in _pairs(names, tiers)])
-        ax.set_ylim(n - 0.4, -0.6)
-        ax.tick_params(axis="y", length=0)
-        ax.grid(axis="y", color="#e2e2e2", lw=0.5)
-        _effect_axes(ax, unit, ratio)
-        _tier_legend(figure, set(sites["identified"]))
+        names = [f"{shorten(str(r['site']))}  [{r['identified'] or '?'}]" for r in rows]
+        _row_axis(ax, names)
+        _effect_axes(ax, *scale)
+        _tier_legend(figure, tiers)
     return figure
 
 
@@ -115,9 +128,7 @@ def sensitivity(variants: pd.DataFrame, unit: str) -> Figure:
         ax.axvline(0, color=INK, lw=0.9, ls=(0, (4, 2)))
         for y, row in enumerate(variants.to_dict("records")):
             colour = REFERENCE if row["variant"] == "base" else INK
-            ax.plot(
-                [row["lower"], row["upper"]], [y, y], color=colour, lw=1.4, solid_capstyle="butt"
-            )
+            _interval(ax, row, y, colour)
             ax.plot(
                 row["median"], y, "D" if row["variant"] == "base" else "o", color=colour, ms=4.5
             )
@@ -125,10 +136,8 @@ def sensitivity(variants: pd.DataFrame, unit: str) -> Figure:
             text = f"{100 * share:.0f}%" if math.isfinite(share) else "?"
             ax.text(1.02, y, text, transform=ax.get_yaxis_transform(), va="center")
         ax.text(1.02, -0.95, "sd, % of\nprior's", transform=ax.get_yaxis_transform(), va="bottom")
-        ax.set_yticks(range(n), [textwrap.fill(shorten(s, 80), 42) for s in variants["label"]])
-        ax.set_ylim(n - 0.4, -0.7)
-        ax.tick_params(axis="y", length=0)
-        _set_range(ax, np.append(variants[["lower", "upper"]].to_numpy(float).ravel(), 0.0))
+        _row_axis(ax, [textwrap.fill(shorten(s, 80), 42) for s in variants["label"]])
+        ax.set_xlim(*_limits(np.append(variants[["lower", "upper"]].to_numpy(float), 0.0)))
         ax.set_xlabel(f"Pooled effect ({unit}); shaded: interval of the fit as reported")
     return figure
 
@@ -164,7 +173,9 @@ def mix_contrasts(interventions: pd.DataFrame, moves: pd.DataFrame, unit: str) -
         ),
     ]
     panels = [p for p in panels if len(p[0])]
-    heights = [0.6 + _ROW * len(p[0]) for p in panels]
+    # Ten interventions have 45 pairs: rows move closer rather than run off the page
+    row_height = max(min(_ROW, 7.5 / sum(len(p[0]) for p in panels)), 0.14)
+    heights = [0.6 + row_height * len(p[0]) for p in panels]
     with styled():
         figure = Figure(figsize=(WIDTH, sum(heights) + 0.2), layout="constrained")
         axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
@@ -172,14 +183,10 @@ def mix_contrasts(interventions: pd.DataFrame, moves: pd.DataFrame, unit: str) -
             colour = REFERENCE if main else MUTED
             ax.axvline(0, color=INK, lw=0.9, ls=(0, (4, 2)))
             for y, row in enumerate(frame.to_dict("records")):
-                ax.plot([row["lower"], row["upper"]], [y, y], color=colour, lw=1.4)
+                _interval(ax, row, y, colour)
                 ax.plot(row["median"], y, "o" if main else "s", color=colour, ms=4.5)
-            names = [_arrow(s) for s in frame["intervention"]]
-            ax.set_yticks(range(len(frame)), names)
-            ax.set_ylim(len(frame) - 0.4, -0.6)
-            ax.tick_params(axis="y", length=0)
-            ax.grid(axis="y", color="#e2e2e2", lw=0.5)
-            _set_range(ax, np.append(frame[["lower", "upper"]].to_numpy(float).ravel(), 0.0))
+            _row_axis(ax, [_arrow(s) for s in frame["intervention"]])
+            ax.set_xlim(*_limits(np.append(frame[["lower", "upper"]].to_numpy(float), 0.0)))
             ax.set_xlabel(label)
     return figure
 
@@ -193,10 +200,21 @@ def _pairs(left: Any, right: Any) -> Any:
     return zip(left, right, strict=True)
 
 
-def _set_range(ax: Axes, values: np.ndarray[Any, Any]) -> None:
+def _limits(values: np.ndarray[Any, Any]) -> tuple[float, float]:
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     pad = 0.05 * (high - low) or 0.1
-    ax.set_xlim(low - pad, high + pad)
+    return low - pad, high + pad
+
+
+def _interval(ax: Axes, row: Mapping[Any, Any], y: float, colour: str) -> None:
+    ax.plot([row["lower"], row["upper"]], [y, y], color=colour, lw=1.4, solid_capstyle="butt")
+
+
+def _row_axis(ax: Axes, names: list[str]) -> None:
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="y", color="#e2e2e2", lw=0.5)
 
 
 def _effect_axes(ax: Axes, unit: str, ratio: str | None) -> None:

@@ -114,7 +114,8 @@ def _numbers(run: Run, outcome: str, row: Row) -> str:
     natural = only(run, outcome, "pooled", "natural")
     if natural is not None and name:
         n = show(*parts(natural))
-        text += f", a change of {n.point} {natural['unit']} ({n.interval})"
+        sign = "+" if natural["median"] > 0 else ""
+        text += f", a change of {sign}{n.point} {natural['unit']} ({n.interval})"
     what, p = benefit_probability(row, good_direction(run, outcome))
     return f"{text}, with a probability of {what} of {probability(p)}"
 

@@ -59,7 +59,7 @@ def effects_section(run: Run, outcome: str) -> Section:
         why = "effects.csv has no rows for single sites, or no numbers for the pooled effect"
         blocks.append(Paragraph(f"No site effects are shown: {why}."))
     else:
-        blocks += [_caterpillar(sites, pd.Series(dict(pooled))), _sites(run, outcome)]
+        blocks += [*_caterpillars(sites, pd.Series(dict(pooled))), _sites(run, outcome)]
     return Section(f"effects-{outcome}", "Effects", tuple(blocks))
 
 
@@ -100,9 +100,9 @@ def _estimands(run: Run, outcome: str) -> Table:
     )
 
 
-def _caterpillar(sites: pd.DataFrame, pooled: Any) -> Picture:
+def _caterpillars(sites: pd.DataFrame, pooled: Any) -> list[Picture]:
     unit = str(pooled["unit"])
-    figure = caterpillar(sites, pooled, unit, ratio_name(unit))
+    figures = caterpillar(sites, pooled, unit, ratio_name(unit))
     drawn = sites[(sites["identified"] != "D") & sites["median"].notna()]
     below, above = int((drawn["upper"] < 0).sum()), int((drawn["lower"] > 0).sum())
     unshown = len(sites) - len(drawn)
@@ -113,13 +113,22 @@ def _caterpillar(sites: pd.DataFrame, pooled: Any) -> Picture:
     )
     if unshown:
         counts += f" {unshown} more are listed without an interval (tier D, or no numbers)."
-    return Picture(
-        src=data_uri(to_svg(figure)),
-        alt=f"Dots with {ci} intervals, one row a site, largest fall first. {counts}",
-        caption=f"Site effects with {ci} intervals, sorted; the letter in brackets is the tier, "
-        f"which the mark repeats (A disc, B square, C open triangle). {counts} Sites are drawn "
-        "towards the pooled effect where they say little themselves.",
+    caption = (
+        f"Site effects with {ci} intervals, sorted; the letter in brackets is the tier, which the "
+        f"mark repeats (A disc, B square, C open triangle). {counts} Sites are drawn towards the "
+        "pooled effect where they say little themselves."
     )
+    pictures = []
+    for i, figure in enumerate(figures, start=1):
+        part = f" Part {i} of {len(figures)}." if len(figures) > 1 else ""
+        pictures.append(
+            Picture(
+                src=data_uri(to_svg(figure)),
+                alt=f"Dots with {ci} intervals, one row a site, largest fall first.{part} {counts}",
+                caption=f"{caption}{part}",
+            )
+        )
+    return pictures
 
 
 def _sites(run: Run, outcome: str) -> Table:

@@ -51,15 +51,11 @@ def effect_rows(run: Run, outcome: str, estimand: str, scale: str) -> pd.DataFra
     Returns
     -------
     pd.DataFrame
-        Rows in file order; numbers of single sites in tier D are empty whatever the file says.
+        Rows in file order.
     """
     e = run.effects
     chosen = (e["outcome"] == outcome) & (e["estimand"] == estimand) & (e["scale"] == scale)
-    rows = e[chosen].reset_index(drop=True)
-    unshown = (rows["identified"] == "D") & (rows["site"] != "")
-    numbers = [c for c in rows.columns if rows[c].dtype == float and c != "ci_prob"]
-    rows.loc[unshown, numbers] = math.nan
-    return rows
+    return e[chosen].reset_index(drop=True)
 
 
 def only(run: Run, outcome: str, estimand: str, scale: str) -> Row | None:

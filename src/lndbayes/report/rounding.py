@@ -26,6 +26,7 @@ __all__ = [
 
 MINUS = "\N{MINUS SIGN}"
 ABSENT = "\N{EN DASH}"
+JOINER = "\N{WORD JOINER}"
 
 #: A unit of the last printed digit is worth at least this many Monte Carlo standard errors.
 MCSE_PER_UNIT = 1.0
@@ -190,7 +191,8 @@ def money(
         if shown == ABSENT:
             return shown
         sign, digits = (MINUS, shown[1:]) if shown.startswith(MINUS) else ("", shown)
-        return f"{sign}£{digits}{suffix}"
+        # Without the joiner a line may end between the minus and the pound sign
+        return f"{sign}{JOINER if sign else ''}£{digits}{suffix}"
 
     return Shown(text(point), text(lower), text(upper), text(sd))
 

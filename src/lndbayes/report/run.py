@@ -90,7 +90,8 @@ class Run:
     path : Path
         The directory.
     effects, checks : pd.DataFrame
-        Required tables of the run, columns as in the contract.
+        Required tables of the run, columns as in the contract. Numbers of single sites in tier D
+        are NaN in `effects`, whatever the file says: they must not reach a page.
     manifest : Mapping
         ``manifest.json``.
     baseline, ledger, savings, priors, sensitivity : pd.DataFrame or None
@@ -162,7 +163,7 @@ def read_run(path: Path) -> Run:
         raise DataError(problems)
     run = Run(
         path=path,
-        effects=frames["effects"],
+        effects=_without_tier_d(frames["effects"]),
         checks=frames["checks"],
         manifest=manifest,
         baseline=frames.get("baseline"),
@@ -237,6 +238,12 @@ def _to_numbers(
                 Problem(file, "must be a number or empty", row=i + 2, column=column, value=text)
             )
     return out
+
+
+def _without_tier_d(effects: pd.DataFrame) -> pd.DataFrame:
+    numbers = [c for c in _COLUMNS["effects.csv"][1] if c != "ci_prob"]
+    unshown = (effects["identified"] == "D") & (effects["site"] != "")
+    return effects.assign(**{c: effects[c].mask(unshown) for c in numbers})
 
 
 def _read_manifest(path: Path, problems: list[Problem]) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -79,6 +80,7 @@ def logit(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.log(p) - np.log1p(-p)
 
 
+@cache
 def rw2_basis(months: int, columns: int) -> NDArray[np.float64]:
     """Low-rank basis of a second-order random walk.
 
@@ -97,7 +99,7 @@ def rw2_basis(months: int, columns: int) -> NDArray[np.float64]:
     -------
     ndarray of float
         Dims (month, basis). With unit normal coefficients the marginal variance averages one over
-        months. The last element of each column is positive.
+        months. The last element of each column is positive. Read-only.
 
     Notes
     -----
@@ -115,8 +117,9 @@ def rw2_basis(months: int, columns: int) -> NDArray[np.float64]:
 
 def _unit_scaled(basis: NDArray[np.float64]) -> NDArray[np.float64]:
     """Scale a basis so that its marginal variance averages one over months."""
-    scale = float(np.sqrt(np.sum(basis**2) / basis.shape[0]))
-    return basis / scale
+    scaled = basis / float(np.sqrt(np.sum(basis**2) / basis.shape[0]))
+    scaled.setflags(write=False)  # bases are cached: a caller must not change the next one's
+    return scaled
 
 
 def _detrended(basis: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -128,11 +131,13 @@ def _detrended(basis: NDArray[np.float64]) -> NDArray[np.float64]:
     return _unit_scaled(flat)
 
 
+@cache
 def _walk_basis(months: int) -> NDArray[np.float64]:
     """All paths of a second-order random walk: twice-cumulated unit innovations."""
     return _detrended(np.cumsum(np.cumsum(np.eye(months), axis=0), axis=0))
 
 
+@cache
 def _cosine_basis(months: int) -> NDArray[np.float64]:
     """Slow waves with random phase, slower ones larger."""
     angle = 2 * np.pi * np.arange(months)[:, None] * np.array(_CYCLES) / months
