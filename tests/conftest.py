@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 # Before NumPy, Numba or Matplotlib are imported: their threads would fight over the cores that the
 # test processes share, and a figure must not look for a display.
@@ -14,6 +16,9 @@ os.environ["MPLBACKEND"] = "Agg"
 import hypothesis
 import numpy as np
 import pytest
+
+# Tests are imported by path, so what they share (small.py) has to be put on the path by hand.
+sys.path.insert(0, str(Path(__file__).parent))
 
 # No deadline: on shared cores it measures the neighbours. Derandomised: two runs try the same.
 hypothesis.settings.register_profile(

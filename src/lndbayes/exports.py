@@ -113,8 +113,8 @@ def _tables(outcome: Outcome) -> dict[str, pd.DataFrame]:
     priors = prior_table(spec, interventions=interventions)
     return {
         "effects": effects_table(tree, window, outcome.variants["bias_on"]),
-        "baseline": baseline_table(tree),
-        "ledger": ledger_table(tree, base, outcome.variants),
+        "baseline": baseline_table(tree, window),
+        "ledger": ledger_table(tree, window, base, outcome.variants),
         "sensitivity": sensitivity_table(spec.outcome.name, base, outcome.variants, prior_sd),
         "priors": priors.assign(outcome=spec.outcome.name),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from lndbayes.names import EFFECT_WINDOW, TIER_A_MONTHS
+from lndbayes.names import EFFECT_WINDOW, PERIOD_MONTHS, TIER_A_MONTHS
 
 __all__ = ["TIERS", "identified_share", "site_tiers"]
 
@@ -35,7 +35,7 @@ def site_tiers(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr.
     data = fit["constant_data"].to_dataset()
     event = data["event_time"].to_numpy()
     clean = (data["exposure"].to_numpy() > 0) & ~(event >= 0)
-    own = clean.sum(axis=1)
+    own = clean.sum(axis=1) * PERIOD_MONTHS[fit.attrs["period"]]
     untreated_sites = clean.sum(axis=0)
     tiers = []
     for s in range(len(event)):

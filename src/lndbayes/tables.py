@@ -89,7 +89,8 @@ def reported_draws(fit: xr.DataTree, window: tuple[int, int]) -> dict[str, xr.Da
         "events_averted/natural": averted.sum("site"),
         "events_averted_site/natural": averted,
     }
-    if float(fit["constant_data"]["referrals"].sum()) > 0:
+    referrals = fit["constant_data"]["referrals"].to_numpy()
+    if referrals[estimands.treated_sites(fit)].sum() > 0:
         out["pooled_referral_weighted/link"] = estimands.pooled_effect(
             fit, "link", window, "referrals"
         )
@@ -203,13 +204,17 @@ def blank_tier_d(table: pd.DataFrame, tier: pd.Series) -> pd.DataFrame:
     return table
 
 
-def baseline_table(fit: xr.DataTree, *, ci_prob: float = CI_PROB) -> pd.DataFrame:
+def baseline_table(
+    fit: xr.DataTree, window: tuple[int, int], *, ci_prob: float = CI_PROB
+) -> pd.DataFrame:
     """Untreated rate of every site and month, with the observed rate beside it.
 
     Parameters
     ----------
     fit : xarray.DataTree
         A fit.
+    window : tuple of int
+        Event months of the estimand, on which the sites' tiers depend.
     ci_prob : float
         Probability of the bands.
 
@@ -224,7 +229,7 @@ def baseline_table(fit: xr.DataTree, *, ci_prob: float = CI_PROB) -> pd.DataFram
     observed = np.where(n > 0, y / np.where(n > 0, n, 1), np.nan)
     table.insert(0, "outcome", fit.attrs["outcome"])
     table["observed"] = observed.ravel()
-    table["identified"] = table["site"].map(site_tiers(fit).to_series())
+    table["identified"] = table["site"].map(site_tiers(fit, window).to_series())
     keep = ["outcome", "site", "month", "mean", "lower", "upper", "observed", "ci_prob", "identified"]
     return table[keep]
 
@@ -238,7 +243,10 @@ def prior_as_posterior(fit: xr.DataTree) -> xr.DataTree:
 
 
 def ledger_table(
-    fit: xr.DataTree, base: xr.Dataset, variants: Mapping[str, xr.Dataset]
+    fit: xr.DataTree,
+    window: tuple[int, int],
+    base: xr.Dataset,
+    variants: Mapping[str, xr.Dataset],
 ) -> pd.DataFrame:
     """What each site's baseline rests on.
 
@@ -246,6 +254,8 @@ def ledger_table(
     ----------
     fit : xarray.DataTree
         The main fit.
+    window : tuple of int
+        Event months of the estimand, on which the sites' tiers depend.
     base : xarray.Dataset
         Its kept draws.
     variants : mapping of str to xarray.Dataset
@@ -266,7 +276,7 @@ def ledger_table(
     alone = _variances(variants["untreated_only"]["level"])
     bias = variants["bias_on"]
     centre = summarise(base["pooled"], mcse=False).iloc[0]
-    tiers = site_tiers(fit).to_series()
+    tiers = site_tiers(fit, window).to_series()
     rows = []
     for channel in CHANNELS:
         without = variants[f"no_{channel}"]

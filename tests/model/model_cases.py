@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pymc as pm
-import pytensor
 from pymc.pytensorf import compile as compile_graph
 from pytensor.compile.mode import Mode
 from pytensor.gradient import grad
@@ -68,8 +68,9 @@ class Tables:
 
 def read_tables(tables: Tables, folder: Path) -> EvaluationData:
     (folder / "evidence").mkdir(parents=True, exist_ok=True)
-    text = [f"{k} = {str(v).lower() if isinstance(v, bool) else repr(v)}" for k, v in tables.settings.items()]
-    (folder / "evaluation.toml").write_text("\n".join(text).replace("'", '"') + "\n", encoding="utf-8")
+    # a JSON text or boolean is also a TOML one
+    text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in tables.settings.items())
+    (folder / "evaluation.toml").write_text(text, encoding="utf-8")
     for file, frame in tables.frames.items():
         frame.to_csv(folder / file, index=False, lineterminator="\n")
     return read_evaluation(folder)
@@ -192,8 +193,6 @@ class Simulated:
 
 def simulated(seed: int, folder: Path, **changes: Any) -> Simulated:
     """Simulate a world of the model's own law; `changes` are fields of the world."""
-    from dataclasses import replace
-
     sim = simulate(seed, replace(plain(WORLDS["effect"]), **changes))
     data = read_evaluation(write_evaluation(sim, folder))
     design = build_design(custody(), data)
@@ -302,5 +301,3 @@ def compiled(spec: ModelSpec, design: Design | EvaluationData) -> Compiled:
         term_names=tuple(variable.name for variable in variables),
     )
 
-
-assert pytensor.config.floatX == "float64"

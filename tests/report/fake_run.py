@@ -19,7 +19,7 @@ INTERVENTIONS = ["advice", "brief_intervention", "primary_care", "mental_health"
 CHAINS, DRAWS = 4, 100
 WORLDS = {"effect": -0.34, "null": -0.01, "harm": 0.36, "prior": -0.10}
 VARIANTS = {
-    "base": "As fitted, all sources of evidence on",
+    "base": "as fitted, all sources of evidence on",
     "no_not_yet_treated": "Without sites not yet treated",
     "no_retrospective": "Without retrospective records",
     "no_national": "Without the national series",
@@ -27,6 +27,7 @@ VARIANTS = {
     "no_elicited": "Without expert judgement",
     "panel_only": "Sites' own series only: all reconstructed evidence off",
     "ramp_hidden": "First 15 months after go-live hidden",
+    "all_off": "All evidence off, build-up visible",
     "all_off_ramp_hidden": "All evidence off and first 15 months hidden",
     "bias_on": "Shared bias allowed for (sd 0.15)",
 }
@@ -122,22 +123,27 @@ def _effects(outcome: str, w: _World) -> pd.DataFrame:
         lev = {"leverage_level_bias": {"A": 0.05, "B": 0.2}.get(w.tiers[s], 0.8)}
         both("site", w.site[s], site=site, identified=w.tiers[s], leverage_drift=-0.4, **lev)
     component = w.pooled + rng.normal(0, 0.25, (len(INTERVENTIONS), *shape))
+    mixed = {"scale": "link", "unit": "log odds per 10 percentage points", "identified": ""}
     for i, name in enumerate(INTERVENTIONS):
-        both("intervention", component[i], intervention=name)
+        more = 0.1 * (component[i] - component.mean(0))
+        rows.append(_row(more, **{**keys, **mixed, "intervention": name}, estimand="intervention"))
     for i, a in enumerate(INTERVENTIONS):
         for j, b in enumerate(INTERVENTIONS[i + 1 :], start=i + 1):
             moved = 0.1 * (component[j] - component[i])
-            both("substitution", moved, intervention=f"{a} -> {b}")
+            at = {**keys, **mixed, "intervention": f"{a} -> {b}", "estimand": "substitution"}
+            rows.append(_row(moved, **at))
     months = np.nansum(w.exposure * (np.arange(len(MONTHS)) >= w.go_live[:, None]), axis=1)
     events = (months * base)[:, None] - months[:, None] * _expit(
         np.log(base / (1 - base))[:, None] + w.site
     )
     natural = {"scale": "natural", "unit": "sentences", "estimand": "events_averted"}
+    natural |= {"window": "observed months"}
     rows.append(_row(events.sum(0), **{**keys, **natural, "identified": ""}))
     for s, site in enumerate(w.sites):
         at = {**keys, **natural, "site": site, "identified": w.tiers[s]}
         rows.append(_row(events[s], **at))
     frame = pd.DataFrame(rows).assign(note="")
+    frame.loc[frame["estimand"] == "pooled", "note"] = "each site counting alike"
     numbers = ["mean", "sd", "lower", "median", "upper", "p_below_zero", "mcse"]
     frame.loc[(frame["identified"] == "D") & (frame["site"] != ""), numbers] = np.nan
     return frame
@@ -159,7 +165,12 @@ def _baseline(outcome: str, w: _World) -> pd.DataFrame:
 
 def _sensitivity(outcome: str, w: _World) -> pd.DataFrame:
     centre, sd = float(w.pooled.mean()), float(w.pooled.std(ddof=1))
-    width = {"ramp_hidden": 2.6, "all_off_ramp_hidden": 0.44 / sd, "panel_only": 1.15}
+    width = {
+        "ramp_hidden": 2.6,
+        "all_off": 0.12 / sd,
+        "all_off_ramp_hidden": 0.44 / sd,
+        "panel_only": 1.15,
+    }
     rows = []
     for i, (variant, label) in enumerate(VARIANTS.items()):
         s = sd * width.get(variant, 1.0 + 0.02 * i)
@@ -264,7 +275,7 @@ def _fit(outcome: str, w: _World, synthetic: bool, good_direction: str) -> xr.Da
     constant = xr.Dataset(
         {
             "exposure_all": (("site", "month"), np.nan_to_num(w.exposure)),
-            "go_live": (("site",), w.go_live),
+            "event_time": (("site", "month"), np.arange(len(MONTHS)) - w.go_live[:, None]),
         },
         coords=coords,
     )

@@ -23,6 +23,9 @@ from matplotlib.figure import Figure
 from lndbayes.errors import DataError
 from lndbayes.figures import style
 from lndbayes.report import write_report
+from lndbayes.report.blocks import Paragraph
+from lndbayes.report.evidence import rests_on_section
+from lndbayes.report.run import read_run
 
 MakeRun = Callable[..., Path]
 
@@ -277,17 +280,14 @@ def test_baseline_sentence_counts_what_the_files_hold(shared_run: Path, page: Pa
     with xr.open_dataset(
         shared_run / "fits" / "custody.nc", group="constant_data", engine="h5netcdf"
     ) as constant:
-        months = [str(m) for m in constant["month"].values]
-        go_live = dict(
-            zip(constant["site"].values.tolist(), constant["go_live"].values, strict=True)
-        )
+        event = constant["event_time"].to_pandas()
         exposure = constant["exposure_all"].to_pandas()
-    before, gap = set(), dict.fromkeys(go_live, 0.0)
+    before, gap = set(), dict.fromkeys(event.index, 0.0)
     with (shared_run / "baseline.csv").open(encoding="utf-8", newline="") as handle:
         for row in csv.DictReader(handle):
             if row["observed"] == "":
                 continue
-            if months.index(row["month"]) < go_live[row["site"]]:
+            if event.loc[row["site"], row["month"]] < 0:
                 before.add(row["site"])
             else:
                 n = float(exposure.loc[row["site"], row["month"]])
@@ -304,12 +304,31 @@ def test_sensitivity_and_leverage_in_words(shared_run: Path, page: Page) -> None
     assert f"becomes {leak:.1f} times what it was" in page.text
     off = frame.loc["all_off_ramp_hidden"]
     share = round(100 * off["sd"] / off["prior_sd"])
-    assert f"is {off['sd']:.2f}, {share}% of the prior's 0.50, which is close to the prior" in (
-        page.text
-    )
+    assert f"is {off['sd']:.2f}, {share}% of the prior's 0.50, close to the prior" in page.text
     # leverage_level_bias is 0.09 per unit in the made-up run, leverage_drift -0.55
     assert "too high by 0.1 log odds, the pooled effect would move by +0.009 log odds" in page.text
     assert "would move by \N{MINUS SIGN}0.055 log odds" in page.text
+
+
+@pytest.mark.usefixtures("plain_figures")
+@pytest.mark.parametrize(
+    ("sd", "judged"),
+    [
+        (0.41, "82% of the prior's 0.50, close to the prior"),
+        (0.37, "74% of the prior's 0.50, most of the prior's width"),
+        (0.20, "40% of the prior's 0.50, much narrower than the prior"),
+    ],
+)
+def test_what_is_left_without_evidence_is_judged_against_the_prior(
+    make_run: MakeRun, sd: float, judged: str
+) -> None:
+    run = make_run()
+    frame = pd.read_csv(run / "sensitivity.csv")
+    frame.loc[frame["variant"] == "all_off_ramp_hidden", "sd"] = sd
+    frame.to_csv(run / "sensitivity.csv", index=False)
+    section = rests_on_section(read_run(run), "custody")
+    texts = [b.text for b in section.blocks if isinstance(b, Paragraph)]
+    assert [t for t in texts if judged in t and t.startswith("All evidence off and first 15")]
 
 
 def test_published_range_is_an_outside_comparison(page: Page) -> None:
@@ -414,7 +433,38 @@ def test_the_same_run_gives_the_same_bytes_whatever_matplotlibrc_says(
     shared_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = (shared_run / "report.html").read_bytes()
-    monkeypatch.setitem(mpl.rcParams, "lines.linewidth", 9.0)
+    monkeypatch.setitem(mpl.rcParams, "axes.facecolor", "red")
     monkeypatch.setitem(mpl.rcParams, "svg.fonttype", "none")
     write_report(shared_run)
     assert (shared_run / "report.html").read_bytes() == first
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_go_live_is_read_from_event_time_whatever_the_period(make_run: MakeRun, step: int) -> None:
+    run = make_run(n_sites=2)
+    path = run / "fits" / "custody.nc"
+    event = np.array([[np.nan] * 4, np.arange(4) * step - 2.0 * step])
+    constant = xr.Dataset(
+        {
+            "event_time": (("site", "month"), event),
+            "exposure_all": (("site", "month"), [[0.0, 1.0, 2.0, 3.0]] * 2),
+        },
+        coords={"site": ["never", "third"], "month": ["2014-01", "2014-04", "2014-07", "2014-10"]},
+    )
+    path.unlink()
+    xr.DataTree.from_dict({"/constant_data": constant}).to_netcdf(path, engine="h5netcdf")
+    design = read_run(run).design["custody"]
+    assert design.go_live["third"] == 2.0
+    assert math.isnan(design.go_live["never"])
+    assert design.exposure.isna().sum().sum() == 2
+
+
+def test_a_fit_without_event_time_is_refused(make_run: MakeRun) -> None:
+    run = make_run(n_sites=2)
+    path = run / "fits" / "custody.nc"
+    path.unlink()
+    xr.DataTree.from_dict({"/constant_data": xr.Dataset({"x": 1})}).to_netcdf(
+        path, engine="h5netcdf"
+    )
+    with pytest.raises(DataError, match=r"fits/custody\.nc, value 'event_time, exposure_all'"):
+        write_report(run)

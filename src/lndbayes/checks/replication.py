@@ -149,7 +149,7 @@ def standardised_residuals(
     # variance of a count that is one in a single replicate, 1/R, is the least that can show.
     floor = 1.0 / size
     sd = np.sqrt(np.maximum(squares / size, floor))
-    others = np.sqrt(np.maximum(squares / size, floor))
+    others = np.sqrt(np.maximum((squares - noise**2) / (size - 1), floor))
     return (y - expected) / sd, noise / others
 
 

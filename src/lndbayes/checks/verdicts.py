@@ -197,7 +197,7 @@ def energy(outcome: str, numbers: SamplerNumbers, thresholds: Thresholds) -> Che
     """FAIL if a chain does not explore the energy levels."""
     bfmi = np.where(np.isfinite(numbers.bfmi), numbers.bfmi, -np.inf)
     i = int(bfmi.argmin())
-    status = Status.PASS if not bfmi[i] <= thresholds.bfmi_min else Status.FAIL
+    status = Status.PASS if bfmi[i] > thresholds.bfmi_min else Status.FAIL
     message = f"Lowest E-BFMI in chain {i}."
     if np.isinf(bfmi[i]):
         message = f"E-BFMI of chain {i} cannot be computed: its energy does not vary."

@@ -136,21 +136,22 @@ def sensitivity(variants: pd.DataFrame, unit: str) -> Figure:
             text = f"{100 * share:.0f}%" if math.isfinite(share) else "?"
             ax.text(1.02, y, text, transform=ax.get_yaxis_transform(), va="center")
         ax.text(1.02, -0.95, "sd, % of\nprior's", transform=ax.get_yaxis_transform(), va="bottom")
-        _row_axis(ax, [textwrap.fill(shorten(s, 80), 42) for s in variants["label"]])
+        _row_axis(ax, [textwrap.fill(shorten(s, 120), 46) for s in variants["label"]])
         ax.set_xlim(*_limits(np.append(variants[["lower", "upper"]].to_numpy(float), 0.0)))
         ax.set_xlabel(f"Pooled effect ({unit}); shaded: interval of the fit as reported")
     return figure
 
 
 def mix_contrasts(interventions: pd.DataFrame, moves: pd.DataFrame, unit: str) -> Figure:
-    """Draw the mix results: above, contrasts between interventions; below, each one by itself.
+    """Draw how the effect varies with the mix: above, one against one; below, one against all.
 
     Parameters
     ----------
     interventions : pd.DataFrame
-        Columns ``intervention``, ``median``, ``lower``, ``upper``: a site doing nothing else.
+        Columns ``intervention``, ``median``, ``lower``, ``upper``: difference in a site's effect
+        per 10 percentage points more of one intervention.
     moves : pd.DataFrame
-        The same columns: effect of moving 10 percentage points, ``intervention`` is ``a -> b``.
+        The same columns, for 10 percentage points moved; ``intervention`` is ``a -> b``.
     unit : str
         Unit of the link scale.
 
@@ -161,16 +162,8 @@ def mix_contrasts(interventions: pd.DataFrame, moves: pd.DataFrame, unit: str) -
     """
     unit = shorten(unit, 40)
     panels = [
-        (
-            moves,
-            f"Difference when 10 percentage points of contacts move ({unit})",
-            True,
-        ),
-        (
-            interventions,
-            f"Extrapolated to a site that does nothing else ({unit})",
-            False,
-        ),
+        (moves, f"Contacts moved from the first to the second ({unit})", True),
+        (interventions, f"More of one, less of all others in proportion ({unit})", False),
     ]
     panels = [p for p in panels if len(p[0])]
     # Ten interventions have 45 pairs: rows move closer rather than run off the page

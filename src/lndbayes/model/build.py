@@ -52,8 +52,9 @@ def model_from_design(spec: ModelSpec, design: Design) -> pm.Model:
             for name, value in design.arrays.items()
         }
         effect = _effect(spec, X, design)
-        base = _untreated_surface(spec, X, design, effect["effect_mean"])
-        eta0 = _likelihood(spec, X, base, effect)
+        moved = pt.dot(effect["site_effect"], X["shear"])
+        base = _untreated_surface(spec, X, design, moved)
+        eta0 = _likelihood(spec, X, base, effect, moved)
         _channels(spec, X, eta0, effect["shared_bias"], len(design.coords["retrospective_site"]))
     return model
 
@@ -134,18 +135,17 @@ def _effect(spec: ModelSpec, X: dict[str, Any], design: Design) -> dict[str, Any
     }
 
 
-def _untreated_surface(spec: ModelSpec, X: dict[str, Any], design: Design, mean: Any) -> Any:
+def _untreated_surface(spec: ModelSpec, X: dict[str, Any], design: Design, moved: Any) -> Any:
     """National curve, season, site drift and smooth site deviations; no site level yet.
 
-    Slope and curve are stored as those of the OBSERVED national curve: what the data know is the
-    observed curve, and only its split into trend and effect is uncertain.
+    Slope and curve are stored as those of the OBSERVED national curve, `moved` by the effects: what
+    the data know is the observed curve, and only its split into trend and effect is uncertain.
     """
-    shear = X["shear"]
-    slope = _prior(spec, "national_slope", shift=mean * shear[0], rename="national_slope_observed")
-    slope = pm.Deterministic("national_slope", slope - mean * shear[0])
+    slope = _prior(spec, "national_slope", shift=moved[1], rename="national_slope_observed")
+    slope = pm.Deterministic("national_slope", slope - moved[1])
     curve_sd = _prior(spec, "national_curve_sd")
-    curve = pm.Normal("national_curve_observed", mean * shear[1:], curve_sd, dims="basis_national")
-    curve = pm.Deterministic("national_curve", curve - mean * shear[1:], dims="basis_national")
+    curve = pm.Normal("national_curve_observed", moved[2:], curve_sd, dims="basis_national")
+    curve = pm.Deterministic("national_curve", curve - moved[2:], dims="basis_national")
     season_prior = spec.priors["season"]
     season = pm.Normal(
         "season", np.float64(season_prior["mu"]), np.float64(season_prior["sigma"]), dims="harmonic"
@@ -167,7 +167,9 @@ def _untreated_surface(spec: ModelSpec, X: dict[str, Any], design: Design, mean:
     return drift[:, None] * X["time"] + national[None, :] + pt.dot(bend.T, X["site_functions"].T)
 
 
-def _likelihood(spec: ModelSpec, X: dict[str, Any], base: Any, effect: dict[str, Any]) -> Any:
+def _likelihood(
+    spec: ModelSpec, X: dict[str, Any], base: Any, effect: dict[str, Any], moved: Any
+) -> Any:
     """Site level anchored at the site's observed mean, linear predictors, beta-binomial cells.
 
     The anchor is a shear with unit Jacobian: the prior of the site level is exact, and sites with
@@ -182,9 +184,9 @@ def _likelihood(spec: ModelSpec, X: dict[str, Any], base: Any, effect: dict[str,
     treated = base + ramp * effect["site_effect"][:, None] + effect["go_live_step"] * after
     anchor = (X["site_weight"] * treated).sum(axis=1)
     level_sd = _prior(spec, "site_level_sd")
-    level = pm.Normal(
-        "site_level_observed", _prior(spec, "baseline_level") + anchor, level_sd, dims="site"
-    )
+    typical = _prior(spec, "baseline_level", shift=moved[0], rename="baseline_level_observed")
+    typical = pm.Deterministic("baseline_level", typical - moved[0])
+    level = pm.Normal("site_level_observed", typical + anchor, level_sd, dims="site")
     level = pm.Deterministic("site_level", level - anchor, dims="site")
     eta0 = pm.Deterministic("eta0", level[:, None] + base, dims=("site", "month"))
     eta1 = pm.Deterministic("eta1", level[:, None] + treated, dims=("site", "month"))

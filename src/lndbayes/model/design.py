@@ -105,7 +105,7 @@ def build_design(spec: ModelSpec, data: EvaluationData) -> Design:
         "site_weight": exposure / np.maximum(exposure.sum(axis=1, keepdims=True), 1.0),
         "half_period": np.array(0.5 * step),
     }
-    arrays["shear"] = _shear(arrays, spec)
+    arrays["shear"] = _shear(arrays)
     arrays |= _site_arrays(data)
     arrays |= _retrospective(spec, data)
     arrays |= _history(spec, data, event)
@@ -156,7 +156,7 @@ _DIMS: Mapping[str, tuple[str, ...]] = {
     "harmonics": ("month", "harmonic"),
     "site_weight": _CELL,
     "half_period": (),
-    "shear": ("national_term",),
+    "shear": ("site", "national_term"),
     "mix_count": ("site", "intervention"),
     "mix_centre": ("intervention",),
     "wave_index": ("site",),
@@ -236,22 +236,30 @@ def _kept_cells(spec: ModelSpec, event: np.ndarray) -> np.ndarray:
     return np.asarray(kept)
 
 
-def _shear(arrays: Mapping[str, np.ndarray], spec: ModelSpec) -> np.ndarray:
-    """How the national coefficients move with the mean effect to keep the observed curve fixed.
+#: Ramp constant (months) at which the shear is computed; it only chooses coordinates.
+_SHEAR_MONTHS = 5.0
 
-    A ridge projection of the exposure-weighted ramp on slope and curve. It only chooses
-    coordinates: any constant gives the same posterior, this one decorrelates it.
+
+def _shear(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """How level, slope and curve move with each site's effect to keep what is OBSERVED fixed.
+
+    Column 0: the mean over sites of their observed levels; then a ridge projection of each site's
+    exposure-weighted ramp on slope and curve. It only chooses coordinates: any constant gives the
+    same posterior, this one decorrelates the effects from the national curve.
     """
     n, event = arrays["exposure"], arrays["event_time"]
-    ramp = np.where(event >= 0, 1 - np.exp(-(np.maximum(event, 0) + arrays["half_period"]) / 5.0), 0)
+    elapsed = np.maximum(event, 0) + arrays["half_period"]
+    ramp = np.where(event >= 0, -np.expm1(-elapsed / _SHEAR_MONTHS), 0.0)
     total = n.sum(axis=0)
-    mean_ramp = (n * ramp).sum(axis=0) / np.maximum(total, 1e-9)
-    terms = np.column_stack([np.ones_like(arrays["time"]), arrays["time"], arrays["national_functions"]])
-    curve = arrays["national_functions"].shape[1]
-    ridge = np.diag(np.r_[1e-6, 1 / 0.2**2, np.full(curve, 1 / 0.1**2)])
+    part = n * ramp / np.maximum(total, 1e-9)
+    functions = arrays["national_functions"]
+    terms = np.column_stack([np.ones_like(arrays["time"]), arrays["time"], functions])
+    ridge = np.diag(np.r_[1e-6, 1 / 0.2**2, np.full(functions.shape[1], 1 / 0.1**2)])
     weight = 0.1 * total
-    solved = np.linalg.solve(terms.T @ (terms * weight[:, None]) + ridge, terms.T @ (weight * mean_ramp))
-    return np.asarray(solved[1:])
+    gram = terms.T @ (terms * weight[:, None]) + ridge
+    projected = np.linalg.solve(gram, terms.T @ (weight[:, None] * part.T))
+    level = (arrays["site_weight"] * ramp).sum(axis=1) / len(n)
+    return np.column_stack([level, projected[1:].T])
 
 
 def _site_arrays(data: EvaluationData) -> dict[str, np.ndarray]:
@@ -379,9 +387,9 @@ def _coords(data: EvaluationData, arrays: Mapping[str, np.ndarray]) -> dict[str,
             "national_row_2": "national_logit",
             "elicited_row": "elicited_logit",
             "elicited_row_2": "elicited_logit",
-            "national_term": "shear",
         }.items()
     }
+    rows["national_term"] = list(range(arrays["shear"].shape[1]))
     return {
         "site": [str(x) for x in ds["site"].to_numpy()],
         "month": [str(x) for x in ds["month"].to_numpy()],

@@ -146,7 +146,7 @@ def kernel_data(spec: ModelSpec, design: Design) -> KernelData:
         int(np.prod(blocks[b].shape))
         for b in ("site_drift", "site_curve", "site_deviation", "retrospective_site_bias", "wave_effect")
     )
-    normals += (kinds - 1) + len(design["harmonics"][0]) + (len(design["shear"]) - 1) + sites
+    normals += (kinds - 1) + len(design["harmonics"][0]) + (design["shear"].shape[1] - 2) + sites
     constant -= 0.5 * math.log(2 * math.pi) * normals
     constant -= len(design["harmonics"][0]) * math.log(season_prior["sigma"])
     if kinds > 1:
@@ -472,20 +472,35 @@ def log_density(x: np.ndarray, grad: np.ndarray, d: KernelData) -> float:
     v, g = np.empty(n_scalar), np.zeros(n_scalar)
     for i in range(n_scalar):
         v[i] = x[i] if i < n_real else math.exp(x[i])
-    v[2] -= v[0] * d.shear[0]
+    # ---- effect of each site, and what it moves
+    share, zd, zw = np.ones((sites, kinds)), np.zeros(kinds), np.zeros(waves)
+    if kinds > 1:
+        _shares(x, i_share, share)
+        _extend(x[i_mix : i_mix + kinds - 1], zd)
+    _extend(x[i_wave : i_wave + waves - 1], zw)
+    tau, moved = np.empty(sites), np.zeros(curve + 2)
+    for s in range(sites):
+        tau[s] = v[0] + d.scales[3] * zw[d.wave[s]] + v[3] * d.predecessor[s] + v[14] * x[i_dev + s]
+        for m in range(kinds):
+            tau[s] += (share[s, m] - d.mix_centre[m]) * v[13] * zd[m]
+        value -= 0.5 * x[i_dev + s] ** 2
+        for k in range(curve + 2):
+            moved[k] += tau[s] * d.shear[s, k]
+    v[1] -= moved[0]
+    v[2] -= moved[1]
     for i in range(n_scalar):
         p, dp = _scalar_prior(d.prior_code[i], d.prior_value[i, 0], d.prior_value[i, 1],
                               d.prior_value[i, 2], v[i])
         value += p
         g[i] += dp
-    mu, alpha, slope, pre = v[0], v[1], v[2], v[3]
+    alpha, slope = v[1], v[2]
     shared, drift, step = v[6] * d.scales[0], v[7] * d.scales[1], v[8] * d.scales[2]
     s_nat, s_a, s_b, s_g, s_d, s_u = v[9], v[10], v[11], v[12], v[13], v[14]
     lam, phi, kappa, s_k = v[15], v[16], v[17], v[18]
     # ---- national curve and season
     nat = slope * d.time
     for k in range(curve):
-        c = x[i_curve + k] - mu * d.shear[1 + k]
+        c = x[i_curve + k] - moved[k + 2]
         z = c / s_nat
         value -= 0.5 * z * z + math.log(s_nat)
         g[9] += (z * z - 1.0) / s_nat
@@ -503,18 +518,6 @@ def log_density(x: np.ndarray, grad: np.ndarray, d: KernelData) -> float:
     _extend(x[i_drift : i_drift + sites - 1], zb)
     for k in range(rank):
         _extend(x[i_bend + k * (sites - 1) : i_bend + (k + 1) * (sites - 1)], zg[k])
-    # ---- effect of each site
-    share, zd, zw = np.ones((sites, kinds)), np.zeros(kinds), np.zeros(waves)
-    if kinds > 1:
-        _shares(x, i_share, share)
-        _extend(x[i_mix : i_mix + kinds - 1], zd)
-    _extend(x[i_wave : i_wave + waves - 1], zw)
-    tau = np.empty(sites)
-    for s in range(sites):
-        tau[s] = mu + d.scales[3] * zw[d.wave[s]] + pre * d.predecessor[s] + s_u * x[i_dev + s]
-        for m in range(kinds):
-            tau[s] += (share[s, m] - d.mix_centre[m]) * s_d * zd[m]
-        value -= 0.5 * x[i_dev + s] ** 2
     # ---- surfaces
     ramp, bend = np.empty((sites, months)), np.empty((sites, months))
     _ramps(d.event_time, lam, d.half_period, ramp, bend)
@@ -619,6 +622,11 @@ def log_density(x: np.ndarray, grad: np.ndarray, d: KernelData) -> float:
     for k in range(rank):
         a, b = i_bend + k * (sites - 1), i_bend + (k + 1) * (sites - 1)
         value += _extend_back(x[a:b], g_zg[k], grad[a:b])
+    # level, slope and curve are sheared against the effects
+    for s in range(sites):
+        g_tau[s] -= g[1] * d.shear[s, 0] + g[2] * d.shear[s, 1]
+        for k in range(curve):
+            g_tau[s] -= grad[i_curve + k] * d.shear[s, k + 2]
     g_zw, g_zd, g_share = np.zeros(waves), np.zeros(kinds), np.zeros((sites, kinds))
     for s in range(sites):
         g[0] += g_tau[s]
@@ -637,10 +645,6 @@ def log_density(x: np.ndarray, grad: np.ndarray, d: KernelData) -> float:
         part, dp = _mix(x, grad, share, g_share, i_share, kappa, d.mix_count, d.share_concentration)
         value += part
         g[17] += dp
-    # the curve and the slope are sheared against the mean effect
-    for k in range(curve):
-        g[0] -= d.shear[1 + k] * grad[i_curve + k]
-    g[0] -= d.shear[0] * g[2]
     for i in range(n_scalar):
         if i < n_real:
             grad[i] += g[i]

@@ -15,8 +15,8 @@ from lndbayes.model.design import Design
 
 __all__ = ["POSITIVE", "REAL", "SCALARS", "Block", "constrain", "layout", "size", "unconstrain"]
 
-#: Scalars on the whole line. ``national_slope`` is stored as the slope of the OBSERVED curve;
-#: the last three are standard normal multipliers of fixed scales.
+#: Scalars on the whole line. ``baseline_level`` and ``national_slope`` are stored as the level and
+#: slope of what is OBSERVED, treated months included; the last three are standard normal multipliers of fixed scales.
 REAL = (
     "effect_mean",
     "baseline_level",
@@ -153,11 +153,8 @@ def constrain(x: np.ndarray, design: Design) -> dict[str, np.ndarray]:
         name: x[..., block.start : block.stop].reshape(*x.shape[:-1], *block.shape)
         for name, block in blocks.items()
     }
-    shear = design["shear"]
-    out["national_slope"] = out["national_slope"] - out["effect_mean"] * shear[0]
     for name in ("shared_bias", "drift", "go_live_step"):
         out[name] = out[name] * design[f"{name}_sd"]
-    out["national_curve"] = raw["national_curve"] - out["effect_mean"][..., None] * shear[1:]
     out["season"] = raw["season"]
     out["site_drift"] = out["site_drift_sd"][..., None] * _extend_zero_sum(raw["site_drift"])
     out["site_curve"] = out["site_curve_sd"][..., None, None] * _extend_zero_sum(raw["site_curve"])
@@ -170,6 +167,10 @@ def constrain(x: np.ndarray, design: Design) -> dict[str, np.ndarray]:
         + out["retrospective_bias_sd"][..., None] * raw["retrospective_site_bias"]
     )
     out["site_effect"] = site_effect(out, design)
+    moved = out["site_effect"] @ design["shear"]
+    out["baseline_level"] = out["baseline_level"] - moved[..., 0]
+    out["national_slope"] = out["national_slope"] - moved[..., 1]
+    out["national_curve"] = raw["national_curve"] - moved[..., 2:]
     out["site_level"] = raw["site_level"] - _anchor(out, design)
     return out
 
@@ -264,21 +265,21 @@ def unconstrain(values: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
     ndarray, shape (D,)
     """
     x = np.zeros(size(design))
-    values = dict(values)
-    shear = design["shear"]
-    mean = values["effect_mean"]
+    values = {**values, "site_effect": site_effect(values, design)}
+    moved = values["site_effect"] @ design["shear"]
+    shift = {"baseline_level": moved[0], "national_slope": moved[1]}
     for i, name in enumerate(REAL):
         value = values[name]
         if name in ("shared_bias", "drift", "go_live_step"):
             scale = float(design[f"{name}_sd"])
             value = value / scale if scale > 0 else 0.0
-        x[i] = value + (mean * shear[0] if name == "national_slope" else 0.0)
+        x[i] = value + shift.get(name, 0.0)
     for i, name in enumerate(POSITIVE):
         x[len(REAL) + i] = np.log(values[name])
     log_share = np.log(values["mix_share"])
     wave_sd = float(design["wave_sd"])
     raw = {
-        "national_curve": values["national_curve"] + mean * shear[1:],
+        "national_curve": values["national_curve"] + moved[2:],
         "season": values["season"],
         "site_drift": _reduce_zero_sum(values["site_drift"] / values["site_drift_sd"]),
         "site_curve": _reduce_zero_sum(values["site_curve"] / values["site_curve_sd"]),
@@ -286,8 +287,7 @@ def unconstrain(values: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
         "mix_effect": _reduce_zero_sum(values["mix_effect"] / values["mix_effect_sd"]),
         "site_deviation": values["site_deviation"] / values["site_effect_sd"],
         "wave_effect": _reduce_zero_sum(values["wave_effect"] / (wave_sd if wave_sd > 0 else 1.0)),
-        "site_level": values["site_level"]
-        + _anchor({**values, "site_effect": site_effect(values, design)}, design),
+        "site_level": values["site_level"] + _anchor(values, design),
         "retrospective_site_bias": (values["retrospective_site_bias"] - values["retrospective_bias"])
         / values["retrospective_bias_sd"],
     }

@@ -42,18 +42,16 @@ def prior_draws(spec: ModelSpec, design: Design, draws: int, seed: int) -> dict[
     """
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(1, draws, size(design)))
+    # without the shears, coordinates are the parameters themselves
+    design = design.replace(shear=np.zeros_like(design["shear"]))
     blocks = layout(design)
-    shear = design["shear"]
     for i, name in enumerate((*REAL, *POSITIVE)):
         if name in spec.priors:
             value = spec.priors[name].frozen().rvs(size=draws, random_state=rng)
             x[0, :, i] = value if name in REAL else np.log(value)
-    mean = x[..., 0]
-    x[..., REAL.index("national_slope")] += mean * shear[0]
     curve_sd = np.exp(x[..., len(REAL) + POSITIVE.index("national_curve_sd")])
     block = blocks["national_curve"]
     x[..., block.start : block.stop] *= curve_sd[..., None]
-    x[..., block.start : block.stop] += mean[..., None] * shear[1:]
     block = blocks["season"]
     season = spec.priors["season"]
     x[..., block.start : block.stop] *= season["sigma"]

@@ -81,6 +81,8 @@ class Table:
         Columns aligned to the right.
     note : str
         Text below the table.
+    breakable : bool
+        Whether a line may end inside a word: for tables of hashes and paths.
     """
 
     kind: ClassVar[str] = "table"
@@ -89,6 +91,7 @@ class Table:
     groups: tuple[Group, ...]
     numeric: frozenset[int] = frozenset()
     note: str = ""
+    breakable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

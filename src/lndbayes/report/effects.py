@@ -10,6 +10,7 @@ import pandas as pd
 from lndbayes.figures import caterpillar, data_uri, mix_contrasts, to_svg
 from lndbayes.report.blocks import Block, Group, Paragraph, Picture, Section, Table, Terms
 from lndbayes.report.lookup import (
+    Row,
     benefit_probability,
     effect_rows,
     good_direction,
@@ -63,6 +64,11 @@ def effects_section(run: Run, outcome: str) -> Section:
     return Section(f"effects-{outcome}", "Effects", tuple(blocks))
 
 
+def _note(row: Row | None) -> str:
+    text = str(row.get("note", "")) if row else ""
+    return f"Pooled: {text}." if text else ""
+
+
 def _estimands(run: Run, outcome: str) -> Table:
     direction = good_direction(run, outcome)
     what = "a fall" if direction is None else "benefit"
@@ -87,7 +93,8 @@ def _estimands(run: Run, outcome: str) -> Table:
         _, p = benefit_probability(link, direction)
         rows.append((*cells, probability(p, short=True)))
     ratio_head = (ratio_name(unit) or "").capitalize()
-    window = str(run.effects["window"].iloc[0]).replace("-", " to ")
+    pooled = only(run, outcome, "pooled", "link")
+    window = str(pooled["window"]).replace("-", " to ") if pooled else "?"
     columns = ("Estimand", unit.capitalize(), *((ratio_head,) if ratio_head else ()))
     return Table(
         caption=f"Effect over months {window} after go-live: median ({percent(ci)} interval)",
@@ -96,7 +103,7 @@ def _estimands(run: Run, outcome: str) -> Table:
         numeric=frozenset(range(1, len(columns) + 2)),
         note="The first row is the headline. The others answer other questions: what the same "
         "sites did weighted by their caseload, what sites like these would do, and what one more "
-        "site may see.",
+        f"site may see. {_note(pooled)}",
     )
 
 
@@ -209,7 +216,7 @@ def mix_section(run: Run, outcome: str) -> Section:
     picture = Picture(
         src=data_uri(to_svg(mix_contrasts(frames[0], frames[1], unit))),
         alt=f"Dots with {ci} intervals. Above: difference in effect by pair of interventions. "
-        f"Below: each intervention by itself. {found}",
+        f"Below: more of one intervention. {found}",
         caption=f"Effect modification by mix, medians with {ci} intervals. {found}",
     )
     warning = Paragraph(MIX_WARNING, style="warning", label="Not the effect of receiving one.")
@@ -218,24 +225,24 @@ def mix_section(run: Run, outcome: str) -> Section:
 
 def _contrasts(run: Run, outcome: str, unit: str, ci: str) -> Table:
     titles = {
-        "substitution": "When 10 percentage points of contacts move from the first to the second",
-        "intervention": "Extrapolated to a site that does nothing else",
+        "substitution": "10 percentage points of contacts move from the first to the second",
+        "intervention": "10 percentage points more, taken from all others in proportion",
     }
-    groups, natural_unit = [], ""
+    groups = []
     for estimand, title in titles.items():
-        natural = effect_rows(run, outcome, estimand, "natural").set_index("intervention")
-        natural_unit = natural_unit or (str(natural["unit"].iloc[0]) if len(natural) else "")
         rows = []
         for row in effect_rows(run, outcome, estimand, "link").to_dict("records"):
-            name = str(row["intervention"])
-            words = name.replace("_", " ").replace("->", "\N{RIGHTWARDS ARROW}")
+            words = str(row["intervention"]).replace("_", " ")
+            words = words.replace("->", "\N{RIGHTWARDS ARROW}")
             shown = show(*parts(row))
-            rows.append((words, f"{shown.point} ({shown.interval})", _pair(natural, name)))
+            below = probability(float(row["p_below_zero"]), short=True)
+            rows.append((words, shown.point, shown.interval, below))
         if rows:
             groups.append(Group(title, tuple(rows)))
     return Table(
-        caption=f"Effect by mix: median ({ci} interval); below zero is a larger fall",
-        columns=("Intervention", unit.capitalize(), natural_unit.capitalize() or "Natural scale"),
+        caption=f"Difference in a site's effect by its mix ({unit})",
+        columns=("Intervention", "Median", f"{ci} interval", "Probability of a larger fall"),
         groups=tuple(groups),
-        numeric=frozenset({1, 2}),
+        numeric=frozenset({1, 2, 3}),
+        note="Below zero: with such a mix the service lowers the outcome more, or raises it less.",
     )

@@ -14,6 +14,10 @@ from lndbayes.report.run import Run
 
 __all__ = ["baseline_section", "rests_on_section"]
 
+#: Refits without any evidence on the untreated state, in the order in which they are discussed.
+_NOTHING_LEFT = ("all_off", "all_off_ramp_hidden")
+#: From this share of the prior's sd on, most of the prior is said to be left.
+PRIOR_LEFT = 0.5
 _SHARE_FAMILIES = ("log odds",)
 
 
@@ -174,33 +178,39 @@ def _refits(frame: pd.DataFrame) -> list[str]:
             "those months comes partly from the assumed shape of the ramp inside treated series, "
             "not from a comparison with untreated months."
         )
-    off = _variant(frame, "all_off_ramp_hidden")
-    if off is not None:
-        texts.append(_all_off(off))
+    texts += [_all_off(v) for n in _NOTHING_LEFT if (v := _variant(frame, n)) is not None]
     return texts
 
 
 def _all_off(off: Row) -> str:
     if not off["prior_sd"] > 0:
-        return f"{off['label']}: the prior's standard deviation is not stated, so no comparison."
+        return f"{_capital(off['label'])}: the prior's standard deviation is not stated."
     share = off["sd"] / off["prior_sd"]
     shown = show(off["sd"], math.nan, math.nan, off["sd"])
     prior = show(off["prior_sd"], math.nan, math.nan, off["sd"])
-    judged = (
-        "which is close to the prior, as it should be when nothing is left to learn from"
-        if share >= PRIOR_DOMINATED
-        else "which is clearly narrower than the prior: something besides these sources and those "
-        "months still informs it, and that is the model's structure"
-    )
+    if share >= PRIOR_DOMINATED:
+        judged = "close to the prior, as it should be when nothing is left to learn from"
+    elif share >= PRIOR_LEFT:
+        judged = "most of the prior's width; what narrows it is the model's structure, not evidence"
+    else:
+        judged = (
+            "much narrower than the prior, although no evidence on the untreated state is used: "
+            "that precision comes from the model's structure alone"
+        )
     return (
-        f"{off['label']}: the standard deviation is {shown.point}, {percent(share)} of the prior's "
-        f"{prior.point}, {judged}."
+        f"{_capital(off['label'])}: the standard deviation is {shown.point}, {percent(share)} of "
+        f"the prior's {prior.point}, {judged}."
     )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _sensitivity_picture(frame: pd.DataFrame, unit: str) -> Picture:
     ci = percent(float(frame["ci_prob"].dropna().iloc[0]))
     shown = frame[frame["median"].notna()]
+    shown = shown.assign(label=shown["label"].map(_capital))
     return Picture(
         src=data_uri(to_svg(sensitivity(shown, unit))),
         alt=f"Dots with {ci} intervals of the pooled effect, one row a refit; the table below "
@@ -215,7 +225,7 @@ def _sensitivity_table(frame: pd.DataFrame, unit: str) -> Table:
     for row in frame.to_dict("records"):
         shown = show(row["median"], row["lower"], row["upper"], row["sd"])
         share = percent(row["sd"] / row["prior_sd"]) if row["prior_sd"] > 0 else ABSENT
-        label = str(row["label"]) or str(row["variant"]).replace("_", " ")
+        label = _capital(str(row["label"]) or str(row["variant"]).replace("_", " "))
         rows.append((label, shown.point, shown.interval, shown.sd, share, str(row["note"])))
     ci = percent(float(frame["ci_prob"].dropna().iloc[0]))
     noted = any(r[-1] for r in rows)

@@ -54,8 +54,7 @@ TIERS: Final = (
 MIX_WARNING: Final = (
     "These contrasts compare sites that offer different mixes. They say how the effect varies with "
     "the mix across sites, not what receiving one intervention instead of another does to a "
-    "person: sites that offer more of one kind may differ in other ways too. The figures for a "
-    "site that does nothing else lie far outside the mixes observed."
+    "person: sites that offer more of one kind may differ in other ways too."
 )
 
 ASSUMPTIONS: Final = (

@@ -53,6 +53,8 @@ _COLUMNS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (*_SUMMARY, "prior_sd", "sd_ratio"),
     ),
 }
+#: What figures need of a fit, group ``constant_data``, dims (site, month).
+_CONSTANTS = ("event_time", "exposure_all")
 _REQUIRED = ("effects.csv", "checks.csv", "manifest.json")
 #: Number columns that may be absent altogether: they are then read as unknown.
 _MAY_LACK = frozenset({"leverage_level_bias", "leverage_drift", "mcse"})
@@ -299,17 +301,18 @@ def _read_design(path: Path) -> Design:
     except (OSError, ValueError, KeyError) as error:
         file = f"fits/{path.name}"
         raise DataError(Problem(file, f"must be a readable fit: {error}")) from error
-    go_live: dict[str, float] = {}
-    if "go_live" in constant and SITE in constant.coords:
-        sites = [str(s) for s in constant[SITE].values]
-        go_live = dict(zip(sites, map(float, constant["go_live"].values), strict=True))
-    months = tuple(str(m) for m in constant[MONTH].values) if MONTH in constant.coords else ()
-    exposure = pd.DataFrame()
-    if "exposure_all" in constant:
-        values = constant["exposure_all"].transpose(SITE, MONTH)
-        exposure = pd.DataFrame(
-            values.where(values > 0).to_numpy(),
-            index=[str(s) for s in values[SITE].values],
-            columns=[str(m) for m in values[MONTH].values],
-        )
-    return Design(months=months, go_live=go_live, exposure=exposure, attrs=attrs)
+    absent = [name for name in _CONSTANTS if name not in constant]
+    if absent:
+        rule = "must hold these in the group constant_data"
+        raise DataError(Problem(f"fits/{path.name}", rule, value=", ".join(absent)))
+    event, exposure = (constant[name].transpose(SITE, MONTH) for name in _CONSTANTS)
+    sites = [str(s) for s in constant[SITE].values]
+    months = tuple(str(m) for m in constant[MONTH].values)
+    first = event.values[:, 0].astype(float)
+    # Event time counts months, the grid counts periods
+    steps = np.diff(event.values, axis=1)
+    steps = steps[np.isfinite(steps)]
+    period = float(steps[0]) if steps.size else 1.0
+    seen = pd.DataFrame(exposure.where(exposure > 0).to_numpy(), index=sites, columns=[*months])
+    go_live = dict(zip(sites, map(float, -first / period), strict=True))
+    return Design(months=months, go_live=go_live, exposure=seen, attrs=attrs)

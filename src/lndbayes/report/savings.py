@@ -93,13 +93,18 @@ def _against_published(run: Run, row: Row) -> Paragraph:
     else:
         where = "overlaps it"
     return Paragraph(
-        f"{outside.label}: {theirs.interval} ({outside.source}). {outside.note} It is drawn as an "
-        "outside comparison and was not a target of anything here; as its cohort and its price "
+        f"{outside.label}: {theirs.interval} ({outside.source}). {_sentence(outside.note)} It is "
+        "drawn as an outside comparison and was not a target of anything here; as its cohort and its price "
         f"year are not known, agreement or disagreement proves little. The interval of this "
         f"evaluation, {ours.interval}, {where}.",
         style="warning",
         label="Not the same quantity.",
     )
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) or not text else ".")
 
 
 def _cells(row: Row) -> tuple[str, str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -80,7 +81,7 @@ def checks_section(run: Run) -> Section:
             rows = tuple(
                 (
                     str(row["check"]).replace("_", " "),
-                    f"{_SYMBOLS[status]} {status}",
+                    f"{_SYMBOLS[status]} {status}".replace(" ", "\N{NO-BREAK SPACE}"),
                     significant(str(row["value"])),
                     str(row["threshold"]),
                     str(row["message"]),
@@ -125,7 +126,7 @@ def priors_section(run: Run) -> Section:
             (
                 str(row["slot"]).replace("_", " "),
                 str(row["distribution"]),
-                str(row["dims"]),
+                "" if row["dims"] == "scalar" else str(row["dims"]),
                 *(significant(row[k], 3) for k in ("lower", "median", "upper")),
                 str(row["unit"]),
                 str(row["note"]),
@@ -203,11 +204,12 @@ def provenance_section(run: Run) -> Section:
         else:
             general.append((title, _plain(value)))
     for outcome, design in run.design.items():
-        kept = [(k, _plain(v)) for k, v in design.attrs.items() if len(_plain(v)) <= 200]
-        tables.append(_pairs_table(f"Fit of {outcome.replace('_', ' ')}", sorted(kept)))
+        # The spec's text stands in the fit; here its hash is enough
+        attrs = {k: _parsed(v) for k, v in sorted(design.attrs.items()) if k != "spec_text"}
+        tables.append(_pairs_table(f"Fit of {outcome.replace('_', ' ')}", list(_flat(attrs))))
     if run.money is not None:
-        kept = [(str(k), _plain(v)) for k, v in run.money.attrs.items()]
-        tables.append(_pairs_table("Savings", sorted(kept)))
+        attrs = {str(k): v for k, v in sorted(run.money.attrs.items()) if _plain(v)}
+        tables.append(_pairs_table("Savings", list(_flat(attrs))))
     blocks: list[Block] = [Heading("Conventions"), Items(CONVENTIONS), Heading("This run")]
     blocks.append(_pairs_table("General", general))
     return Section("provenance", "Provenance", (*blocks, *tables))
@@ -227,6 +229,16 @@ def _flat(value: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, str]
             yield name, _plain(inner)
 
 
+def _parsed(value: Any) -> Any:
+    """Unpack an attribute that holds JSON; NetCDF attributes cannot nest."""
+    if not isinstance(value, str) or not value.startswith(("{", "[")):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
+
+
 def _plain(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(map(_plain, value))
@@ -240,6 +252,7 @@ def _pairs_table(title: str, pairs: list[tuple[str, str]]) -> Table:
         caption=title,
         columns=("Item", "Value"),
         groups=(Group("", tuple(pairs)),),
+        breakable=True,
     )
 
 
