@@ -93,7 +93,9 @@ def one(seed: int, world: str, spec: ModelSpec) -> dict[str, Any]:
     scores = {
         "site effects": score(flat(site_effects(tree)), np.array(truth["sites"]["window_effect"])),
         "pooled effect": score(flat(pooled_effect(tree)), truth["pooled"]["window_effect"]),
-        "pre-period baselines": score(flat(before), np.array(truth["sites"]["baseline_rate_before"])),
+        "pre-period baselines": score(
+            flat(before), np.array(truth["sites"]["baseline_rate_before"])
+        ),
         "sentences averted": score(flat(averted.sum("site")), truth["events_averted"]["total"]),
         "new site": score(flat(new_site_effect(tree)), truth["new_site"]["window_effect"]),
         "savings": score(

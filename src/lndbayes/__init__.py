@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+# fits and checks
+from lndbayes.checks.battery import run_checks
+
+# money
+from lndbayes.costs import load_costs
+
 # data
 from lndbayes.data.evaluation import EvaluationData, read_evaluation
 
@@ -13,18 +19,12 @@ from lndbayes.effects import (
     pooled_effect,
     site_effects,
 )
-
-# fits and checks
-from lndbayes.checks.battery import run_checks
 from lndbayes.fit import fit, load_fit, save_fit
 
 # models
 from lndbayes.model.build import build_model
 from lndbayes.priors import prior_table
 from lndbayes.report import write_report
-
-# money
-from lndbayes.costs import load_costs
 from lndbayes.savings import savings
 from lndbayes.simulate import simulate
 from lndbayes.spec import ModelSpec, load_spec

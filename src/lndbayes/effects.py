@@ -65,7 +65,7 @@ def predictors(fit: xr.DataTree, draws: slice = slice(None)) -> xr.Dataset:
 
 
 def _window_weights(fit: xr.DataTree, window: tuple[int, int]) -> np.ndarray:
-    """Equal weights of the window's event months that lie in the grid, (S, T), rows sum to 1 or 0."""
+    """Equal weights of the window's event months within the grid, (S, T); rows sum to 1 or 0."""
     event = fit["constant_data"]["event_time"].to_numpy()
     inside = (event >= window[0]) & (event <= window[1])
     return inside / np.maximum(inside.sum(axis=1, keepdims=True), 1)

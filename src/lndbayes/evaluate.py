@@ -283,5 +283,3 @@ def _input_hashes(directory: Path, models: Path) -> dict[str, str]:
     ]
     hashes = {path.relative_to(directory).as_posix(): file_hash(path) for path in files}
     return hashes | {f"models/{p.name}": file_hash(p) for p in sorted(models.glob("*.toml"))}
-
-

@@ -120,9 +120,7 @@ def _tables(outcome: Outcome) -> dict[str, pd.DataFrame]:
     }
 
 
-def _export_savings(
-    out: Path, fits: Mapping[str, xr.DataTree], costs: Costs, mark: str
-) -> None:
+def _export_savings(out: Path, fits: Mapping[str, xr.DataTree], costs: Costs, mark: str) -> None:
     priced = {line.outcome for line in costs.lines}
     averted = {name: events_averted(tree) for name, tree in fits.items() if name in priced}
     if not averted:

@@ -52,9 +52,9 @@ def prior_report(spec: ModelSpec, data: EvaluationData) -> str:
         "untreated rate of a site-month": p0[..., n > 0],
         "month-to-month ratio of the national rate": change,
         f"effect in event months {first} to {last}, odds ratio": np.exp((eta1 - eta0)[..., window]),
-        f"{spec.outcome.event} averted, all sites": (
-            (n * (event >= 0)) * (p0 - p1)
-        ).sum(axis=(-1, -2)),
+        f"{spec.outcome.event} averted, all sites": ((n * (event >= 0)) * (p0 - p1)).sum(
+            axis=(-1, -2)
+        ),
     }
     rows = [
         f"  {name}: " + ", ".join(f"{q:.3g}" for q in np.quantile(draws, _QUANTILES))

@@ -144,49 +144,86 @@ class Slot:
 
 #: Every slot of the binomial-family models, in the order of the parameter vector's scalars.
 SLOTS: Mapping[str, Slot] = {
-    "effect_mean": Slot("real", "effect at the mean mix, long after go-live", "odds ratio", (), np.exp),
+    "effect_mean": Slot(
+        "real", "effect at the mean mix, long after go-live", "odds ratio", (), np.exp
+    ),
     "baseline_level": Slot("real", "untreated level of a typical site", "rate", (), expit),
     "national_slope": Slot("real", "linear national trend", "odds ratio per 24 months", (), np.exp),
     "season": Slot("real", "seasonal harmonics", "odds ratio", ("harmonic",), np.exp),
     "predecessor_effect": Slot(
-        "real", "effect difference per unit of predecessor service", "ratio of odds ratios", (), np.exp
+        "real",
+        "effect difference per unit of predecessor service",
+        "ratio of odds ratios",
+        (),
+        np.exp,
     ),
     "retrospective_bias": Slot(
-        "real", "bias common to all retrospective records", "odds ratio", (), np.exp, "retrospective"
+        "real",
+        "bias common to all retrospective records",
+        "odds ratio",
+        (),
+        np.exp,
+        "retrospective",
     ),
     "history_selection": Slot(
-        "real", "difference between persons' own history and the site", "odds ratio", (), np.exp, "history"
+        "real",
+        "difference between persons' own history and the site",
+        "odds ratio",
+        (),
+        np.exp,
+        "history",
     ),
-    "national_curve_sd": Slot("positive", "smooth national variation", "odds ratio, one sd", (), np.exp),
+    "national_curve_sd": Slot(
+        "positive", "smooth national variation", "odds ratio, one sd", (), np.exp
+    ),
     "site_level_sd": Slot("positive", "spread of site levels", "odds ratio, one sd", (), np.exp),
     "site_drift_sd": Slot(
         "positive", "spread of site trends", "odds ratio per 24 months, one sd", (), np.exp
     ),
     "site_curve_sd": Slot("positive", "smooth site deviations", "odds ratio, one sd", (), np.exp),
     "mix_effect_sd": Slot(
-        "positive", "spread of effects between interventions", "ratio of odds ratios, one sd", (), np.exp
+        "positive",
+        "spread of effects between interventions",
+        "ratio of odds ratios, one sd",
+        (),
+        np.exp,
     ),
     "site_effect_sd": Slot(
-        "positive", "spread of site effects that mix does not explain", "ratio of odds ratios, one sd",
-        (), np.exp,
+        "positive",
+        "spread of site effects that mix does not explain",
+        "ratio of odds ratios, one sd",
+        (),
+        np.exp,
     ),
     "ramp_months": Slot("positive", "time constant of the build-up after go-live", "months"),
     "overdispersion": Slot(
         "positive", "beta-binomial concentration (large = close to binomial)", "persons"
     ),
-    "mix_concentration": Slot("positive", "concentration of recorded mix about the true mix", "contacts"),
+    "mix_concentration": Slot(
+        "positive", "concentration of recorded mix about the true mix", "contacts"
+    ),
     "retrospective_bias_sd": Slot(
-        "positive", "spread of retrospective bias between sites", "odds ratio, one sd", (), np.exp,
+        "positive",
+        "spread of retrospective bias between sites",
+        "odds ratio, one sd",
+        (),
+        np.exp,
         "retrospective",
     ),
     "crisis_dip": Slot(
-        "positive", "rise in a person's own rate one month before referral", "odds ratio", (), np.exp,
+        "positive",
+        "rise in a person's own rate one month before referral",
+        "odds ratio",
+        (),
+        np.exp,
         "history",
     ),
     "crisis_recovery_months": Slot(
         "positive", "time constant of that rise, looking back", "months", (), _same, "history"
     ),
-    "mix_share": Slot("simplex", "share of each intervention at a site", "share", ("site", "intervention")),
+    "mix_share": Slot(
+        "simplex", "share of each intervention at a site", "share", ("site", "intervention")
+    ),
 }
 
 
@@ -195,7 +232,9 @@ def required_slots() -> tuple[str, ...]:
     return tuple(SLOTS)
 
 
-def prior_table(spec: ModelSpec, *, interventions: int = 5, ci_prob: float = CI_PROB) -> pd.DataFrame:
+def prior_table(
+    spec: ModelSpec, *, interventions: int = 5, ci_prob: float = CI_PROB
+) -> pd.DataFrame:
     """Every prior with the range it implies in units a reader can judge.
 
     Parameters
@@ -241,7 +280,10 @@ def prior_table(spec: ModelSpec, *, interventions: int = 5, ci_prob: float = CI_
 def _fixed_rows(spec: ModelSpec, quantiles: np.ndarray, ci_prob: float) -> list[dict[str, Any]]:
     fixed = {
         "national_offset": (spec.baseline.national_offset_sd, "common offset, integrated out"),
-        "elicited_bias": (spec.baseline.elicited_bias_sd, "bias common to all experts, integrated out"),
+        "elicited_bias": (
+            spec.baseline.elicited_bias_sd,
+            "bias common to all experts, integrated out",
+        ),
         "wave_effect": (spec.sensitivity.wave_sd, "difference between waves, fixed scale"),
         "shared_bias": (spec.sensitivity.shared_bias_sd, "bias of all reconstructed evidence"),
         "drift": (spec.sensitivity.drift_sd, "untreated drift after go-live, per year"),
@@ -254,7 +296,11 @@ def _fixed_rows(spec: ModelSpec, quantiles: np.ndarray, ci_prob: float) -> list[
             "dims": "wave" if name == "wave_effect" else "scalar",
             "unit": "odds ratio",
             **dict(
-                zip(("lower", "median", "upper"), np.exp(stats.norm.ppf(quantiles) * sd), strict=True)
+                zip(
+                    ("lower", "median", "upper"),
+                    np.exp(stats.norm.ppf(quantiles) * sd),
+                    strict=True,
+                )
             ),
             "ci_prob": ci_prob,
             "note": note,

@@ -1,4 +1,4 @@
-"""A run directory: stored fits, exports made from them, and the manifest that ties them together."""
+"""A run directory: stored fits, exports made from them, and the manifest that ties them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ import xarray as xr
 from lndbayes.errors import DataError, Problem
 from lndbayes.fit import load_fit
 
-__all__ = ["Progress", "Steps", "file_hash", "read_manifest", "stored_outcomes", "write_json", "write_table"]
+__all__ = [
+    "Progress",
+    "Steps",
+    "file_hash",
+    "read_manifest",
+    "stored_outcomes",
+    "write_json",
+    "write_table",
+]
 
 #: Receives a line of progress.
 Progress = Callable[[str], None]

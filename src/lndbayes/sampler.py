@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import nutpie
 import numpy as np
+import nutpie
 from nutpie.compiled_pyfunc import from_pyfunc
 
 from lndbayes.errors import FitError

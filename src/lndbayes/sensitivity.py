@@ -7,7 +7,7 @@ of one is small: draws of the pooled effect and of the sites' untreated level.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,29 @@ class Variant:
     changes: Mapping[str, Any] = field(default_factory=dict)
 
 
+#: Refits need means and standard deviations, not tail quantiles of every parameter.
+_SHORT = {
+    "sampling.chains": 2,
+    "sampling.tune": 300,
+    "sampling.draws": 500,
+    "sampling.target_accept": 0.8,
+}
+
+#: Levels that data hardly inform need smaller steps.
+_CAREFUL = {"sampling.target_accept": 0.95}
+
+
 VARIANTS: tuple[Variant, ...] = (
-    *(
-        Variant(f"no_{c}", f"without {c.replace('_', ' ')} evidence", _off(c))
-        for c in CHANNELS
+    Variant("no_not_yet_treated", "without sites not yet treated", _off("not_yet_treated")),
+    Variant("no_retrospective", "without retrospective records", _off("retrospective")),
+    Variant("no_national", "without the national series", _off("national")),
+    Variant("no_history", "without persons' own history", _off("history")),
+    Variant("no_elicited", "without elicited judgement", _off("elicited")),
+    Variant(
+        "panel_only",
+        "only sites not yet treated: no reconstructed evidence",
+        _off(*_RECONSTRUCTED),
     ),
-    Variant("panel_only", "only not-yet-treated sites: no reconstructed evidence", _off(*_RECONSTRUCTED)),
     Variant(
         "ramp_hidden",
         f"first {_HIDDEN_MONTHS} months after go-live hidden",
@@ -69,23 +86,17 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "all_off_ramp_hidden",
         f"no evidence on the untreated state, first {_HIDDEN_MONTHS} months hidden",
-        {**_off(*CHANNELS), "effect.hide_first_months": _HIDDEN_MONTHS},
+        {**_off(*CHANNELS), "effect.hide_first_months": _HIDDEN_MONTHS, **_CAREFUL},
     ),
-    Variant("untreated_only", "untreated months and evidence only: no treated outcome"),
+    Variant(
+        "untreated_only", "untreated months and evidence only: no treated outcome", {**_CAREFUL}
+    ),
     Variant(
         "bias_on",
         "level bias of all reconstructed evidence (sd 0.15) and drift (sd 0.05 a year) allowed",
         {"sensitivity.shared_bias_sd": 0.15, "sensitivity.drift_sd": 0.05},
     ),
 )
-
-#: Refits need means and standard deviations, not tail quantiles of every parameter.
-_SHORT = {
-    "sampling.chains": 2,
-    "sampling.tune": 300,
-    "sampling.draws": 500,
-    "sampling.target_accept": 0.8,
-}
 
 
 def untreated_level(tree: xr.DataTree) -> xr.DataArray:

@@ -227,9 +227,7 @@ def parse_spec(raw: Mapping[str, Any], *, source: str) -> ModelSpec:
     return spec
 
 
-def _parse_priors(
-    raw: object, source: str
-) -> tuple[dict[str, PriorDistribution], list[Problem]]:
+def _parse_priors(raw: object, source: str) -> tuple[dict[str, PriorDistribution], list[Problem]]:
     if not isinstance(raw, Mapping):
         return {}, [Problem(source, "a table [priors] is required", column="priors")]
     problems: list[Problem] = []

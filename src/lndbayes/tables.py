@@ -230,13 +230,26 @@ def baseline_table(
     table.insert(0, "outcome", fit.attrs["outcome"])
     table["observed"] = observed.ravel()
     table["identified"] = table["site"].map(site_tiers(fit, window).to_series())
-    keep = ["outcome", "site", "month", "mean", "lower", "upper", "observed", "ci_prob", "identified"]
+    keep = [
+        "outcome",
+        "site",
+        "month",
+        "mean",
+        "lower",
+        "upper",
+        "observed",
+        "ci_prob",
+        "identified",
+    ]
     return table[keep]
 
 
 def prior_as_posterior(fit: xr.DataTree) -> xr.DataTree:
     """Return a tree whose posterior is the fit's prior, so that every estimand has its prior."""
-    groups = {"/posterior": fit["prior"].to_dataset(), "/constant_data": fit["constant_data"].to_dataset()}
+    groups = {
+        "/posterior": fit["prior"].to_dataset(),
+        "/constant_data": fit["constant_data"].to_dataset(),
+    }
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = fit.attrs
     return tree

@@ -105,7 +105,9 @@ def _effect(spec: ModelSpec, X: dict[str, Any], design: Design) -> dict[str, Any
             dims=("site", "intervention"),
         )
         mix_effect = pm.Deterministic(
-            "mix_effect", sd_mix * _zero_sum("mix_effect_z", "intervention", kinds), dims="intervention"
+            "mix_effect",
+            sd_mix * _zero_sum("mix_effect_z", "intervention", kinds),
+            dims="intervention",
         )
         site_effect = site_effect + pt.dot(share - X["mix_centre"], mix_effect)
     deviation = pm.Deterministic(

@@ -12,7 +12,7 @@ on the exposure alone are computed once per distinct exposure.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -20,7 +20,7 @@ from scipy.special import gammaln
 
 from lndbayes.model.design import Design
 from lndbayes.model.layout import REAL, SCALARS, layout
-from lndbayes.model.special import lgamma_digamma, rising
+from lndbayes.model.special import rising
 from lndbayes.spec import ModelSpec
 
 __all__ = ["KernelData", "kernel_data", "log_density"]
@@ -144,13 +144,21 @@ def kernel_data(spec: ModelSpec, design: Design) -> KernelData:
     constant += log_national + log_elicited
     normals = sum(
         int(np.prod(blocks[b].shape))
-        for b in ("site_drift", "site_curve", "site_deviation", "retrospective_site_bias", "wave_effect")
+        for b in (
+            "site_drift",
+            "site_curve",
+            "site_deviation",
+            "retrospective_site_bias",
+            "wave_effect",
+        )
     )
     normals += (kinds - 1) + len(design["harmonics"][0]) + (design["shear"].shape[1] - 2) + sites
     constant -= 0.5 * math.log(2 * math.pi) * normals
     constant -= len(design["harmonics"][0]) * math.log(season_prior["sigma"])
     if kinds > 1:
-        constant += sites * (float(gammaln(a * kinds)) - kinds * float(gammaln(a)) + math.log(kinds))
+        constant += sites * (
+            float(gammaln(a * kinds)) - kinds * float(gammaln(a)) + math.log(kinds)
+        )
         constant += float(gammaln(total + 1).sum() - gammaln(mix + 1).sum())
     return KernelData(
         starts=_array([b.start for b in blocks.values()], np.int64),
@@ -180,7 +188,9 @@ def kernel_data(spec: ModelSpec, design: Design) -> KernelData:
             np.column_stack([design["retrospective_exposure"], design["retrospective_count"]])
         ),
         history_at=_array(design["history_at"], np.int64),
-        history_value=_array(np.column_stack([design["history_exposure"], design["history_count"]])),
+        history_value=_array(
+            np.column_stack([design["history_exposure"], design["history_count"]])
+        ),
         national_weight=_array(design["national_weight"]),
         national_share=_array(design["national_share"]),
         national_logit=_array(design["national_logit"]),
@@ -194,7 +204,7 @@ def kernel_data(spec: ModelSpec, design: Design) -> KernelData:
 
 
 # Reassociation lets sums over months use vector instructions; NaN and infinity keep their meaning.
-_JIT = {
+_JIT: dict[str, Any] = {
     "cache": True,
     "nogil": True,
     "error_model": "numpy",
@@ -240,7 +250,7 @@ def _extend(x: np.ndarray, z: np.ndarray) -> None:
 
 @njit(**_JIT)
 def _extend_back(x: np.ndarray, gz: np.ndarray, gx: np.ndarray) -> float:
-    """Add the transposed extension of gz to gx with the standard normal prior; return that prior."""
+    """Add the transposed extension of gz to gx, with the standard normal prior that is returned."""
     n = gz.shape[0]
     if n == 1:
         return 0.0
@@ -268,8 +278,16 @@ def _binomial(n: float, y: float, eta: float) -> tuple[float, float]:
 
 
 @njit(**_JIT)
-def _mix(x: np.ndarray, grad: np.ndarray, share: np.ndarray, g_share: np.ndarray, start: int,
-         kappa: float, counts: np.ndarray, alpha: float) -> tuple[float, float]:
+def _mix(
+    x: np.ndarray,
+    grad: np.ndarray,
+    share: np.ndarray,
+    g_share: np.ndarray,
+    start: int,
+    kappa: float,
+    counts: np.ndarray,
+    alpha: float,
+) -> tuple[float, float]:
     """Dirichlet prior, Dirichlet-multinomial likelihood and the way back to the vector.
 
     `g_share` holds what the effects already ask of the shares. Returns the value and the
@@ -340,8 +358,15 @@ def _cells(d: KernelData, eta: np.ndarray, phi: float, g: np.ndarray) -> tuple[f
 
 
 @njit(**_JIT)
-def _channels(d: KernelData, eta0: np.ndarray, g0: np.ndarray, bias: np.ndarray, g_bias: np.ndarray,
-              par: np.ndarray, g_par: np.ndarray) -> float:
+def _channels(
+    d: KernelData,
+    eta0: np.ndarray,
+    g0: np.ndarray,
+    bias: np.ndarray,
+    g_bias: np.ndarray,
+    par: np.ndarray,
+    g_par: np.ndarray,
+) -> float:
     """Reconstructed evidence on eta0.
 
     `bias` are the retrospective site biases; `par` is (shared bias, dip, recovery, selection).
@@ -362,7 +387,9 @@ def _channels(d: KernelData, eta0: np.ndarray, g0: np.ndarray, bias: np.ndarray,
         if n > 0:
             s, t, lag = d.history_at[i]
             decay = math.exp(-(lag - 1.0) / par[2])
-            v, g = _binomial(n, d.history_value[i, 1], eta0[s, t] + par[1] * decay + par[3] + par[0])
+            v, g = _binomial(
+                n, d.history_value[i, 1], eta0[s, t] + par[1] * decay + par[3] + par[0]
+            )
             value += v
             g0[s, t] += g
             g_par[0] += g
@@ -373,8 +400,9 @@ def _channels(d: KernelData, eta0: np.ndarray, g0: np.ndarray, bias: np.ndarray,
 
 
 @njit(**_JIT)
-def _normal_channels(d: KernelData, eta0: np.ndarray, g0: np.ndarray, par: np.ndarray,
-                     g_par: np.ndarray) -> float:
+def _normal_channels(
+    d: KernelData, eta0: np.ndarray, g0: np.ndarray, par: np.ndarray, g_par: np.ndarray
+) -> float:
     """National series and elicited judgements, their common biases integrated out."""
     sites, months = eta0.shape
     value = 0.0
@@ -417,8 +445,9 @@ def _normal_channels(d: KernelData, eta0: np.ndarray, g0: np.ndarray, par: np.nd
 
 
 @njit(**_JIT)
-def _ramps(event_time: np.ndarray, months: float, half: float, ramp: np.ndarray,
-           slope: np.ndarray) -> None:
+def _ramps(
+    event_time: np.ndarray, months: float, half: float, ramp: np.ndarray, slope: np.ndarray
+) -> None:
     """Ramp and its derivative in the time constant, by site and month."""
     top = 0
     for s in range(event_time.shape[0]):
@@ -463,8 +492,16 @@ def log_density(x: np.ndarray, grad: np.ndarray, d: KernelData) -> float:
     waves = d.starts[8] - d.starts[7] + 1
     n_real, n_scalar = 9, d.prior_code.shape[0]
     (i_curve, i_season, i_drift, i_bend, i_share, i_mix, i_dev, i_wave, i_level, i_retro) = (
-        d.starts[0], d.starts[1], d.starts[2], d.starts[3], d.starts[4],
-        d.starts[5], d.starts[6], d.starts[7], d.starts[8], d.starts[9],
+        d.starts[0],
+        d.starts[1],
+        d.starts[2],
+        d.starts[3],
+        d.starts[4],
+        d.starts[5],
+        d.starts[6],
+        d.starts[7],
+        d.starts[8],
+        d.starts[9],
     )
     value = d.constant
     grad[:] = 0.0
@@ -489,8 +526,9 @@ def log_density(x: np.ndarray, grad: np.ndarray, d: KernelData) -> float:
     v[1] -= moved[0]
     v[2] -= moved[1]
     for i in range(n_scalar):
-        p, dp = _scalar_prior(d.prior_code[i], d.prior_value[i, 0], d.prior_value[i, 1],
-                              d.prior_value[i, 2], v[i])
+        p, dp = _scalar_prior(
+            d.prior_code[i], d.prior_value[i, 0], d.prior_value[i, 1], d.prior_value[i, 2], v[i]
+        )
         value += p
         g[i] += dp
     alpha, slope = v[1], v[2]
@@ -618,7 +656,9 @@ def log_density(x: np.ndarray, grad: np.ndarray, d: KernelData) -> float:
         for k in range(rank):
             g[12] += g_zg[k, s] * zg[k, s]
             g_zg[k, s] *= s_g
-    value += _extend_back(x[i_drift : i_drift + sites - 1], g_zb, grad[i_drift : i_drift + sites - 1])
+    value += _extend_back(
+        x[i_drift : i_drift + sites - 1], g_zb, grad[i_drift : i_drift + sites - 1]
+    )
     for k in range(rank):
         a, b = i_bend + k * (sites - 1), i_bend + (k + 1) * (sites - 1)
         value += _extend_back(x[a:b], g_zg[k], grad[a:b])

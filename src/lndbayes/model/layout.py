@@ -16,7 +16,8 @@ from lndbayes.model.design import Design
 __all__ = ["POSITIVE", "REAL", "SCALARS", "Block", "constrain", "layout", "size", "unconstrain"]
 
 #: Scalars on the whole line. ``baseline_level`` and ``national_slope`` are stored as the level and
-#: slope of what is OBSERVED, treated months included; the last three are standard normal multipliers of fixed scales.
+#: slope of what is OBSERVED, treated months included; the last three are standard normal
+#: multipliers of fixed scales.
 REAL = (
     "effect_mean",
     "baseline_level",
@@ -272,7 +273,7 @@ def unconstrain(values: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
         value = values[name]
         if name in ("shared_bias", "drift", "go_live_step"):
             scale = float(design[f"{name}_sd"])
-            value = value / scale if scale > 0 else 0.0
+            value = np.asarray(value / scale if scale > 0 else 0.0)
         x[i] = value + shift.get(name, 0.0)
     for i, name in enumerate(POSITIVE):
         x[len(REAL) + i] = np.log(values[name])
@@ -288,7 +289,9 @@ def unconstrain(values: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
         "site_deviation": values["site_deviation"] / values["site_effect_sd"],
         "wave_effect": _reduce_zero_sum(values["wave_effect"] / (wave_sd if wave_sd > 0 else 1.0)),
         "site_level": values["site_level"] + _anchor(values, design),
-        "retrospective_site_bias": (values["retrospective_site_bias"] - values["retrospective_bias"])
+        "retrospective_site_bias": (
+            values["retrospective_site_bias"] - values["retrospective_bias"]
+        )
         / values["retrospective_bias_sd"],
     }
     for name, block in layout(design).items():

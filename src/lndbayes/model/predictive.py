@@ -105,8 +105,14 @@ def draw_counts(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _pointwise(eta: np.ndarray, phi: np.ndarray, n: np.ndarray, y: np.ndarray,
-               constant: np.ndarray, out: np.ndarray) -> None:
+def _pointwise(
+    eta: np.ndarray,
+    phi: np.ndarray,
+    n: np.ndarray,
+    y: np.ndarray,
+    constant: np.ndarray,
+    out: np.ndarray,
+) -> None:
     for i in range(eta.shape[0]):
         for j in range(eta.shape[1]):
             p = 1.0 / (1.0 + math.exp(-eta[i, j]))

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 
 from lndbayes.model.layout import ramp
 
-__all__ = ["linear_predictors", "untreated"]
+__all__ = ["Arrays", "linear_predictors", "untreated"]
 
 
-def untreated(values: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+class Arrays(Protocol):
+    """Named arrays: a `Design`, or a dict of a fit's ``constant_data``."""
+
+    def __getitem__(self, name: str, /) -> np.ndarray:
+        """Return the array of that name."""
+
+
+def untreated(values: Mapping[str, np.ndarray], arrays: Arrays) -> np.ndarray:
     """Linear predictor without the service, ``eta0``.
 
     Parameters
     ----------
     values : mapping of str to ndarray
         Constrained draws with any leading sample dims.
-    arrays : mapping of str to ndarray
-        A `Design`, or the arrays of a fit's ``constant_data``.
+    arrays : Arrays
+        The design's arrays.
 
     Returns
     -------
@@ -41,7 +49,7 @@ def untreated(values: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]
 
 
 def linear_predictors(
-    values: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]
+    values: Mapping[str, np.ndarray], arrays: Arrays
 ) -> tuple[np.ndarray, np.ndarray]:
     """Linear predictors without and with the service, ``(eta0, eta1)``; see `untreated`."""
     eta0 = untreated(values, arrays)

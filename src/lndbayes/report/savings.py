@@ -94,9 +94,9 @@ def _against_published(run: Run, row: Row) -> Paragraph:
         where = "overlaps it"
     return Paragraph(
         f"{outside.label}: {theirs.interval} ({outside.source}). {_sentence(outside.note)} It is "
-        "drawn as an outside comparison and was not a target of anything here; as its cohort and its price "
-        f"year are not known, agreement or disagreement proves little. The interval of this "
-        f"evaluation, {ours.interval}, {where}.",
+        "drawn as an outside comparison and was not a target of anything here; as its cohort and "
+        "its price year are not known, agreement or disagreement proves little. The interval of "
+        f"this evaluation, {ours.interval}, {where}.",
         style="warning",
         label="Not the same quantity.",
     )

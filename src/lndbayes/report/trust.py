@@ -124,9 +124,8 @@ def priors_section(run: Run) -> Section:
     for outcome, part in parts:
         rows = tuple(
             (
-                str(row["slot"]).replace("_", " "),
+                _slot(str(row["slot"]), str(row["dims"])),
                 str(row["distribution"]),
-                "" if row["dims"] == "scalar" else str(row["dims"]),
                 *(significant(row[k], 3) for k in ("lower", "median", "upper")),
                 str(row["unit"]),
                 str(row["note"]),
@@ -138,11 +137,16 @@ def priors_section(run: Run) -> Section:
     inside = f": {percent(float(ci.iloc[0]))} of the prior lies between lower and upper"
     table = Table(
         caption="Priors" + (inside if len(ci) else ""),
-        columns=("Parameter", "Prior", "For each", "Lower", "Median", "Upper", "Unit", "Note"),
+        columns=("Parameter", "Prior", "Lower", "Median", "Upper", "Unit", "Note"),
         groups=tuple(groups),
-        numeric=frozenset({3, 4, 5}),
+        numeric=frozenset({2, 3, 4}),
     )
     return Section("priors", "Priors", (table,))
+
+
+def _slot(name: str, dims: str) -> str:
+    words = name.replace("_", " ")
+    return words if dims in ("", "scalar") else f"{words} (each {dims})"
 
 
 def assumptions_section() -> Section:
