@@ -26,8 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from scipy import stats
-from scipy.special import expit
+from scipy import special, stats
 
 from lndbayes import load_spec, read_evaluation
 from lndbayes.checks.mcmc import chain_statistics
@@ -87,7 +86,7 @@ def quantities(values: Mapping[str, np.ndarray], design: Design) -> dict[str, np
     level = eta0[..., first - 12 : first].mean(axis=-1)
     out = {
         "pooled effect": ramp * values["site_effect"].mean(axis=-1),
-        "events averted": (weight * (expit(eta0) - expit(eta1))).sum(axis=(-1, -2)),
+        "events averted": (weight * (special.expit(eta0) - special.expit(eta1))).sum(axis=(-1, -2)),
         "log likelihood": cell_log_likelihood(values, design).sum(axis=-1),
     }
     for s in SITES:

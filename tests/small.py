@@ -1,7 +1,7 @@
-"""Small things several tests share: a hand-made fit, a small evaluation on disk, tests of the data.
+"""Small things several tests share: a hand-made fit, and a small evaluation on disk.
 
-`fake_fit` has the groups, dims and attributes of a stored fit that estimands and tables read, filled
-with a few random draws: small enough for a brute force over every chain, draw, site and month.
+`fake_fit` has the groups, dims and attributes of a stored fit that estimands and tables read, and a
+few random draws: small enough for a brute force over every chain, draw, site and month.
 """
 
 from __future__ import annotations

@@ -125,12 +125,12 @@ def evaluate(
         costs = load_costs(models / COSTS_FILE)
         data = read_evaluation(directory)
         specs = _with_data(specs, data, explicit=outcomes is not None)
+        inputs = _input_hashes(Path(directory), models)
     _prepare(out)
     done: dict[str, Outcome] = {}
     for name, spec in specs.items():
         done[name] = _outcome(spec, data, out, jobs, steps, say, watch)
     write_exports(out, done, costs, steps, say)
-    inputs = _input_hashes(Path(directory), models)
     facts = {
         "name": data.name,
         "synthetic": data.synthetic,
@@ -192,7 +192,7 @@ def fit_outcome(
     bool
         Whether a check says FAIL.
     """
-    build_design(spec, data)
+    _with_data({spec.outcome.name: spec}, data, explicit=True)
     _prepare(out)
     tree = _fitted(spec, data, out, jobs, say, watch)
     results = check_fit(spec, tree)
@@ -214,6 +214,10 @@ def _fitted(
     tree = stored_fit(path, fit_key(spec, data))
     if tree is not None:
         say(f"{name}: finished fit reused, its inputs are unchanged")
+        if tree.attrs["spec_hash"] != spec.hash:
+            # no draw depends on the thresholds of checks, but commands on a run read them here
+            tree.attrs |= {"spec_text": spec.canonical(), "spec_hash": spec.hash}
+            save_fit(tree, path)
         return tree
     say(f"{name}: sampling {spec.sampling.chains} chains")
     tree = fit(spec, data, cores=jobs, callback=watch(name) if watch else None)
@@ -227,7 +231,10 @@ def _prepare(out: Path) -> None:
     foreign = out.is_dir() and any(out.iterdir()) and not (out / "fits").is_dir()
     if foreign and not (out / "manifest.json").is_file():
         raise DataError(Problem(str(out), "is not empty and not a run directory"))
-    (out / "fits").mkdir(parents=True, exist_ok=True)
+    try:
+        (out / "fits").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(Problem(str(out), f"cannot be made: {error.strerror}")) from error
 
 
 def _with_data(
@@ -243,9 +250,18 @@ def _with_data(
     problems: list[Problem] = []
     for spec in usable.values():
         try:
-            build_design(spec, data)
+            design = build_design(spec, data)
         except DataError as error:
             problems += error.problems
+            continue
+        first, last = spec.effect.window
+        event = design["event_time"]
+        if not ((event >= first) & (event <= last)).any():
+            rule = (
+                f"no site has a {data.period} {first} to {last} months after go-live within the "
+                f"evaluation's months: nothing to estimate for {spec.outcome.name}"
+            )
+            problems.append(Problem("sites.csv", rule, column="go_live"))
     if problems:
         raise DataError(problems)
     return usable

@@ -15,6 +15,7 @@ from lndbayes.checks.battery import run_checks
 from lndbayes.checks.result import CheckResult, Status, checks_table, overall
 from lndbayes.checks.thresholds import thresholds_from
 from lndbayes.costs import Costs, load_costs
+from lndbayes.costs_rules import ALL
 from lndbayes.effects import events_averted
 from lndbayes.errors import DataError, Problem
 from lndbayes.fit import versions
@@ -25,6 +26,7 @@ from lndbayes.runs import (
     Progress,
     Steps,
     file_hash,
+    read_dataset,
     read_manifest,
     stored_outcomes,
     write_dataset,
@@ -80,7 +82,7 @@ def write_exports(
     done : mapping of str to Outcome
         What was fitted.
     costs : Costs or None
-        None leaves the stored savings as they are.
+        None leaves the stored savings draws as they are.
     steps : Steps
         Receives the times.
     say : callable
@@ -97,10 +99,10 @@ def write_exports(
         write_table(pd.concat(parts, ignore_index=True), out / f"{key}.csv")
     results = [check for outcome in done.values() for check in outcome.checks]
     write_table(checks_table(results), out / "checks.csv")
-    if costs is not None:
-        with steps.step("savings"):
-            fits = {name: outcome.fit for name, outcome in done.items()}
-            _export_savings(out, fits, costs, overall(results).value)
+    with steps.step("savings"):
+        if costs is not None:
+            _price(out, done, costs)
+        _export_savings(out, done, overall(results).value)
 
 
 def _tables(outcome: Outcome) -> dict[str, pd.DataFrame]:
@@ -120,20 +122,38 @@ def _tables(outcome: Outcome) -> dict[str, pd.DataFrame]:
     }
 
 
-def _export_savings(out: Path, fits: Mapping[str, xr.DataTree], costs: Costs, mark: str) -> None:
+def _price(out: Path, done: Mapping[str, Outcome], costs: Costs) -> None:
+    """Write the savings draws; remove earlier ones where the costs price none of the outcomes."""
     priced = {line.outcome for line in costs.lines}
-    averted = {name: events_averted(tree) for name, tree in fits.items() if name in priced}
+    averted = {k: events_averted(outcome.fit) for k, outcome in done.items() if k in priced}
     if not averted:
         for name in ("savings.nc", "savings.csv"):
             (out / name).unlink(missing_ok=True)
         return
     first = next(iter(averted))
-    ds = savings(averted, costs, seed=int(fits[first].attrs["seed"]))
+    ds = savings(averted, costs, seed=int(done[first].fit.attrs["seed"]))
     write_dataset(ds, out / "savings.nc")
-    table = savings_table(ds)
-    tiers = site_tiers(fits[first]).to_series()
-    tier = pd.Series([tiers.get(site, "") for site in table["site"]], index=table.index)
-    write_table(blank_tier_d(table, tier).assign(check_status=mark), out / "savings.csv")
+
+
+def _export_savings(out: Path, done: Mapping[str, Outcome], mark: str) -> None:
+    """Tabulate the stored savings draws, without numbers where a site's tier forbids them."""
+    if not (out / "savings.nc").is_file():
+        return
+    table = savings_table(read_dataset(out / "savings.nc"))
+    unidentified = {
+        (site, name)
+        for name, outcome in done.items()
+        for site, tier in site_tiers(outcome.fit, outcome.spec.effect.window).to_series().items()
+        if tier == "D"
+    }
+    # what sums several outcomes at a site rests on the weakest of them
+    unidentified |= {(site, ALL) for site, _ in unidentified}
+    tier = [
+        "D" if row in unidentified else ""
+        for row in zip(table["site"], table["outcome"], strict=True)
+    ]
+    table = blank_tier_d(table, pd.Series(tier, index=table.index))
+    write_table(table.assign(check_status=mark), out / "savings.csv")
 
 
 def finish(
@@ -174,14 +194,19 @@ def _stored_variants(run: Path, name: str) -> dict[str, xr.Dataset]:
             rule = "a sensitivity refit is absent: run the evaluation again to complete the run"
             problems.append(Problem(f"{VARIANT_FOLDER}/{path.name}", rule))
             continue
-        with xr.open_dataset(path, engine="h5netcdf") as stored:
-            variants[variant.name] = stored.load()
+        variants[variant.name] = read_dataset(path)
     if problems:
         raise DataError(problems)
     return variants
 
 
-def report_run(run: str | Path, *, costs: Costs | None = None, say: Progress) -> Status:
+def report_run(
+    run: str | Path,
+    *,
+    costs: Costs | None = None,
+    costs_file: str | Path | None = None,
+    say: Progress,
+) -> Status:
     """Check stored fits again and rewrite all exports and the report; fits nothing.
 
     Parameters
@@ -190,6 +215,8 @@ def report_run(run: str | Path, *, costs: Costs | None = None, say: Progress) ->
         Run directory.
     costs : Costs, optional
         New costs; without them the stored savings draws stay as they are.
+    costs_file : str or Path, optional
+        Where they come from, for the manifest.
     say : callable
         Receives messages.
 
@@ -211,6 +238,14 @@ def report_run(run: str | Path, *, costs: Costs | None = None, say: Progress) ->
     facts = {k: v for k, v in manifest.items() if k not in ("status", "versions", "outputs")}
     earlier = [s for s in facts.pop("steps", []) if s["step"].startswith(("fit", "sensitivity"))]
     steps.done = [*earlier, *steps.done]
+    if costs_file is not None:
+        kept = {
+            name: digest
+            for name, digest in facts.get("inputs", {}).items()
+            if name != "models/costs.toml" and not name.startswith("costs/")
+        }
+        name = f"costs/{Path(costs_file).name}"
+        facts["inputs"] = {**kept, name: file_hash(Path(costs_file))}
     return finish(run, facts, steps, results, say)
 
 
@@ -231,4 +266,4 @@ def recompute_savings(run: str | Path, costs_file: str | Path, *, say: Progress)
     Status
         Worst status of the checks.
     """
-    return report_run(run, costs=load_costs(costs_file), say=say)
+    return report_run(run, costs=load_costs(costs_file), costs_file=costs_file, say=say)

@@ -86,6 +86,22 @@ def write_dataset(ds: xr.Dataset, path: Path) -> None:
     _replace(path, lambda part: ds.to_netcdf(part, engine="h5netcdf"))
 
 
+def read_dataset(path: Path) -> xr.Dataset:
+    """Read a NetCDF file of a run into memory.
+
+    Raises
+    ------
+    DataError
+        If it is damaged.
+    """
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as stored:
+            return stored.load()
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        rule = f"is damaged, so run the evaluation again: {error}"
+        raise DataError(Problem(f"{path.parent.name}/{path.name}", rule)) from error
+
+
 def read_manifest(run: Path) -> dict[str, Any]:
     """Read the manifest of a run.
 

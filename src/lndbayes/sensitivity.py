@@ -159,12 +159,11 @@ def run_variant(
         the leverages of the pooled and the site effects.
     """
     changed = with_changes(spec, {**_SHORT, **variant.changes})
-    key = f"{variant.name}:{fit_key(changed, data)}"
+    # the main fit decides where a refit starts, so other main draws give other draws here
+    key = f"{variant.name}:{fit_key(changed, data)}:{main.attrs['fit_key']}"
     path = folder / f"{spec.outcome.name}-{variant.name}.nc"
-    if path.is_file():
-        with xr.open_dataset(path, engine="h5netcdf") as stored:
-            if stored.attrs.get("key") == key:
-                return stored.load()
+    if path.is_file() and (stored := _stored(path, key)) is not None:
+        return stored
     tree = fit(
         changed,
         data,
@@ -188,6 +187,15 @@ def run_variant(
     kept.to_netcdf(part, engine="h5netcdf")
     part.replace(path)
     return kept
+
+
+def _stored(path: Path, key: str) -> xr.Dataset | None:
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as stored:
+            return stored.load() if stored.attrs.get("key") == key else None
+    except (OSError, ValueError, KeyError, RuntimeError):
+        # a damaged file is not a finished refit: it is made again
+        return None
 
 
 def _leverages(tree: xr.DataTree, window: tuple[int, int]) -> xr.Dataset:
