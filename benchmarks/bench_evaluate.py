@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def run(out: Path, cache: Path) -> tuple[float, dict[str, float]]:
-    """Evaluate the shipped data in a new process; return its wall seconds and those of its steps."""
+    """Evaluate the shipped data in a new process; return wall seconds, whole and by step."""
     command = [sys.executable, "-m", "lndbayes", "evaluate", "data/synthetic"]
     command += ["--models", "models", "--out", str(out), "--quiet"]
     start = time.perf_counter()

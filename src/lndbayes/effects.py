@@ -41,6 +41,8 @@ def treated_sites(fit: xr.DataTree) -> np.ndarray:
 def predictors(fit: xr.DataTree, draws: slice = slice(None)) -> xr.Dataset:
     """Linear predictors without (``eta0``) and with the service (``eta1``).
 
+    A step in recording or case-mix at go-live is a bias: it is no part of ``eta1`` here.
+
     Parameters
     ----------
     fit : xarray.DataTree
@@ -58,7 +60,7 @@ def predictors(fit: xr.DataTree, draws: slice = slice(None)) -> xr.Dataset:
     values = {str(k): v.to_numpy() for k, v in posterior.data_vars.items()}
     arrays = {str(k): v.to_numpy() for k, v in constants.data_vars.items()}
     arrays["event_time"] = np.nan_to_num(arrays["event_time"], nan=-1.0)
-    eta0, eta1 = linear_predictors(values, arrays)
+    eta0, eta1 = linear_predictors(values, arrays, recorded=False)
     dims = (*SAMPLE_DIMS, "site", "month")
     coords = {dim: posterior[dim] for dim in (*SAMPLE_DIMS, "site")} | {"month": constants["month"]}
     return xr.Dataset({"eta0": (dims, eta0), "eta1": (dims, eta1)}, coords=coords)
@@ -113,7 +115,7 @@ def site_effects(
     posterior = fit["posterior"].to_dataset()
     if scale == "link":
         ramp = xr.DataArray(_window_ramp(fit, window), dims=SAMPLE_DIMS)
-        effect = posterior["site_effect"] * ramp + posterior["go_live_step"]
+        effect = posterior["site_effect"] * ramp
         return _named(effect.isel(site=treated), "log odds")
     if scale != "natural":
         raise ValueError("scale must be 'link' or 'natural'")
@@ -151,8 +153,7 @@ def plateau_effects(fit: xr.DataTree) -> xr.DataArray:
         Dims (chain, draw, site), link scale.
     """
     posterior = fit["posterior"].to_dataset()
-    effect = posterior["site_effect"] + posterior["go_live_step"]
-    return _named(effect.isel(site=treated_sites(fit)), "log odds")
+    return _named(posterior["site_effect"].isel(site=treated_sites(fit)), "log odds")
 
 
 def pooled_effect(
@@ -201,7 +202,7 @@ def mean_effect(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr
     """
     posterior = fit["posterior"].to_dataset()
     ramp = xr.DataArray(_window_ramp(fit, window), dims=SAMPLE_DIMS)
-    return _named(posterior["effect_mean"] * ramp + posterior["go_live_step"], "log odds")
+    return _named(posterior["effect_mean"] * ramp, "log odds")
 
 
 def new_site_effect(
@@ -244,7 +245,7 @@ def new_site_effect(
         shares = xr.DataArray([mix[k] for k in labels], dims="intervention")
         plateau = plateau + ((shares - centre) * posterior["mix_effect"]).sum("intervention")
     ramp = xr.DataArray(_window_ramp(fit, window), dims=SAMPLE_DIMS)
-    return _named(plateau * ramp + posterior["go_live_step"], "log odds")
+    return _named(plateau * ramp, "log odds")
 
 
 def component_effects(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr.DataArray:

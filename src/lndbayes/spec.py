@@ -244,6 +244,8 @@ def _parse_priors(raw: object, source: str) -> tuple[dict[str, PriorDistribution
             continue
         try:
             priors[slot] = PriorDistribution.parse(raw[slot], SLOTS[slot].support)
+            if slot == "season" and priors[slot].dist != "Normal":
+                raise ValueError("the prior of the seasonal harmonics must be Normal")
         except ValueError as error:
             value = json.dumps(raw[slot], default=str)
             problems.append(Problem(source, str(error), column=f"priors.{slot}", value=value))

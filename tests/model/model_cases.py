@@ -95,7 +95,7 @@ def tiny_tables(
     sites = [f"T{i + 1}" for i in range(len(go_live))]
     label = [month(first, step * t) for t in range(periods)]
     exposure = rng.integers(15, 90, size=(len(sites), periods))
-    exposure[0, 4] = 7  # small enough for the short form of the rising factorial
+    exposure[0, -1] = 7  # small enough for the short form of the rising factorial
     count = rng.binomial(exposure, 0.14)
     rows = [
         ("custody", site, label[t], "courts", exposure[s, t], count[s, t], "observed")
@@ -248,7 +248,7 @@ class Compiled:
     def load(self, design: Design) -> Design:
         """Put a design's arrays into the compiled graph; the same shapes, no new compilation."""
         for name, value in design.arrays.items():
-            self.model[name].set_value(value)
+            self.model.set_data(name, value)
         return design
 
     def values(self, x: np.ndarray) -> list[np.ndarray]:

@@ -74,9 +74,12 @@ def test_effect_is_the_formula():
         g = layout.go_live[s]
         assert not effect.contrast[s, :g].any()
         np.testing.assert_allclose(
-            effect.contrast[s, g:], plateau * np.array(ramp[: 96 - g]) + 0.07, atol=1e-12
+            effect.contrast[s, g:], plateau * np.array(ramp[: 96 - g]), atol=1e-12
         )
-        window = plateau * np.mean(ramp[7:19]) + 0.07
+        # a step in recording moves the records and is no part of the effect
+        assert not effect.recording[s, :g].any()
+        assert (effect.recording[s, g:] == 0.07).all()
+        window = plateau * np.mean(ramp[7:19])
         assert effect.window[s] == pytest.approx(window, abs=1e-12)
     np.testing.assert_allclose(effect.mix_effect, world.mix_effects, atol=1e-12)  # already zero-sum
 

@@ -49,16 +49,25 @@ def untreated(values: Mapping[str, np.ndarray], arrays: Arrays) -> np.ndarray:
 
 
 def linear_predictors(
-    values: Mapping[str, np.ndarray], arrays: Arrays
+    values: Mapping[str, np.ndarray], arrays: Arrays, *, recorded: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Linear predictors without and with the service, ``(eta0, eta1)``; see `untreated`."""
+    """Linear predictors without and with the service, ``(eta0, eta1)``; see `untreated`.
+
+    Parameters
+    ----------
+    values, arrays
+        See `untreated`.
+    recorded : bool
+        Whether ``eta1`` is that of the records, with their step at go-live, or of the service
+        alone: a step in recording or case-mix is a bias and no part of an effect.
+    """
     eta0 = untreated(values, arrays)
     event = np.asarray(arrays["event_time"])
     levels, inverse = np.unique(event, return_inverse=True)
     shape = ramp(levels, values["ramp_months"][..., None], float(arrays["half_period"]))
     eta1 = shape[..., inverse.reshape(event.shape)]
     eta1 *= values["site_effect"][..., :, None]
-    if np.any(values["go_live_step"]):
+    if recorded and np.any(values["go_live_step"]):
         eta1 += values["go_live_step"][..., None, None] * (event >= 0)
     eta1 += eta0
     return eta0, eta1

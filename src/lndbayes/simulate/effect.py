@@ -54,6 +54,8 @@ class Effect:
         mean of treated minus untreated over the effect window.
     contrast : ndarray of float
         Dims (site, month). Treated minus untreated predictor, zero before go-live.
+    recording : ndarray of float
+        Dims (site, month). Step of the records at go-live, which is no part of the effect.
     mix_effect, wave_effect : ndarray of float
         Zero-sum effects of shares, dims (intervention), and of waves, dims (wave).
     """
@@ -63,6 +65,7 @@ class Effect:
     ramp_months: NDArray[np.float64]
     window: NDArray[np.float64]
     contrast: NDArray[np.float64]
+    recording: NDArray[np.float64]
     mix_effect: NDArray[np.float64]
     wave_effect: NDArray[np.float64]
 
@@ -180,8 +183,9 @@ def draw_effect(
         plateau=plateau,
         deviation=deviation,
         ramp_months=ramp_months,
-        window=_window(plateau, ramp_months) + world.go_live_step,
-        contrast=ramp * plateau[:, None] + step,
+        window=_window(plateau, ramp_months),
+        contrast=ramp * plateau[:, None],
+        recording=step,
         mix_effect=mix_effect,
         wave_effect=wave_effect,
     )
@@ -212,7 +216,7 @@ def draw_new_site(
     deviation = world.site_effect_sd * rng.normal()
     ramp_months = world.ramp_months * np.exp(world.ramp_spread * rng.normal())
     plateau = np.array([world.effect_mean + (share - mix.pooled) @ mix_effect + deviation])
-    window = _window(plateau, np.array([ramp_months])) + world.go_live_step
+    window = _window(plateau, np.array([ramp_months]))
     return NewSite(share, float(plateau[0]), float(window[0]))
 
 

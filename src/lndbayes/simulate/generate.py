@@ -82,7 +82,7 @@ def simulate(seed: int, world: str | World = "effect", sites: int = 27) -> Simul
     uniform = rngs["outcome"].random(layout.exposure.shape)
     count, untreated = (
         beta_binomial_quantile(uniform, layout.exposure, expit(eta), parameters.overdispersion)
-        for eta in (surface.eta0 + effect.contrast, surface.eta0)
+        for eta in (surface.eta0 + effect.contrast + effect.recording, surface.eta0)
     )
     records, bias = evidence.retrospective(parameters, layout, surface.eta0, rngs)
     parts = Parts(
