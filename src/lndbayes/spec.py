@@ -6,7 +6,6 @@ are missing and unknown prior slots. Nothing in a spec names code.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import hashlib
 import json
@@ -134,13 +133,18 @@ class ModelSpec(_Strict):
     checks: dict[str, float | int | bool]
 
     def canonical(self) -> str:
-        """Canonical JSON of everything that defines the fit, sorted by key."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """Canonical JSON of the whole spec, sorted by key; `parse_spec` reads it back."""
+        raw = {**self.model_dump(mode="json"), "priors": _plain_priors(self)}
+        return json.dumps(raw, sort_keys=True, separators=(",", ":"))
 
     @property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+
+def _plain_priors(spec: ModelSpec) -> dict[str, dict[str, Any]]:
+    return {slot: prior.as_toml() for slot, prior in spec.priors.items()}
 
 
 def with_changes(spec: ModelSpec, changes: Mapping[str, Any]) -> ModelSpec:
@@ -163,8 +167,7 @@ def with_changes(spec: ModelSpec, changes: Mapping[str, Any]) -> ModelSpec:
     SpecError
         If a key does not exist or a value breaks a rule.
     """
-    raw = spec.model_dump(mode="python")
-    raw["priors"] = {k: v.as_toml() for k, v in spec.priors.items()}
+    raw = {**spec.model_dump(mode="python"), "priors": _plain_priors(spec)}
     for dotted, value in changes.items():
         node = raw
         *parents, leaf = dotted.split(".")
@@ -276,10 +279,3 @@ def _known_keys(parents: tuple[str, ...]) -> list[str]:
         if not issubclass(model, BaseModel):
             return []
     return list(model.model_fields)
-
-
-def spec_sections(spec: ModelSpec) -> dict[str, Any]:
-    """Plain nested dict of a spec, for display."""
-    raw = spec.model_dump(mode="json")
-    raw["priors"] = {k: dataclasses.asdict(v) for k, v in spec.priors.items()}
-    return raw

@@ -36,8 +36,8 @@ def test_every_variable_that_is_not_a_scalar_has_dims(models, name):
     model = models[name]
     for variable in model.named_vars.values():
         dims = model.named_vars_to_dims.get(variable.name, ())
-        free = [v for v in model.value_vars if v.name == variable.name]
-        assert len(dims) == variable.ndim or free, variable.name
+        assert len(dims) == variable.ndim, variable.name
+        assert set(dims) <= set(model.coords), variable.name
 
 
 def test_dims_are_what_the_names_say(models):

@@ -36,7 +36,7 @@ def test_plateaus_are_the_simulators(world):
 
 def test_untreated_surface_is_the_simulators(world):
     eta0, _ = linear_predictors(world.truth, world.design)
-    np.testing.assert_allclose(eta0[0, 0], world.raw["baseline"]["eta0"], atol=1e-6)
+    np.testing.assert_allclose(eta0[0, 0], world.raw["baseline"]["eta0"], atol=1e-9)
     np.testing.assert_array_equal(eta0, untreated(world.truth, world.design))
 
 

@@ -178,7 +178,7 @@ def draw_effect(
     )
     ramp_months = world.ramp_months * np.exp(world.ramp_spread * rngs["ramp"].normal(size=sites))
     ramp = ramp_at(layout.event_time, ramp_months[:, None])
-    step = world.go_live_step * (layout.event_time >= 0)
+    step = np.float64(world.go_live_step) * (layout.event_time >= 0)
     return Effect(
         plateau=plateau,
         deviation=deviation,

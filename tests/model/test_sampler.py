@@ -1,0 +1,197 @@
+"""Seeds, starting points, and a posterior that is known in advance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from model_cases import read_tables, tiny_tables
+from scipy import integrate, stats
+from scipy.special import expit, logit
+
+from lndbayes.errors import FitError
+from lndbayes.model.design import build_design
+from lndbayes.model.kernel import kernel_data, log_density
+from lndbayes.model.layout import SCALARS, constrain, layout, size
+from lndbayes.model.start import start_point
+from lndbayes.sampler import Warm, sample_density
+from lndbayes.spec import with_changes
+
+pytestmark = pytest.mark.slow
+
+SHORT = {"sampling.draws": 150, "sampling.tune": 150, "sampling.chains": 2}
+
+
+@pytest.fixture(scope="module")
+def small(spec, bare):
+    """Four sites without evidence, and a sampler of two short chains."""
+    short = with_changes(spec, SHORT)
+    return short, build_design(short, bare)
+
+
+@pytest.fixture(scope="module")
+def drawn(small):
+    return sample_density(*small, cores=1)
+
+
+def test_draws_and_statistics_are_complete_and_finite(small, drawn):
+    _, design = small
+    assert drawn.x.shape == (2, 150, size(design))
+    assert np.isfinite(drawn.x).all()
+    assert set(drawn.stats) == {"diverging", "energy", "depth", "n_steps", "step_size", "lp"}
+    for name, values in drawn.stats.items():
+        assert values.shape == (2, 150), name
+        assert np.isfinite(values).all(), name
+    assert drawn.stats["diverging"].dtype == bool
+    # chains move, and are not copies of each other
+    assert (drawn.x.std(axis=1) > 0).all()
+    assert not np.array_equal(drawn.x[0], drawn.x[1])
+
+
+def test_stored_log_density_is_that_of_the_draw(small, drawn):
+    spec, design = small
+    data, scratch = kernel_data(spec, design), np.empty(size(design))
+    for chain, draw in ((0, 0), (0, 149), (1, 77)):
+        value = log_density(drawn.x[chain, draw].copy(), scratch, data)
+        assert drawn.stats["lp"][chain, draw] == pytest.approx(value, rel=1e-10)
+
+
+def test_same_seed_gives_the_same_draws_on_any_number_of_cores(small, drawn):
+    again = sample_density(*small, cores=2)
+    np.testing.assert_array_equal(again.x, drawn.x)
+    for name, values in drawn.stats.items():
+        np.testing.assert_array_equal(again.stats[name], values)
+
+
+def test_another_seed_gives_other_draws(small, drawn):
+    spec, design = small
+    other = sample_density(with_changes(spec, {"sampling.seed": 5}), design, cores=1)
+    assert (other.x[0, 0] != drawn.x[0, 0]).any()
+    assert abs(other.x.mean() - drawn.x.mean()) < 0.5
+
+
+def test_warm_start_changes_the_coordinates_and_not_the_posterior(small, drawn):
+    """The refit's effect within Monte Carlo error of the cold fit's, at a scale of its own."""
+    spec, design = small
+    flat = drawn.x.reshape(-1, size(design))
+    warm = Warm(flat.mean(axis=0), flat.std(axis=0))
+    refit = sample_density(spec, design, cores=1, warm=warm)
+    data, scratch = kernel_data(spec, design), np.empty(size(design))
+    value = log_density(refit.x[1, 9].copy(), scratch, data)
+    assert refit.stats["lp"][1, 9] == pytest.approx(value, rel=1e-10)
+    for name in ("effect_mean", "site_level_sd", "overdispersion"):
+        i = SCALARS.index(name)
+        cold, again = flat[:, i], refit.x[..., i].ravel()
+        # 300 draws with an effective size of 40 at the worst: 4 standard errors of the difference
+        assert abs(cold.mean() - again.mean()) < 4 * cold.std() * np.sqrt(2 / 40), name
+        assert again.std() == pytest.approx(cold.std(), rel=0.6), name
+
+
+def test_a_posterior_without_data_is_the_prior(spec, bare):
+    """Nothing in the likelihood: the scalars' draws have their priors' quantiles."""
+    changed = with_changes(
+        spec,
+        {"sampling.draws": 1000, "sampling.tune": 300, "sampling.chains": 2, "sampling.seed": 8},
+    )
+    design = build_design(changed, bare)
+    empty = design.replace(
+        exposure=np.zeros_like(design["exposure"]),
+        count=np.zeros_like(design["count"]),
+        site_weight=np.zeros_like(design["site_weight"]),
+        shear=np.zeros_like(design["shear"]),
+    )
+    values = constrain(sample_density(changed, empty, cores=1).x, empty)
+    for name in ("effect_mean", "baseline_level", "national_slope", "ramp_months", "overdispersion"):
+        prior = changed.priors[name].frozen()
+        share = np.array([(values[name] < prior.ppf(q)).mean() for q in (0.1, 0.5, 0.9)])
+        # an effective size of 400 of 2,000 at the worst: 4.5 standard errors
+        bound = 4.5 * np.sqrt(np.array([0.09, 0.25, 0.09]) / 400)
+        assert (np.abs(share - [0.1, 0.5, 0.9]) < bound).all(), name
+
+
+def test_rate_of_a_site_with_much_data_is_found(spec, tmp_path):
+    """One site, so nothing pools: its mean rate is known from a one-dimensional integral.
+
+    Everything but the overdispersion is nearly fixed by tight priors, so the posterior of the level
+    is the beta-binomial's, integrated over a grid here.
+    """
+    rng = np.random.default_rng(6)
+    tables = tiny_tables(go_live=(None,), waves=(1,), interventions=(), evidence=False)
+    n = np.full(20, 3000)
+    y = rng.binomial(n, rng.beta(0.2 * 400, 0.8 * 400, size=20))
+    tables = tables.change("outcomes.csv", lambda f: f.assign(exposure=n, count=y))
+    fixed = {
+        f"priors.{name}": {"dist": "LogNormal", "mu": -9.0, "sigma": 0.05}
+        for name in ("national_curve_sd", "site_level_sd", "site_drift_sd", "site_curve_sd")
+    }
+    changed = with_changes(
+        spec,
+        {
+            **fixed,
+            "priors.season": {"dist": "Normal", "mu": 0.0, "sigma": 1e-4},
+            "priors.national_slope": {"dist": "Normal", "mu": 0.0, "sigma": 1e-4},
+            "priors.overdispersion": {"dist": "LogNormal", "mu": np.log(400.0), "sigma": 1e-3},
+            "priors.baseline_level": {"dist": "Normal", "mu": -2.0, "sigma": 0.7},
+            "sampling.draws": 400,
+            "sampling.tune": 400,
+            "sampling.chains": 2,
+        },
+    )
+    design = build_design(changed, read_tables(tables, tmp_path))
+    values = constrain(sample_density(changed, design, cores=1).x, design)
+    level = values["site_level"][..., 0]
+
+    grid = np.linspace(logit(0.15), logit(0.26), 2001)
+    mu = expit(grid)[:, None]
+    log_posterior = stats.betabinom.logpmf(y, n, mu * 400, (1 - mu) * 400).sum(axis=1)
+    log_posterior += stats.norm(-2.0, 0.7).logpdf(grid)
+    density = np.exp(log_posterior - log_posterior.max())
+    density /= integrate.simpson(density, x=grid)
+    mean = integrate.simpson(density * grid, x=grid)
+    sd = np.sqrt(integrate.simpson(density * (grid - mean) ** 2, x=grid))
+
+    # an effective size of 150 of 800 at the worst: 4 standard errors of the mean and of the sd
+    assert level.mean() == pytest.approx(mean, abs=4 * sd / np.sqrt(150))
+    assert level.std() == pytest.approx(sd, rel=4 / np.sqrt(2 * 150))
+
+
+def test_density_that_is_not_finite_at_the_start_is_an_error(small):
+    spec, design = small
+    broken = design.replace(time=np.full_like(design["time"], np.nan))
+    with pytest.raises(FitError, match="custody: the log density is not finite"):
+        sample_density(spec, broken, cores=1)
+
+
+# ---- starting points
+
+
+def test_chains_start_at_prior_medians_and_observed_levels(spec, plain_world):
+    design = plain_world.design
+    x = start_point(spec, design)
+    for name, prior in spec.priors.items():
+        if name in SCALARS and name != "baseline_level":
+            median = constrain(x, design.replace(shear=design["shear"] * 0))[name]
+            assert median == pytest.approx(prior.frozen().median(), rel=1e-12), name
+    block = layout(design)["site_level"]
+    levels = x[block.start : block.stop]
+    n, y = design["exposure"].sum(axis=1), design["count"].sum(axis=1)
+    np.testing.assert_allclose(levels, logit(y / n), atol=0.1)  # thousands of trials a site
+    assert x[SCALARS.index("baseline_level")] == pytest.approx(logit(y.sum() / n.sum()), abs=1e-3)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_start_is_finite_where_nobody_or_everybody_has_the_event(spec, tiny, share):
+    design = build_design(spec, tiny)
+    design = design.replace(count=np.round(design["exposure"] * share))
+    x = start_point(spec, design)
+    assert np.isfinite(x).all()
+    gradient = np.empty_like(x)
+    assert np.isfinite(log_density(x, gradient, kernel_data(spec, design)))
+    assert np.isfinite(gradient).all()
+
+
+def test_start_without_any_data_is_at_the_prior_rate(spec, tiny):
+    design = build_design(spec, tiny)
+    zero = np.zeros_like(design["exposure"])
+    x = start_point(spec, design.replace(exposure=zero, count=zero))
+    block = layout(design)["site_level"]
+    np.testing.assert_allclose(x[block.start : block.stop], -2.0)
