@@ -49,7 +49,7 @@ def by_hand(fit: xr.DataTree, c: int, d: int, s: int, t: int) -> tuple[float, fl
     eta1 = eta0
     if event >= 0:
         ramp = 1 - math.exp(-(event + float(data["half_period"])) / draw["ramp_months"])
-        eta1 += draw["site_effect"][s] * ramp + draw["go_live_step"]
+        eta1 += draw["site_effect"][s] * ramp
     return 1 / (1 + math.exp(-eta0)), 1 / (1 + math.exp(-eta1))
 
 
@@ -69,13 +69,13 @@ def test_predictors_are_the_models_equations() -> None:
 
 
 def test_the_window_on_the_link_scale_in_closed_form() -> None:
-    fit = fake_fit(posterior={"ramp_months": HALVING, "site_effect": -0.4, "go_live_step": 0.05})
+    fit = fake_fit(posterior={"ramp_months": HALVING, "site_effect": -0.4})
     # e = 1 and 2: the mean of 1 - 2**-1.5 and 1 - 2**-2.5 is 1 - 1.5 * 2**-2.5
     short = site_effects(fit, "link", (1, 2))
-    np.testing.assert_allclose(short, -0.4 * (1 - 1.5 * 2**-2.5) + 0.05, rtol=1e-13)
+    np.testing.assert_allclose(short, -0.4 * (1 - 1.5 * 2**-2.5), rtol=1e-13)
     # e = 7 .. 18: the 12 terms 2**-7.5 .. 2**-18.5 sum to 2**-6.5 * (1 - 2**-12)
     usual = site_effects(fit)
-    np.testing.assert_allclose(usual, -0.4 * (1 - 2**-6.5 * (1 - 2**-12) / 12) + 0.05, rtol=1e-13)
+    np.testing.assert_allclose(usual, -0.4 * (1 - 2**-6.5 * (1 - 2**-12) / 12), rtol=1e-13)
     assert usual.dims == ("chain", "draw", "site")
     assert usual.attrs["unit"] == "log odds"
 
@@ -92,7 +92,6 @@ def test_the_window_has_the_periods_that_start_in_it(period, events) -> None:
         ramp = sum(1 - math.exp(-(e + step / 2) / ramp_months) for e in events) / len(events)
         for s in range(2):
             effect = fit["posterior"]["site_effect"].values[c, d, s] * ramp
-            effect += fit["posterior"]["go_live_step"].values[c, d]
             assert found[c, d, s] == pytest.approx(effect, abs=1e-13)
 
 
@@ -154,7 +153,7 @@ def test_events_averted_count_months_left_out_of_the_likelihood() -> None:
 
 
 def test_fewer_events_are_averted_events_and_a_negative_effect() -> None:
-    fit = fake_fit(posterior={"site_effect": -0.5, "go_live_step": 0.0})
+    fit = fake_fit(posterior={"site_effect": -0.5})
     assert (site_effects(fit) < 0).all()
     assert (site_effects(fit, "natural") < 0).all()
     assert (events_averted(fit) > 0).all()
@@ -193,7 +192,7 @@ def test_sites_without_a_window_month_leave_the_pooled_natural_effect() -> None:
 
 
 def test_no_effect_is_zero_everywhere() -> None:
-    none: dict[str, Any] = dict.fromkeys(("site_effect", "go_live_step", "mix_effect"), 0.0)
+    none: dict[str, Any] = dict.fromkeys(("site_effect", "mix_effect"), 0.0)
     fit = fake_fit(posterior={**none, "effect_mean": 0.0, "site_effect_sd": 0.0}, waves=1)
     results = [
         *(site_effects(fit, scale) for scale in ("link", "natural")),
@@ -202,6 +201,20 @@ def test_no_effect_is_zero_everywhere() -> None:
         *(f(fit) for f in (component_effects, substitution_effects)),
     ]
     assert all((draws == 0).all() for draws in results)
+
+
+def test_a_step_in_recording_at_go_live_is_no_part_of_any_effect() -> None:
+    fit, without = fake_fit(), fake_fit(posterior={"go_live_step": 0.0})
+    assert (fit["posterior"]["go_live_step"] != 0).all()
+    for function in (
+        lambda f: site_effects(f, "link"),
+        lambda f: site_effects(f, "natural"),
+        plateau_effects,
+        events_averted,
+        mean_effect,
+        new_site_effect,
+    ):
+        xr.testing.assert_identical(function(fit), function(without))
 
 
 def test_permuting_sites_permutes_the_results() -> None:
@@ -240,18 +253,16 @@ def test_the_window_approaches_the_plateau_as_the_ramp_shortens() -> None:
     np.testing.assert_allclose(site_effects(fit), plateau_effects(fit), rtol=1e-14)
     # exp(-7.5 / 0.5) = 3.06e-7 is what the first month of the window still lacks
     near = fake_fit(posterior={"ramp_months": 0.5})
-    short = np.abs(1 - site_effects(near, "link", (7, 7)) / plateau_effects(near))
-    step = near["posterior"]["go_live_step"] / plateau_effects(near)
-    np.testing.assert_allclose(short, np.abs(1 - step) * math.exp(-15), rtol=1e-6)
+    short = 1 - site_effects(near, "link", (7, 7)) / plateau_effects(near)
+    np.testing.assert_allclose(short, math.exp(-15), rtol=1e-8)
 
 
 def test_the_mean_effect_and_the_plateau_are_the_named_parameters() -> None:
     fit = fake_fit(posterior={"ramp_months": HALVING})
     ramp = 1 - 2**-6.5 * (1 - 2**-12) / 12
     posterior = fit["posterior"]
-    wanted = posterior["effect_mean"] * ramp + posterior["go_live_step"]
-    np.testing.assert_allclose(mean_effect(fit), wanted, rtol=1e-13)
-    wanted = (posterior["site_effect"] + posterior["go_live_step"]).isel(site=[0, 1])
+    np.testing.assert_allclose(mean_effect(fit), posterior["effect_mean"] * ramp, rtol=1e-13)
+    wanted = posterior["site_effect"].isel(site=[0, 1])
     np.testing.assert_array_equal(plateau_effects(fit), wanted)
 
 
@@ -305,9 +316,7 @@ def test_mix_contrasts_agree_with_each_other_and_with_the_ramp() -> None:
         np.testing.assert_allclose(whole.sel(intervention=b), total, rtol=1e-10, atol=1e-14)
     # both are differences of windowed effects, so they carry the ramp's mean
     flat = fake_fit(interventions=("a", "b", "c", "d"), posterior={"ramp_months": 1e-3})
-    only = fake_fit(
-        interventions=("a", "b", "c", "d"), posterior={"site_effect": 1.0, "go_live_step": 0.0}
-    )
+    only = fake_fit(interventions=("a", "b", "c", "d"), posterior={"site_effect": 1.0})
     np.testing.assert_allclose(
         there, substitution_effects(flat) * site_effects(only).isel(site=0), rtol=1e-12
     )
@@ -331,7 +340,6 @@ def test_the_spread_of_a_new_sites_effect(waves) -> None:
             "effect_mean": -0.3,
             "site_effect_sd": 0.25,
             "ramp_months": HALVING,
-            "go_live_step": 0.0,
         },
         constants={"wave_sd": 0.2},
     )
@@ -349,7 +357,7 @@ def test_a_new_sites_mix_shifts_its_effect_draw_by_draw() -> None:
     fit = fake_fit()
     share = {"advice": 0.2, "health": 0.7, "housing": 0.1}
     posterior, centre = fit["posterior"], fit["constant_data"]["mix_centre"].to_numpy()
-    only = fake_fit(posterior={"site_effect": 1.0, "go_live_step": 0.0})
+    only = fake_fit(posterior={"site_effect": 1.0})
     ramp = site_effects(only).isel(site=0).to_numpy()
     moved = (np.array([0.2, 0.7, 0.1]) - centre) @ posterior["mix_effect"].to_numpy()[..., None]
     shift = new_site_effect(fit, share) - new_site_effect(fit)

@@ -1,4 +1,4 @@
-"""The exported tables: contract columns, numbers of the right draws, nothing where tier D forbids."""
+"""Exported tables: contract columns, numbers of the right draws, blanks where tier D forbids."""
 
 from __future__ import annotations
 

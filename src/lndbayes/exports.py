@@ -166,7 +166,7 @@ def finish(
     """Write report and manifest; the manifest is written twice, since the report quotes it."""
     status = overall(checks)
     manifest = {**facts, "status": status.value, "versions": versions(), "steps": steps.done}
-    write_json({**manifest, "outputs": {}}, out / "manifest.json")
+    write_json(manifest, out / "manifest.json")
     say("report")
     with steps.step("report"):
         write_report(out)

@@ -14,14 +14,15 @@ from model_cases import (
     OTHER_PRIORS,
     Compiled,
     Simulated,
-    compiled,
     custody,
     read_tables,
     simulated,
     tiny_tables,
+    with_model,
 )
 
 from lndbayes.data.evaluation import EvaluationData
+from lndbayes.model.design import build_design
 from lndbayes.spec import ModelSpec, with_changes
 
 
@@ -57,9 +58,9 @@ def other_spec(spec: ModelSpec) -> ModelSpec:
 
 @pytest.fixture(scope="session")
 def full_model(spec: ModelSpec, plain_world: Simulated) -> Compiled:
-    return compiled(spec, plain_world.design)
+    return with_model(spec, plain_world.design)
 
 
 @pytest.fixture(scope="session")
 def bare_model(other_spec: ModelSpec, bare: EvaluationData) -> Compiled:
-    return compiled(other_spec, bare)
+    return with_model(other_spec, build_design(other_spec, bare))

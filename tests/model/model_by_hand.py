@@ -176,8 +176,8 @@ class ByHand:
                 continue
             rate = expit(self.treated(row.site, row.month_index))
             phi = self.theta["overdispersion"]
-            law = stats.betabinom(int(row.exposure), rate * phi, (1 - rate) * phi)
-            value += law.logpmf(int(row.count))
+            beta = rate * phi, (1 - rate) * phi
+            value += stats.betabinom.logpmf(int(row.count), int(row.exposure), *beta)
         return value
 
     def mix(self) -> float:

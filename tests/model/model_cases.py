@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,12 @@ def _evidence(
         base
         | {"site": site, "months_from_referral": -lag, "calendar_month": label[t]}
         | {"persons": (n := int(rng.integers(20, 60))), "count": int(rng.binomial(n, 0.2))}
-        for site, lag, t in ((sites[1], 6, 3), (sites[1], 12, 1), (sites[2], 6, 7), (sites[3], 18, 2))
+        for site, lag, t in (
+            (sites[1], 6, 3),
+            (sites[1], 12, 1),
+            (sites[2], 6, 7),
+            (sites[3], 18, 2),
+        )
     ]
     elicited = [
         base
@@ -235,15 +241,11 @@ def place(name: str, design: Design) -> tuple[slice, tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A PyMC model with its joint log density, gradient and deterministics."""
+    """A PyMC model whose functions are compiled when they are first asked for."""
 
     spec: ModelSpec
     design: Design
     model: pm.Model
-    joint: Callable[..., list[Any]]
-    outputs: Callable[..., list[Any]]
-    terms: Callable[..., list[Any]]
-    term_names: tuple[str, ...]
 
     def load(self, design: Design) -> Design:
         """Put a design's arrays into the compiled graph; the same shapes, no new compilation."""
@@ -251,17 +253,9 @@ class Compiled:
             self.model.set_data(name, value)
         return design
 
-    def values(self, x: np.ndarray) -> list[np.ndarray]:
-        """Values of the model's value variables at a point of the vector."""
-        found = []
-        for variable in self.model.value_vars:
-            where, shape = place(vector_name(variable.name), self.design)
-            found.append(np.array(x[where].reshape(shape)))
-        return found
-
     def density(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Joint log density and its gradient, in the vector's order."""
-        value, *parts = self.joint(*self.values(x))
+        value, *parts = self._joint(*self._values(x))
         gradient = np.full(size(self.design), np.nan)
         for variable, part in zip(self.model.value_vars, parts, strict=True):
             gradient[place(vector_name(variable.name), self.design)[0]] = np.ravel(part)
@@ -270,34 +264,41 @@ class Compiled:
     def variables(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Every unobserved variable on its own scale."""
         names = [variable.name for variable in self.model.unobserved_RVs]
-        return dict(zip(names, self.outputs(*self.values(x)), strict=True))
+        return dict(zip(names, self._unobserved(*self._values(x)), strict=True))
 
     def log_terms(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Elementwise log density of every random variable, without Jacobians."""
-        return dict(zip(self.term_names, self.terms(*self.values(x)), strict=True))
+        names = [variable.name for variable in self.model.basic_RVs]
+        return dict(zip(names, self._terms(*self._values(x)), strict=True))
+
+    def _values(self, x: np.ndarray) -> list[np.ndarray]:
+        """Values of the model's value variables at a point of the vector."""
+        found = []
+        for variable in self.model.value_vars:
+            where, shape = place(vector_name(variable.name), self.design)
+            found.append(np.array(x[where].reshape(shape)))
+        return found
+
+    def _function(self, outputs: list[Any]) -> Callable[..., list[Any]]:
+        inputs = self.model.value_vars
+        return compile_graph(inputs, outputs, mode=cheap_mode(), on_unused_input="ignore")
+
+    @cached_property
+    def _joint(self) -> Callable[..., list[Any]]:
+        joint, *others = [term.sum() for term in self.model.logp(sum=False)]
+        for term in others:
+            joint = joint + term
+        return self._function([joint, *grad(joint, self.model.value_vars)])
+
+    @cached_property
+    def _unobserved(self) -> Callable[..., list[Any]]:
+        return self._function(self.model.replace_rvs_by_values(self.model.unobserved_RVs))
+
+    @cached_property
+    def _terms(self) -> Callable[..., list[Any]]:
+        variables = self.model.basic_RVs
+        return self._function(self.model.logp(vars=variables, jacobian=False, sum=False))
 
 
-def compiled(spec: ModelSpec, design: Design | EvaluationData) -> Compiled:
-    if isinstance(design, EvaluationData):
-        design = build_design(spec, design)
-    model = model_from_design(spec, design)
-
-    def function(outputs: Iterable[Any]) -> Callable[..., list[Any]]:
-        return compile_graph(
-            model.value_vars, list(outputs), mode=cheap_mode(), on_unused_input="ignore"
-        )
-
-    joint, *others = [term.sum() for term in model.logp(sum=False)]
-    for term in others:
-        joint = joint + term
-    variables = [*model.free_RVs, *model.observed_RVs]
-    return Compiled(
-        spec=spec,
-        design=design,
-        model=model,
-        joint=function([joint, *grad(joint, model.value_vars)]),
-        outputs=function(model.replace_rvs_by_values(model.unobserved_RVs)),
-        terms=function(model.logp(vars=variables, jacobian=False, sum=False)),
-        term_names=tuple(variable.name for variable in variables),
-    )
-
+def with_model(spec: ModelSpec, design: Design) -> Compiled:
+    return Compiled(spec, design, model_from_design(spec, design))

@@ -11,6 +11,7 @@ from lndbayes import build_model
 from lndbayes.errors import DataError
 from lndbayes.model.build import model_from_design
 from lndbayes.model.design import build_design
+from lndbayes.model.layout import size
 from lndbayes.spec import with_changes
 
 pytestmark = pytest.mark.xdist_group("pymc")
@@ -60,8 +61,7 @@ def test_dims_are_what_the_names_say(models):
 def test_shapes_are_those_of_the_labels(full_model):
     """Read from evaluated variables, not from what is declared."""
     model, design = full_model.model, full_model.load(full_model.design)
-    x = np.zeros(sum(int(np.prod(np.shape(v))) for v in model.initial_point().values()))
-    for name, value in full_model.variables(x).items():
+    for name, value in full_model.variables(np.zeros(size(design))).items():
         dims = model.named_vars_to_dims.get(name, ())
         assert np.shape(value) == tuple(len(design.coords[dim]) for dim in dims), name
 
@@ -100,7 +100,10 @@ def test_a_channel_that_is_switched_off_stays_in_the_graph(spec, tiny):
     """Switches act through arrays: the model that is compiled is the same."""
     off = with_changes(
         spec,
-        {f"baseline.channels.{c}": False for c in ("retrospective", "national", "history", "elicited")},
+        {
+            f"baseline.channels.{c}": False
+            for c in ("retrospective", "national", "history", "elicited")
+        },
     )
     on, without = (build_model(s, tiny) for s in (spec, off))
     assert [v.name for v in on.basic_RVs] == [v.name for v in without.basic_RVs]

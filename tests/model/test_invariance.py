@@ -48,7 +48,9 @@ def test_shear_only_chooses_coordinates(biased, design, values, seed):
     """Any shear gives the same joint density at the same values: its Jacobian is 1."""
     shear = np.random.default_rng(seed).normal(0, 0.5, design["shear"].shape)
     expected = density_at(biased, design, values)
-    assert density_at(biased, design.replace(shear=shear), values) == pytest.approx(expected, rel=RTOL)
+    assert density_at(biased, design.replace(shear=shear), values) == pytest.approx(
+        expected, rel=RTOL
+    )
     none = design.replace(shear=np.zeros_like(shear))
     assert density_at(biased, none, values) == pytest.approx(expected, rel=RTOL)
 

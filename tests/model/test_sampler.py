@@ -100,7 +100,13 @@ def test_a_posterior_without_data_is_the_prior(spec, bare):
         shear=np.zeros_like(design["shear"]),
     )
     values = constrain(sample_density(changed, empty, cores=1).x, empty)
-    for name in ("effect_mean", "baseline_level", "national_slope", "ramp_months", "overdispersion"):
+    for name in (
+        "effect_mean",
+        "baseline_level",
+        "national_slope",
+        "ramp_months",
+        "overdispersion",
+    ):
         prior = changed.priors[name].frozen()
         share = np.array([(values[name] < prior.ppf(q)).mean() for q in (0.1, 0.5, 0.9)])
         # an effective size of 400 of 2,000 at the worst: 4.5 standard errors

@@ -85,7 +85,9 @@ def test_draws_do_not_mix(plain_world, rng):
     together = linear_predictors(many, plain_world.design)
     for i in range(3):
         one = {name: value[:, i : i + 1] for name, value in many.items()}
-        for all_at_once, alone in zip(together, linear_predictors(one, plain_world.design), strict=True):
+        for all_at_once, alone in zip(
+            together, linear_predictors(one, plain_world.design), strict=True
+        ):
             np.testing.assert_allclose(all_at_once[:, i], alone[:, 0], rtol=1e-13)
     for name, value in kept.items():
         np.testing.assert_array_equal(many[name], value)
@@ -139,7 +141,9 @@ def test_replicated_counts_have_the_law_of_the_simulators_counts(plain_world):
             phi,
         )
         top = int(np.quantile(theirs, 0.98))
-        table = [np.bincount(np.minimum(c.astype(int), top), minlength=top + 1) for c in (ours, theirs)]
+        table = [
+            np.bincount(np.minimum(c.astype(int), top), minlength=top + 1) for c in (ours, theirs)
+        ]
         table = np.array(table)[:, np.sum(table, axis=0) > 10]
         assert stats.chi2_contingency(table).pvalue > 1e-4
 
