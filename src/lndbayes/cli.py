@@ -120,12 +120,11 @@ def _fit(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     from lndbayes.evaluate import evaluate
 
-    outcomes = [x for x in options.outcomes.split(",") if x] if options.outcomes else None
     status = evaluate(
         options.directory,
         options.models,
         options.out,
-        outcomes=outcomes,
+        outcomes=options.outcomes,
         jobs=options.jobs,
         command=options.command_line,
         say=_say(options),
@@ -176,6 +175,13 @@ def _seed(text: str) -> int:
     return value
 
 
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError(f"{text!r} must name at least one outcome")
+    return names
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lndbayes", description="Bayesian evaluation of services without a gathered baseline."
@@ -208,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("directory", metavar="DIR")
     one.add_argument("--models", required=True, metavar="M")
     one.add_argument("--out", required=True, metavar="RUN")
-    one.add_argument("--outcomes", metavar="a,b", help="only these outcomes")
+    one.add_argument("--outcomes", type=_names, metavar="a,b", help="only these outcomes")
     one.add_argument("--jobs", type=_positive, metavar="N", help="chains at the same time")
     one = add("check", _report, "run the check battery on stored fits, mark the exports anew")
     one.add_argument("run_directory", metavar="RUN")

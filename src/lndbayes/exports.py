@@ -36,7 +36,7 @@ from lndbayes.runs import (
 from lndbayes.savings import savings
 from lndbayes.savings_tables import savings_table
 from lndbayes.sensitivity import VARIANTS, kept_draws, sensitivity_table
-from lndbayes.spec import ModelSpec, parse_spec
+from lndbayes.spec import ModelSpec, parse_spec, with_changes
 from lndbayes.summaries import summarise
 from lndbayes.tables import (
     baseline_table,
@@ -176,18 +176,22 @@ def finish(
     return status
 
 
-def _stored(run: Path, steps: Steps) -> dict[str, Outcome]:
+def _stored(run: Path, thresholds: Mapping[str, Any], steps: Steps) -> dict[str, Outcome]:
     """Everything a run's exports need, from its stored draws; fits nothing."""
     done = {}
     with steps.step("read stored fits"):
         for name, tree in stored_outcomes(run).items():
             spec = parse_spec(json.loads(str(tree.attrs["spec_text"])), source=f"fits/{name}.nc")
-            done[name] = Outcome(spec, tree, _stored_variants(run, name), check_fit(spec, tree))
+            if name in thresholds:
+                spec = with_changes(spec, {"checks": thresholds[name]})
+            variants = _stored_variants(run, name, str(tree.attrs["fit_key"]))
+            done[name] = Outcome(spec, tree, variants, check_fit(spec, tree))
     return done
 
 
-def _stored_variants(run: Path, name: str) -> dict[str, xr.Dataset]:
-    variants, problems = {}, []
+def _stored_variants(run: Path, name: str, fit_key: str) -> dict[str, xr.Dataset]:
+    variants: dict[str, xr.Dataset] = {}
+    problems = []
     for variant in VARIANTS:
         path = run / VARIANT_FOLDER / f"{name}-{variant.name}.nc"
         if not path.is_file():
@@ -195,6 +199,9 @@ def _stored_variants(run: Path, name: str) -> dict[str, xr.Dataset]:
             problems.append(Problem(f"{VARIANT_FOLDER}/{path.name}", rule))
             continue
         variants[variant.name] = read_dataset(path)
+        if not str(variants[variant.name].attrs.get("key")).endswith(fit_key):
+            rule = "is a refit of other inputs: run the evaluation again to complete the run"
+            problems.append(Problem(f"{VARIANT_FOLDER}/{path.name}", rule))
     if problems:
         raise DataError(problems)
     return variants
@@ -232,7 +239,7 @@ def report_run(
     """
     run, steps = Path(run), Steps()
     manifest = read_manifest(run)
-    done = _stored(run, steps)
+    done = _stored(run, manifest.get("thresholds", {}), steps)
     write_exports(run, done, costs, steps, say)
     results = [check for outcome in done.values() for check in outcome.checks]
     facts = {k: v for k, v in manifest.items() if k not in ("status", "versions", "outputs")}

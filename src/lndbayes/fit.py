@@ -331,7 +331,8 @@ def load_fit(path: str | Path) -> xr.DataTree:
     try:
         with xr.open_datatree(path, engine="h5netcdf") as tree:
             loaded = tree.load()
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        # HDF5 tells damage in all these ways, depending on where in the file it is
         raise FitError(Problem(str(path), f"is not a readable fit: {error}")) from error
     if loaded.attrs.get("schema") != SCHEMA:
         raise FitError(Problem(str(path), f"was not written with schema {SCHEMA} of fit files"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,8 @@ def chain_progress(label: str) -> Callable[[Any], None]:
     )
     task = bar.add_task(label, total=1, bad=0)
     bar.start()
+    # an interrupted fit never reaches its end, and a bar that is left running hides the cursor
+    atexit.register(bar.stop)
 
     def receive(chains: Any) -> None:
         total = sum(c.total_draws for c in chains)

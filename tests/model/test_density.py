@@ -97,6 +97,22 @@ def test_density_and_gradient_are_pymcs_on_new_data_of_the_same_shape(
         assert_same(spec, design, full_model, x)
 
 
+def test_density_and_gradient_are_pymcs_with_evidence_on_any_cell(
+    full_model, spec, plain_world, rng
+):
+    """On treated months too, where the untreated surface and the treated one part."""
+    changed = with_changes(spec, BIASES)
+    design = build_design(changed, plain_world.data)
+    moved = {}
+    for name in ("retrospective_at", "history_at"):
+        moved[name] = design[name].copy()
+        moved[name][:, 0] = rng.integers(0, 27, len(moved[name]))
+        moved[name][:, 1] = rng.integers(0, 96, len(moved[name]))
+    design = full_model.load(design.replace(**moved))
+    for x in points(changed, design, rng):
+        assert_same(changed, design, full_model, x)
+
+
 def test_density_and_gradient_are_pymcs_with_other_families_and_nothing_to_moderate(
     bare_model, other_spec, rng
 ):
