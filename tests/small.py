@@ -171,7 +171,7 @@ def isel(fit: xr.DataTree, **indexers: Any) -> xr.DataTree:
 
 
 def write_small(
-    root: Path, *, seed: int = 5, sites: int = 6, **settings: float
+    root: Path, *, seed: int = 5, sites: int = 6, **settings: object
 ) -> tuple[Path, Path]:
     """Write a small synthetic evaluation and its models; return both folders.
 
@@ -186,7 +186,7 @@ def write_small(
     return data, models
 
 
-def set_keys(spec: Path, **settings: float) -> None:
+def set_keys(spec: Path, **settings: object) -> None:
     """Change keys of a spec file, whatever section they are in; each must be there once."""
     text = spec.read_text(encoding="utf-8")
     for key, value in settings.items():

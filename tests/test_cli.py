@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -222,10 +221,7 @@ def test_cells_that_the_family_cannot_use_are_told_before_anything_is_fitted(
 
 
 def test_a_site_must_have_been_live_long_enough(small, capsys) -> None:
-    path = small / "data" / "evaluation.toml"
-    lines = path.read_text(encoding="utf-8").splitlines()
     set_keys(small / "models" / "custody.toml", window="[90, 95]")
-    assert any(line.startswith("last_month") for line in lines)
     arguments = ["evaluate", str(small / "data"), "--models", str(small / "models")]
     told = ("sites.csv, column go_live", "90 to 95 months after go-live", "custody")
     refused(capsys, [*arguments, "--out", str(small / "run")], small, *told)
@@ -278,41 +274,39 @@ def test_broken_costs_are_refused(before, after, told, small, capsys) -> None:
 # --- places ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("spoil", "told"),
-    [
-        (lambda p: ["evaluate", f"{p}/file", "--models", f"{p}/models", "--out", f"{p}/run"], "file"),
-        (lambda p: ["evaluate", f"{p}/data", "--models", f"{p}/file", "--out", f"{p}/run"], "file"),
-        (lambda p: ["evaluate", f"{p}/data", "--models", f"{p}/models", "--out", f"{p}/file"], "fol"),
-        (
-            lambda p: ["evaluate", f"{p}/data", "--models", f"{p}/models", "--out", f"{p}/file/run"],
-            "cannot be made",
-        ),
-        (lambda p: ["evaluate", f"{p}/data", "--models", f"{p}/models", "--out", f"{p}/data"], "not"),
-        (lambda p: ["evaluate", f"{p}/empty", "--models", f"{p}/models", "--out", f"{p}/run"], "eval"),
-        (lambda p: ["evaluate", f"{p}/data", "--models", f"{p}/empty", "--out", f"{p}/run"], "spec"),
-        (lambda p: ["validate", f"{p}/none"], "none"),
-        (lambda p: ["validate", f"{p}/file"], "file"),
-        (lambda p: ["priors", f"{p}/none.toml", "--data", f"{p}/data"], "cannot be read"),
-        (lambda p: ["priors", f"{p}/empty", "--data", f"{p}/data"], "cannot be read"),
-        (lambda p: ["fit", f"{p}/none.toml", "--data", f"{p}/data", "--out", f"{p}/run"], "cannot"),
-        (
-            lambda p: ["fit", f"{p}/models/custody.toml", "--data", f"{p}/data", "--out", f"{p}/file"],
-            "must be a folder",
-        ),
-        (lambda p: ["report", f"{p}/none"], "not a run directory"),
-        (lambda p: ["check", f"{p}/file"], "not a run directory"),
-        (lambda p: ["savings", f"{p}/data", "--costs", f"{p}/none.toml"], "cannot be read"),
-        (lambda p: ["savings", f"{p}/data", "--costs", f"{p}/models/costs.toml"], "not a run"),
-        (lambda p: ["savings", f"{p}/data", "--costs", f"{p}/models/custody.toml"], "custody.toml"),
-    ],
-)  # fmt: skip
-def test_places_that_are_not_what_they_should_be(
-    spoil: Callable[[Path], list[str]], told, small, capsys
-) -> None:
+#: Arguments, with P for the test's folder, and what must be told.
+PLACES = [
+    ("evaluate P/file --models P/models --out P/run", "file"),
+    ("evaluate P/none --models P/models --out P/run", "there is no such directory"),
+    ("evaluate P/empty --models P/models --out P/run", "evaluation.toml"),
+    ("evaluate P/data --models P/file --out P/run", "no such folder of model specs"),
+    ("evaluate P/data --models P/empty --out P/run", "holds no model spec"),
+    ("evaluate P/data --models P/models --out P/file", "must be a folder"),
+    ("evaluate P/data --models P/models --out P/file/run", "cannot be made"),
+    ("evaluate P/data --models P/models --out P/data", "not a run directory"),
+    ("evaluate P/data --models P/models --out P/run --outcomes custody,x", "value 'x': no spec"),
+    ("validate P/none", "there is no such directory"),
+    ("validate P/file", "file"),
+    ("validate P/data --models P/none", "no such folder of model specs"),
+    ("priors P/none.toml --data P/data", "none.toml: cannot be read"),
+    ("priors P/empty --data P/data", "cannot be read"),
+    ("priors P/models/costs.toml --data P/data", "costs.toml, column outcome"),
+    ("fit P/none.toml --data P/data --out P/run", "none.toml: cannot be read"),
+    ("fit P/models/custody.toml --data P/data --out P/file", "must be a folder"),
+    ("report P/none", "not a run directory"),
+    ("check P/file", "not a run directory"),
+    ("savings P/data --costs P/none.toml", "none.toml: cannot be read"),
+    ("savings P/data --costs P/models/costs.toml", "not a run directory"),
+    ("savings P/data --costs P/models/custody.toml", "custody.toml, column factors"),
+]
+
+
+@pytest.mark.parametrize(("command", "told"), PLACES, ids=[place[0] for place in PLACES])
+def test_places_that_are_not_what_they_should_be(command, told, small, capsys) -> None:
     (small / "file").write_text("something", encoding="utf-8")
     (small / "empty").mkdir()
-    refused(capsys, spoil(small), small, told)
+    arguments = [word.replace("P/", f"{small}/") for word in command.split()]
+    refused(capsys, arguments, small, told)
 
 
 def run_folder(small: Path, manifest: str = "{}") -> Path:
@@ -406,4 +400,4 @@ def test_the_bar_counts_all_chains_and_ends(monkeypatch) -> None:
     (task,) = bar.tasks
     assert (task.completed, task.total, task.fields["bad"]) == (20, 20, 4)
     # an interrupted fit is never at its end: the bar is stopped with the process
-    assert [function.__self__ for function in kept] == []
+    assert [function.__self__ for function in kept] == [bar]

@@ -170,7 +170,9 @@ def test_missing_cell_is_nothing_and_not_zero_events(built, design):
     assert_equal(none, design, but={"exposure", "exposure_all", "site_weight", "shear"})
 
 
-def test_treated_months_can_be_hidden_from_a_design(design):
+def test_treated_months_can_be_hidden_from_a_design(spec, tiny):
+    """From the go-live month on, which the transition window hides by itself otherwise."""
+    design = build_design(with_changes(spec, {"effect.transition": (0, -1)}), tiny)
     hidden = without_treated(design)
     before = design["event_time"] < 0
     np.testing.assert_array_equal(hidden["exposure"], np.where(before, design["exposure"], 0))

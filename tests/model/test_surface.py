@@ -113,6 +113,7 @@ def test_replicated_counts_have_the_beta_binomials_moments(plain_world):
     # about 110 cells: 4.5 standard errors are passed by chance once in 1,300 runs
     z = (found.mean(axis=0) - law.mean()) / np.sqrt(law.var() / REPLICATES)
     assert np.abs(z).max() < 4.5
+    assert abs(z.mean()) < 4 / np.sqrt(len(z))
     assert z.std() == pytest.approx(1.0, abs=0.25)
     # the variance's own error, from the fourth moment; its mean over cells is much tighter
     kurtosis = law.stats(moments="k")

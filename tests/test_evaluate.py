@@ -1,0 +1,429 @@
+"""A run directory over its life: the manifest, new thresholds, new costs, interruption, damage.
+
+Numbers of the exports against the draws, and the reuse of fits: `test_run.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import lndbayes.evaluate
+import lndbayes.exports
+import lndbayes.sensitivity
+from lndbayes.cli import main
+from lndbayes.fit import load_fit
+from lndbayes.sensitivity import VARIANTS
+from small import set_checks, write_small
+
+pytestmark = pytest.mark.slow
+
+#: Lines so lax that chains as short as these do not fail, and one that nothing can meet.
+LAX = {
+    "rhat_max": 1.05,
+    "rhat_fail": 1.1,
+    "ess_min": 100,
+    "ess_fail": 50,
+    "mcse_max": 0.1,
+    "mcse_fail": 0.25,
+    "divergence_share_max": 0.01,
+}
+STRICT = {**LAX, "ess_min": 1_000_000}
+TABLES = ("effects", "baseline", "ledger", "savings", "sensitivity", "priors")
+
+
+def command(root: Path) -> list[str]:
+    arguments = ["evaluate", str(root / "data"), "--models", str(root / "models")]
+    return [*arguments, "--out", str(root / "run"), "--jobs", "1"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_refits() -> Iterator[None]:
+    """Refits of a length that serves to see where they go, not what they say."""
+    short = dict.fromkeys(("sampling.tune", "sampling.draws"), 60)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(lndbayes.sensitivity._SHORT, "sampling.chains", 2)
+        for key, value in short.items():
+            patch.setitem(lndbayes.sensitivity._SHORT, key, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data, models and a finished run, for reading only."""
+    root = tmp_path_factory.mktemp("evaluate")
+    write_small(root, sites=4, draws=250, tune=200, chains=2)
+    set_checks(root / "models" / "custody.toml", **LAX)
+    # never read: were it, nothing here would pass
+    (root / "data" / "truth.json").write_bytes(b"\x00 not JSON")
+    (root / "status").write_text(str(main(command(root))), encoding="utf-8")
+    return root
+
+
+@pytest.fixture
+def work(done: Path, tmp_path: Path) -> Path:
+    """A copy to work on; times of files are kept."""
+    return shutil.copytree(done, tmp_path / "work")
+
+
+@pytest.fixture
+def no_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **options: Any) -> None:
+        raise AssertionError("fitted again")
+
+    monkeypatch.setattr(lndbayes.evaluate, "fit", refuse)
+    monkeypatch.setattr(lndbayes.sensitivity, "fit", refuse)
+
+
+@pytest.fixture
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the page out where it is not looked at: it takes most of the time."""
+    monkeypatch.setattr(
+        lndbayes.exports, "write_report", lambda run: (run / "report.html").write_text("page")
+    )
+
+
+def manifest(root: Path) -> dict[str, Any]:
+    return dict(json.loads((root / "run" / "manifest.json").read_text(encoding="utf-8")))
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def stamps(root: Path) -> dict[str, int]:
+    """Times of everything that sampling made."""
+    paths = [*(root / "run" / "fits").iterdir(), *(root / "run" / "sensitivity").iterdir()]
+    return {p.name: p.stat().st_mtime_ns for p in paths}
+
+
+def tables(root: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted((root / "run").glob("*.csv"))}
+
+
+def marks(root: Path) -> set[str]:
+    """What the exports say of the checks."""
+    found: set[str] = set()
+    for name in TABLES:
+        found |= set(pd.read_csv(root / "run" / f"{name}.csv")["check_status"])
+    return found
+
+
+# --- a finished run -------------------------------------------------------------------------------
+
+
+def test_lax_lines_let_a_short_run_end_well(done) -> None:
+    assert (done / "status").read_text() == "0"
+    assert manifest(done)["status"] == "REVIEW"
+    assert marks(done) == {"REVIEW"}
+
+
+def test_the_manifest_names_every_file_with_its_hash(done) -> None:
+    told = manifest(done)
+    held = {
+        p.relative_to(done / "run").as_posix(): sha256(p)
+        for p in (done / "run").rglob("*")
+        if p.is_file() and p.name != "manifest.json"
+    }
+    assert told["outputs"] == held
+    assert {f"sensitivity/custody-{v.name}.nc" for v in VARIANTS} < held.keys()
+    inputs = {
+        p.relative_to(done / "data").as_posix(): sha256(p)
+        for p in (done / "data").rglob("*")
+        if p.is_file() and p.name != "truth.json"
+    }
+    inputs |= {f"models/{p.name}": sha256(p) for p in (done / "models").iterdir()}
+    assert told["inputs"] == inputs
+
+
+def test_the_manifest_says_how_the_run_was_made(done) -> None:
+    told = manifest(done)
+    assert told["command_line"] == " ".join(["lndbayes", *command(done)])
+    assert told["seeds"] == {"custody": 20140401}
+    assert told["thresholds"] == {"custody": LAX}
+    assert told["synthetic"] is True
+    assert told["data_hash"] == load_fit(done / "run" / "fits" / "custody.nc").attrs["data_hash"]
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    assert told["versions"]["python"] == version
+    steps = [step["step"] for step in told["steps"]]
+    assert steps == [
+        "read and check",
+        "fit custody",
+        "sensitivity custody",
+        "checks custody",
+        "tables custody",
+        "savings",
+        "report",
+    ]
+    assert all(step["cpu_seconds"] >= 0 and step["wall_seconds"] >= 0 for step in told["steps"])
+    assert "evidence/proxy.csv: absent" in told["data_notes"]
+
+
+def test_savings_columns_are_those_of_the_contract_in_its_order(done) -> None:
+    wanted = [
+        "level",
+        "site",
+        "outcome",
+        "line",
+        "payer",
+        "cashable",
+        "mean",
+        "sd",
+        "lower",
+        "median",
+        "upper",
+        "ci_prob",
+        "p_positive",
+        "price_year",
+    ]
+    columns = list(pd.read_csv(done / "run" / "savings.csv", nrows=1).columns)
+    assert [c for c in columns if c in wanted] == wanted
+    checks = list(pd.read_csv(done / "run" / "checks.csv", nrows=1).columns)
+    assert checks == ["outcome", "check", "status", "value", "threshold", "message"]
+    with xr.open_dataset(done / "run" / "savings.nc", engine="h5netcdf") as money:
+        dims = money["saving"].dims
+    assert dims[:5] == ("chain", "draw", "site", "outcome", "payer")
+
+
+def test_nothing_goes_to_stdout_and_quiet_silences_progress(work, no_fits, no_page, capsys) -> None:
+    assert main(command(work)) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "finished fit reused" in printed.err
+    assert f"refit {len(VARIANTS)} of {len(VARIANTS)}" in printed.err
+    assert printed.err.endswith("checks: REVIEW\n")
+    assert main([*command(work), "--quiet", "--outcomes", "custody"]) == 0
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "")
+
+
+# --- again ----------------------------------------------------------------------------------------
+
+
+def test_the_truth_changes_nothing(work, done, no_fits, no_page) -> None:
+    (work / "data" / "truth.json").unlink()
+    before = stamps(work)
+    assert main(command(work)) == 0
+    assert stamps(work) == before == stamps(done)
+    assert tables(work) == tables(done)
+
+
+@pytest.mark.parametrize("verb", ["report", "check"])
+def test_exports_come_back_from_stored_draws_alone(work, done, no_fits, verb) -> None:
+    shutil.rmtree(work / "data")
+    shutil.rmtree(work / "models")
+    for path in (*(work / "run").glob("*.csv"), work / "run" / "report.html"):
+        path.unlink()
+    assert main([verb, str(work / "run"), "--quiet"]) == 0
+    assert tables(work) == tables(done)
+    assert stamps(work) == stamps(done)
+    page = (work / "run" / "report.html").read_text(encoding="utf-8")
+    assert "FOR REVIEW" in page
+    assert "SYNTHETIC" in page
+    told, before = manifest(work), manifest(done)
+    same = ("inputs", "data_hash", "seeds", "command_line", "thresholds", "synthetic")
+    assert {k: told[k] for k in same} == {k: before[k] for k in same}
+    assert told["outputs"]["effects.csv"] == sha256(work / "run" / "effects.csv")
+    fitted = [s for s in before["steps"] if s["step"].startswith(("fit", "sensitivity"))]
+    assert told["steps"][:2] == fitted
+    # a second time finds the same state
+    assert main([verb, str(work / "run"), "--quiet"]) == 0
+    assert [s["step"] for s in manifest(work)["steps"]] == [s["step"] for s in told["steps"]]
+
+
+def test_new_thresholds_judge_the_same_draws_and_are_remembered(
+    work, done, no_fits, no_page, capsys
+) -> None:
+    spec = work / "models" / "custody.toml"
+    set_checks(spec, **STRICT)
+    assert main(command(work)) == 1
+    assert "a check says FAIL" in capsys.readouterr().err
+    assert stamps(work) == stamps(done), "thresholds judge a fit and do not change it"
+    assert marks(work) == {"FAIL"}
+    assert manifest(work)["status"] == "FAIL"
+    checks = pd.read_csv(work / "run" / "checks.csv").set_index("check")
+    assert checks.loc["ess_reported", "status"] == "FAIL"
+    assert float(checks.loc["ess_reported", "value"]) < 1_000_000
+    # the stored fit was made under the old lines; commands on the run go by the new ones
+    for verb in ("check", "report"):
+        assert main([verb, str(work / "run"), "--quiet"]) == 1
+        assert "a check says FAIL" in capsys.readouterr().err, "told even when quiet"
+        assert marks(work) == {"FAIL"}
+    set_checks(spec, **LAX)
+    assert main([*command(work), "--quiet"]) == 0
+    assert tables(work) == tables(done)
+    assert main(["check", str(work / "run"), "--quiet"]) == 0
+
+
+def test_changed_data_are_fitted_again_with_every_refit(work, monkeypatch, no_page) -> None:
+    path = work / "data" / "outcomes.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    at = lines[0].split(",").index("count")
+    cells = lines[1].split(",")
+    cells[at] = str(int(cells[at]) + 1)
+    path.write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n", encoding="utf-8")
+    before, old = stamps(work), manifest(work)
+    assert main([*command(work), "--quiet"]) in (0, 1)
+    after, new = stamps(work), manifest(work)
+    assert all(after[name] > before[name] for name in before)
+    assert new["data_hash"] != old["data_hash"]
+    assert new["inputs"]["outcomes.csv"] == sha256(path) != old["inputs"]["outcomes.csv"]
+    tree = load_fit(work / "run" / "fits" / "custody.nc")
+    assert tree.attrs["data_hash"] == new["data_hash"]
+
+
+# --- interruption ---------------------------------------------------------------------------------
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(
+    work, done, monkeypatch, no_page, capsys
+) -> None:
+    whole = tables(done)
+    for path in (*(work / "run").glob("*.*"), *(work / "run" / "sensitivity").iterdir()):
+        path.unlink()
+    real, calls = lndbayes.evaluate.run_variant, []
+
+    def third_stops(*args: Any, **options: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    monkeypatch.setattr(lndbayes.evaluate, "run_variant", third_stops)
+    assert main(command(work)) == 130
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.endswith("interrupted: finished fits are kept; the same command continues\n")
+    kept = stamps(work)
+    names = {f"custody-{variant.name}.nc" for variant in VARIANTS[:2]}
+    assert kept.keys() == {"custody.nc", *names}
+    assert kept["custody.nc"] == stamps(done)["custody.nc"]
+    assert not [p for p in (work / "run").iterdir() if p.is_file()]
+    # it is no run yet for the commands that read one
+    assert main(["report", str(work / "run")]) == 2
+    assert "not a run directory" in capsys.readouterr().err
+
+    monkeypatch.setattr(lndbayes.evaluate, "run_variant", real)
+    monkeypatch.setattr(lndbayes.evaluate, "fit", None)
+    assert main([*command(work), "--quiet"]) == 0
+    after = stamps(work)
+    assert {name: after[name] for name in kept} == kept
+    # the same seeds: what was sampled in two sittings is what one would have given
+    assert tables(work) == whole
+
+
+def test_interrupted_exports_leave_whole_files(work, done, monkeypatch, no_fits) -> None:
+    def interrupted(run: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lndbayes.exports, "write_report", interrupted)
+    assert main([*command(work), "--quiet"]) == 130
+    assert tables(work) == tables(done)
+    assert [p for p in (work / "run").rglob("*") if p.name.endswith(".part")] == []
+
+
+# --- money ----------------------------------------------------------------------------------------
+
+
+def totals(root: Path) -> pd.Series:
+    table = pd.read_csv(root / "run" / "savings.csv")
+    total = table[(table["level"] == "total") & (table["scenario"] == "direct")]
+    return total.set_index(["outcome", "line", "payer"])["mean"]
+
+
+def test_other_costs_reprice_the_same_draws(work, done, no_fits, no_page) -> None:
+    text = (work / "models" / "costs.toml").read_text(encoding="utf-8")
+    old = "low = 1400.0, high = 4200.0"
+    assert text.count(old) == 1
+    dear = work / "dear.toml"
+    dear.write_text(text.replace(old, "low = 2800.0, high = 8400.0"), encoding="utf-8")
+    before = totals(work)
+    assert main(["savings", str(work / "run"), "--costs", str(dear), "--quiet"]) == 0
+    after = totals(work)
+    orders = ("custody", "alternative_sentence", "HMPPS")
+    assert after[orders] == pytest.approx(2 * before[orders], rel=1e-12)
+    net = ("all", "all", "all")
+    assert after[net] == pytest.approx(before[net] + before[orders], rel=1e-9)
+    rest = [k for k in before.index if k[1] in ("prison_places", "productivity")]
+    np.testing.assert_array_equal(after[rest], before[rest])
+    assert stamps(work) == stamps(done)
+    # the manifest tells which costs the money comes from, also after a report
+    told = manifest(work)["inputs"]
+    assert told["costs/dear.toml"] == sha256(dear)
+    assert "models/costs.toml" not in told
+    assert main(["report", str(work / "run"), "--quiet"]) == 0
+    np.testing.assert_array_equal(totals(work), after)
+    assert manifest(work)["inputs"] == told
+    # evaluating again is by the costs of the models
+    assert main([*command(work), "--quiet"]) == 0
+    assert tables(work) == tables(done)
+    assert manifest(work)["inputs"] == manifest(done)["inputs"]
+
+
+def test_outcomes_without_a_price_have_no_savings(work, no_fits, no_page) -> None:
+    costs = work / "models" / "costs.toml"
+    text = costs.read_text(encoding="utf-8")
+    costs.write_text(text.replace('outcome = "custody"', 'outcome = "other"'), encoding="utf-8")
+    assert main([*command(work), "--quiet"]) == 0
+    assert not (work / "run" / "savings.csv").exists()
+    assert not (work / "run" / "savings.nc").exists()
+    assert (work / "run" / "effects.csv").is_file()
+    assert main(["report", str(work / "run"), "--quiet"]) == 0
+    assert not (work / "run" / "savings.csv").exists()
+
+
+# --- damage ---------------------------------------------------------------------------------------
+
+LOST = f"custody-{VARIANTS[2].name}.nc"
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        (f"sensitivity/{LOST}", f"sensitivity/{LOST}: is damaged"),
+        ("savings.nc", "savings.nc: is d"),
+    ],
+)
+def test_damaged_draws_are_told(work, no_fits, capsys, file, told) -> None:
+    path = work / "run" / file
+    path.write_bytes(path.read_bytes()[:1000])
+    assert main(["report", str(work / "run"), "--quiet"]) == 2
+    printed = capsys.readouterr()
+    assert told in printed.err
+    assert "run the evaluation again" in printed.err
+
+
+def test_an_absent_refit_is_told_and_made_again(work, done, no_page, capsys) -> None:
+    (work / "run" / "sensitivity" / LOST).unlink()
+    before = tables(work)
+    assert main(["report", str(work / "run"), "--quiet"]) == 2
+    assert f"sensitivity/{LOST}: a sensitivity refit is absent" in capsys.readouterr().err
+    assert tables(work) == before
+    assert main([*command(work), "--quiet"]) == 0
+    after, old = stamps(work), stamps(done)
+    assert {name for name in old if after[name] != old[name]} == {LOST}
+    assert tables(work) == tables(done)
+
+
+def test_refits_of_another_fit_are_not_mixed_in(work, no_fits, capsys) -> None:
+    # as after an interruption: the main fit is new, the refits are those of the one before
+    path = work / "run" / "fits" / "custody.nc"
+    tree = load_fit(path)
+    tree.attrs["fit_key"] = "0" * 64
+    lndbayes.evaluate.save_fit(tree, path)
+    before = tables(work)
+    assert main(["check", str(work / "run"), "--quiet"]) == 2
+    printed = capsys.readouterr()
+    assert f"{len(VARIANTS)} problems" in printed.err
+    assert "is a refit of other inputs" in printed.err
+    assert tables(work) == before
