@@ -171,14 +171,15 @@ def isel(fit: xr.DataTree, **indexers: Any) -> xr.DataTree:
 
 
 def write_small(
-    root: Path, *, seed: int = 5, sites: int = 6, **settings: object
+    root: Path, *, simulation: int = 5, sites: int = 6, **settings: object
 ) -> tuple[Path, Path]:
     """Write a small synthetic evaluation and its models; return both folders.
 
-    `settings` are keys of the spec's sections to change, for example ``draws=100``.
+    `simulation` is the seed of the data; `settings` are keys of the spec's sections to change, for
+    example ``draws=100``.
     """
     data, models = root / "data", root / "models"
-    write_evaluation(simulate(seed, "effect", sites), data)
+    write_evaluation(simulate(simulation, "effect", sites), data)
     models.mkdir(parents=True)
     for name in ("custody.toml", "costs.toml"):
         shutil.copyfile(MODELS / name, models / name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import random
 import tomllib
 from collections.abc import Callable
@@ -543,6 +544,15 @@ def test_hash_depends_on_the_distribution_and_on_thresholds(spec):
     changes += [{"checks": {}}, {"checks": {"rhat_max": 1.02}}, {"checks": {"rhat_max": 1.03}}]
     hashes = {with_changes(spec, change).hash for change in changes}
     assert len(hashes) == len(changes)
+
+
+def test_canonical_text_is_a_spec_itself(spec):
+    """What a stored fit carries is enough to have its spec back, changed priors included."""
+    changes = {"effect.window": (1, 3), "priors.effect_mean": NORMAL, "checks": {"rhat_max": 1.02}}
+    for one in (spec, with_changes(spec, changes)):
+        again = parse_spec(json.loads(one.canonical()), source="stored")
+        assert again == one
+        assert again.canonical() == one.canonical()
 
 
 def test_hash_is_that_of_the_canonical_text(spec):

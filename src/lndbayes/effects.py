@@ -5,6 +5,7 @@ Signs: an effect is with the service minus without it; events averted are withou
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -125,14 +126,16 @@ def site_effects(
     return _named(effect.where(~empty).isel(site=treated), "rate difference")
 
 
-def _over_draws(fit: xr.DataTree, function: object) -> xr.DataArray:
+def _over_draws(
+    fit: xr.DataTree, function: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> xr.DataArray:
     """Apply a function of the two rates to draws in chunks, to bound memory."""
     posterior = fit["posterior"].to_dataset()
     parts = []
     for start in range(0, posterior.sizes["draw"], _CHUNK):
         eta = predictors(fit, slice(start, start + _CHUNK))
         p0, p1 = expit(eta["eta0"].to_numpy()), expit(eta["eta1"].to_numpy())
-        parts.append(function(p0, p1))  # type: ignore[operator]
+        parts.append(function(p0, p1))
     values = np.concatenate(parts, axis=1)
     coords = {dim: posterior[dim] for dim in (*SAMPLE_DIMS, "site")}
     return xr.DataArray(values, dims=(*SAMPLE_DIMS, "site"), coords=coords)
