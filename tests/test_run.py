@@ -162,7 +162,7 @@ def test_a_failed_check_marks_every_export(base: Path, tmp_path: Path) -> None:
     shutil.copytree(base, work)
     path = work / "models" / "custody.toml"
     text = path.read_text(encoding="utf-8")
-    path.write_text(text + "ess_reported = 100000\n", encoding="utf-8")
+    path.write_text(text + "ess_min = 1000000\n", encoding="utf-8")
     # a threshold judges a fit and does not change it: nothing is fitted again
     stamp = (work / "run" / "fits" / "custody.nc").stat().st_mtime_ns
     assert run(work) == 1
