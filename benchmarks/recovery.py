@@ -45,7 +45,7 @@ ROOT = Path(__file__).parents[1]
 WORLDS = ("effect", "null", "harm")
 FIRST_SEED = 5001
 PROB = 0.90
-SETTINGS = {"sampling.chains": 2, "sampling.tune": 600, "sampling.draws": 700}
+SETTINGS = {"sampling.chains": 2, "sampling.tune": 200, "sampling.draws": 700}
 
 
 def score(draws: np.ndarray, truth: np.ndarray) -> dict[str, list[float]]:
@@ -197,7 +197,7 @@ def main() -> None:
     """Run what is missing and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--null-seeds", type=int, default=60)
+    parser.add_argument("--null-seeds", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
     options = parser.parse_args()

@@ -5,7 +5,7 @@ independent implementation of the model), and the model is fitted to them: if mo
 sampler agree, the rank of each true value among the posterior draws is uniform. Every replicate is
 stored as it finishes; a second run continues.
 
-    python benchmarks/sbc.py [--replicates 100] [--jobs 2] [--tune 600] [--draws 1000] [--name long]
+    python benchmarks/sbc.py [--replicates 200] [--jobs 2] [--tune 200] [--draws 700] [--name long]
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from lndbayes.model.design import Design, build_design
 from lndbayes.model.layout import SCALARS, constrain, ramp_means
 from lndbayes.model.predictive import cell_log_likelihood
 from lndbayes.model.surface import linear_predictors
-from lndbayes.sampler import sample_density
+from lndbayes.sampler import find_metric, sample_density
 from lndbayes.simulate import WORLDS, World, plain, simulate, write_evaluation
 from lndbayes.spec import ModelSpec, with_changes
 
@@ -118,7 +118,9 @@ def one(index: int, spec: ModelSpec) -> dict[str, Any]:
         path = Path(folder) / "data"
         write_evaluation(simulated, path)
         design = build_design(spec, read_evaluation(path))
-    raw = sample_density(with_changes(spec, {"sampling.seed": index}), design, cores=1)
+    spec = with_changes(spec, {"sampling.seed": index})
+    metric = find_metric(spec, design, cores=1)
+    raw = sample_density(spec, design, cores=1, metric=metric)
     draws = quantities(constrain(raw.x, design), design)
     truth = quantities(truth_of(simulated, design, drawn), design)
     ranks = {k: float((draws[k] < truth[k]).mean()) for k in draws}
@@ -181,10 +183,10 @@ about {1 / len(frame):.2g}).
 def main() -> None:
     """Run what is missing and print the section."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--replicates", type=int, default=100)
+    parser.add_argument("--replicates", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--chains", type=int, default=2)
-    parser.add_argument("--tune", type=int, default=600)
+    parser.add_argument("--tune", type=int, default=200)
     parser.add_argument("--draws", type=int, default=700)
     parser.add_argument("--name", default="long")
     options = parser.parse_args()

@@ -75,7 +75,7 @@ LONG_MODULES: Mapping[str, str] = {
     "lndbayes.model.kernel": "a density and its gradient by hand, each half read against the other",
 }
 LONG_FUNCTIONS: Mapping[str, str] = {
-    "lndbayes.model.kernel.log_density": "one pass forward and one back over the same local arrays",
+    "lndbayes.model.kernel.evaluate_density": "a pass forward and one back over the same arrays",
     "lndbayes.model.kernel.kernel_data": "one field of the density's argument after another",
 }
 

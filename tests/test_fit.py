@@ -27,10 +27,10 @@ from lndbayes.fit import (
     fit,
     fit_key,
     load_fit,
+    metric_of,
     save_fit,
     stored_fit,
     versions,
-    warm_start,
 )
 from lndbayes.model.design import build_design
 from lndbayes.model.layout import constrain, size
@@ -202,7 +202,12 @@ def test_provenance_is_in_the_root_attributes(made, spec, data) -> None:
     assert (attrs["unit"], attrs["good_direction"]) == ("custodial sentences", "lower")
     assert (attrs["synthetic"], attrs["period"]) == (1, "month")
     assert json.loads(attrs["versions"]) == versions()
-    assert set(json.loads(attrs["wall_seconds"])) == {"design", "sampling", "predictive"}
+    assert set(json.loads(attrs["wall_seconds"])) == {
+        "design",
+        "pilot",
+        "sampling",
+        "predictive",
+    }
     assert json.loads(attrs["fixed_variables"]) == ["shared_bias", "drift", "go_live_step"]
 
 
@@ -277,16 +282,17 @@ def test_another_seed_gives_other_draws(made, spec, data) -> None:
         )
 
 
-def test_a_warm_start_is_where_the_fit_was(made, spec, data) -> None:
-    warm = warm_start(made)
+def test_the_metric_of_a_fit_is_where_its_draws_were(made, spec, data) -> None:
+    metric = metric_of(made)
     design = build_design(spec, data)
-    assert warm.mean.shape == warm.sd.shape == (size(design),)
-    assert (warm.sd > 0).all()
+    assert metric.mean.shape == (size(design),)
+    assert metric.factor.shape == (size(design), size(design))
     # scalars come first, and the unconstrained effect_mean is the effect_mean
     draws = made["posterior"]["effect_mean"].to_numpy()
-    assert warm.mean[0] == pytest.approx(draws.mean(), abs=1e-12)
-    assert warm.sd[0] == pytest.approx(draws.std(), abs=1e-12)
-    assert constrain(warm.mean, design)["effect_mean"] == pytest.approx(draws.mean(), abs=1e-12)
+    assert metric.mean[0] == pytest.approx(draws.mean(), abs=1e-12)
+    sd = np.sqrt((metric.factor**2).sum(axis=1))
+    assert sd[0] == pytest.approx(draws.std(ddof=1), abs=1e-12)
+    assert constrain(metric.mean, design)["effect_mean"] == pytest.approx(draws.mean(), abs=1e-12)
 
 
 # --- interruption ---------------------------------------------------------------------------------

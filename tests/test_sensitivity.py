@@ -69,7 +69,7 @@ def main() -> xr.DataTree:
     tree.attrs["fit_key"] = "main"
     constants = tree["constant_data"].to_dataset()
     constants["unconstrained_mean"] = ("coordinate", np.zeros(3))
-    constants["unconstrained_sd"] = ("coordinate", np.ones(3))
+    constants["unconstrained_factor"] = (("coordinate", "coordinate_2"), np.eye(3))
     tree["constant_data"] = xr.DataTree(constants)
     return tree
 
@@ -128,7 +128,7 @@ def test_what_a_refit_keeps(spec, data, fits, main, tmp_path) -> None:
     assert options["cores"] == 3
     assert options["predictive"] is False
     assert options["hide_treated"] is False
-    np.testing.assert_array_equal(options["warm"].sd, np.ones(3))
+    np.testing.assert_array_equal(options["metric"].factor, np.eye(3))
     tree = fake_fit((12, 20, None), months=48, draws=10, seed=1)
     np.testing.assert_array_equal(kept["pooled"], pooled_effect(tree, "link", (7, 18)))
     np.testing.assert_array_equal(kept["level"], untreated_level(tree))
@@ -139,6 +139,15 @@ def test_what_a_refit_keeps(spec, data, fits, main, tmp_path) -> None:
 def test_only_the_variant_of_that_name_hides_treated_months(spec, data, fits, main, tmp_path):
     for variant in VARIANTS:
         run_variant(spec, data, variant, tmp_path, main=main)
+    # far from the main fit, its coordinates are worse than a pilot's of the refit's own
+    own = {v.name for v, (_, o) in zip(VARIANTS, fits.calls, strict=True) if o["metric"] is None}
+    assert own == {
+        "no_not_yet_treated",
+        "ramp_hidden",
+        "all_off",
+        "all_off_ramp_hidden",
+        "untreated_only",
+    }
     hidden = {v.name for v, (_, o) in zip(VARIANTS, fits.calls, strict=True) if o["hide_treated"]}
     assert hidden == {"untreated_only"}
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import pickle
 import random
 import tomllib
 from collections.abc import Callable
@@ -582,3 +583,43 @@ def test_the_callers_mapping_is_left_alone(raw):
     before = copy.deepcopy(raw)
     parse_spec(raw, source="x")
     assert raw == before
+
+
+def test_a_spec_with_a_hash_cannot_be_changed_by_hand() -> None:
+    spec = load_spec(CUSTODY)
+    before = spec.hash
+    for change in (
+        lambda: spec.priors.update(effect_mean=spec.priors["season"]),
+        lambda: spec.priors.__setitem__("effect_mean", spec.priors["season"]),
+        lambda: spec.checks.pop("prior_rate_low"),
+        lambda: spec.checks.clear(),
+    ):
+        with pytest.raises(TypeError, match="cannot be changed"):
+            change()
+    assert spec.hash == before
+    again = pickle.loads(pickle.dumps(spec))
+    assert again == spec
+    assert again.hash == before
+    with pytest.raises(TypeError):
+        again.priors.clear()
+
+
+def test_a_threshold_that_the_spec_does_not_override_can_be_changed() -> None:
+    changed = with_changes(load_spec(CUSTODY), {"checks.rhat_max": 1.02})
+    assert changed.checks["rhat_max"] == 1.02
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"effect.window": [7]}, "two whole numbers"),
+        ({"effect.window": [7, 9, 18]}, "two whole numbers"),
+        ({"checks.prior_rate_low": "low"}, "must be a number"),
+        ({"priors.effect_mean": {"dist": "Normal", "mu": 10**400, "sigma": 1.0}}, "finite number"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_one_problem(changes, said) -> None:
+    with pytest.raises(SpecError) as caught:
+        with_changes(load_spec(CUSTODY), changes)
+    (problem,) = caught.value.problems
+    assert said in problem.rule

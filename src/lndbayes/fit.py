@@ -24,10 +24,10 @@ from lndbayes.model.layout import constrain
 from lndbayes.model.predictive import cell_log_likelihood, draw_counts, prior_draws
 from lndbayes.model.surface import linear_predictors
 from lndbayes.names import SAMPLE_DIMS
-from lndbayes.sampler import RawDraws, Warm, sample_density
+from lndbayes.sampler import Metric, RawDraws, find_metric, metric_from, sample_density
 from lndbayes.spec import ModelSpec
 
-__all__ = ["fit", "fit_key", "load_fit", "save_fit", "stored_fit", "versions", "warm_start"]
+__all__ = ["fit", "fit_key", "load_fit", "metric_of", "save_fit", "stored_fit", "versions"]
 
 #: Version of what a fit file holds; part of the key under which finished fits are reused.
 SCHEMA = 1
@@ -86,7 +86,7 @@ def fit(
     callback: Callable[[Any], None] | None = None,
     predictive: bool = True,
     hide_treated: bool = False,
-    warm: Warm | None = None,
+    metric: Metric | None = None,
 ) -> xr.DataTree:
     """Draw from the posterior of one outcome's model.
 
@@ -108,8 +108,8 @@ def fit(
     hide_treated : bool
         Leave out every month after go-live: what the untreated months and the evidence channels
         say of the baseline by themselves.
-    warm : Warm, optional
-        From `warm_start` of a similar fit, to tune faster.
+    metric : Metric, optional
+        From `metric_of` of a similar fit; default, a short pilot run finds it.
 
     Returns
     -------
@@ -132,13 +132,13 @@ def fit(
         design = without_treated(design)
     marks = {"design": time.perf_counter() - clock}
     clock = time.perf_counter()
+    cores = cores or os.cpu_count() or 1
+    if metric is None:
+        metric = find_metric(spec, design, cores=cores)
+        marks["pilot"] = time.perf_counter() - clock
+        clock = time.perf_counter()
     raw = sample_density(
-        spec,
-        design,
-        cores=cores or os.cpu_count() or 1,
-        warm=warm,
-        progress=progress,
-        callback=callback,
+        spec, design, cores=cores, metric=metric, progress=progress, callback=callback
     )
     marks["sampling"] = time.perf_counter() - clock
     clock = time.perf_counter()
@@ -229,17 +229,21 @@ def _constant_data(design: Design) -> xr.Dataset:
 
 
 def _unconstrained(raw: RawDraws) -> xr.Dataset:
-    """Where the unconstrained draws were and how wide: the start of refits."""
-    flat = raw.x.reshape(-1, raw.x.shape[-1])
-    moments = {"unconstrained_mean": flat.mean(axis=0), "unconstrained_sd": flat.std(axis=0)}
-    return xr.Dataset({k: (("coordinate",), v) for k, v in moments.items()})
+    """Where the unconstrained draws were and how they vary together: the start of refits."""
+    found = metric_from(raw.x)
+    return xr.Dataset(
+        {
+            "unconstrained_mean": (("coordinate",), found.mean),
+            "unconstrained_factor": (("coordinate", "coordinate_2"), found.factor),
+        }
+    )
 
 
-def warm_start(tree: xr.DataTree) -> Warm:
-    """Start of a refit of the same model to similar data; see `lndbayes.sampler.Warm`."""
+def metric_of(tree: xr.DataTree) -> Metric:
+    """Coordinates in which a fit's posterior is near a standard normal, for refits."""
     constants = tree["constant_data"]
-    return Warm(
-        constants["unconstrained_mean"].to_numpy(), constants["unconstrained_sd"].to_numpy()
+    return Metric(
+        constants["unconstrained_mean"].to_numpy(), constants["unconstrained_factor"].to_numpy()
     )
 
 

@@ -85,7 +85,7 @@ class PriorDistribution:
             raise ValueError(f"{name} takes exactly {', '.join(wanted)}")
         for key, value in given.items():
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not np.isfinite(value):
+            if not number or not _finite(value):
                 raise ValueError(f"{key} must be a finite number")
             if key not in _ANY_SIGN and value <= 0:
                 raise ValueError(f"{key} must be above 0")
@@ -108,6 +108,14 @@ class PriorDistribution:
             case "LogNormal":
                 return stats.lognorm(p["sigma"], scale=np.exp(p["mu"]))
         raise ValueError(f"{self.dist} is not univariate")
+
+
+def _finite(value: float) -> bool:
+    try:
+        return bool(np.isfinite(float(value)))
+    except OverflowError:
+        # a whole number beyond any float
+        return False
 
 
 def _same(x: np.ndarray) -> np.ndarray:
@@ -259,7 +267,10 @@ def prior_table(
         prior = spec.priors[name]
         if prior.dist == "Dirichlet":
             a = prior["concentration"]
-            values = stats.beta(a, a * max(interventions - 1, 1)).ppf(quantiles)
+            several = interventions > 1
+            values = (
+                stats.beta(a, a * (interventions - 1)).ppf(quantiles) if several else np.ones(3)
+            )
         else:
             values = slot.to_unit(prior.frozen().ppf(quantiles))
         off = slot.channel is not None and not getattr(spec.baseline.channels, slot.channel)

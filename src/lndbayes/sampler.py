@@ -8,18 +8,21 @@ from typing import Any
 
 import numpy as np
 import nutpie
-from nutpie.compiled_pyfunc import from_pyfunc
+from nutpie import _lib
+from nutpie.sample import CompiledModel
 
 from lndbayes.errors import FitError
+from lndbayes.model.compiled import CompiledDensity, Metric, compiled_density
 from lndbayes.model.design import Design
-from lndbayes.model.kernel import kernel_data, log_density
+from lndbayes.model.kernel import kernel_data
 from lndbayes.model.start import start_point
-from lndbayes.spec import ModelSpec
+from lndbayes.spec import ModelSpec, with_changes
 
-__all__ = ["RawDraws", "Warm", "sample_density"]
+__all__ = ["Metric", "RawDraws", "find_metric", "metric_from", "sample_density"]
 
-#: Spread of the chains' starting points about the common one, unconstrained scale. Wide enough
-#: for R-hat to see chains that do not mix, narrow enough to start in the typical set's reach.
+#: Spread of the chains' starting points about the prior's medians, unconstrained scale: narrow
+#: enough to start in the typical set's reach. Where a metric is known, chains start from the normal
+#: distribution it describes, as wide as the posterior, so that R-hat sees chains that do not mix.
 _JITTER = 0.2
 
 _STATS = {
@@ -49,19 +52,120 @@ class RawDraws:
 
 
 @dataclass(frozen=True)
-class Warm:
-    """Where and how wide a similar posterior was: lets a refit tune in a third of the time.
+class _Native(CompiledModel):
+    """A density as the sampler's own interface for compiled models wants it.
 
-    Only coordinates change: the refit samples ``(x - mean) / sd``, and its draws come back as x.
-
-    Attributes
-    ----------
-    mean, sd : ndarray, shape (D,)
-        Of the unconstrained draws of the similar fit; every sd above 0.
+    nutpie has no public way to hand over a C function; this is what its PyMC front end does, for a
+    function of ours. Versions are pinned, and the tests sample known densities through it.
     """
 
-    mean: np.ndarray
-    sd: np.ndarray
+    density: CompiledDensity
+    jitter: float
+
+    @property
+    def n_dim(self) -> int:
+        return self.density.size
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"x": (self.density.size,)}
+
+    @property
+    def coords(self) -> dict[str, Any]:
+        return {}
+
+    def _make_model(self, init_mean: object) -> Any:
+        size, header = self.density.size, self.density.header_address
+        sizes = {"coordinate": size}
+        variables = _lib.PyVariable.new_variables(
+            ["x"], ["float64"], [[size]], sizes, {"x": ["coordinate"]}
+        )
+        return _lib.PyMcModel(
+            _lib.LogpFunc(self.density.density_address, header, self.density),
+            _lib.ExpandFunc(size, size, self.density.expand_address, header, self.density),
+            variables,
+            size,
+            sizes,
+            {},
+            lambda seed: np.random.default_rng(seed).normal(0, self.jitter, size),
+            None,
+        )
+
+    def _make_sampler(
+        self,
+        settings: Any,
+        init_mean: object,
+        cores: int,
+        progress_type: Any,
+        extra_callback: Any,
+        extra_callback_rate: int,
+        store: Any,
+    ) -> Any:
+        return _lib.PySampler.from_pymc(
+            settings,
+            cores,
+            self._make_model(init_mean),
+            progress_type,
+            extra_callback,
+            extra_callback_rate,
+            store,
+        )
+
+
+def metric_from(x: np.ndarray) -> Metric:
+    """Coordinates in which draws are near a standard normal.
+
+    Parameters
+    ----------
+    x : ndarray, shape (chain, draw, D)
+        Unconstrained draws.
+
+    Returns
+    -------
+    Metric
+        With the factor of the draws' covariance, shrunk towards its diagonal as if by D more draws
+        without correlation, so that it is well conditioned however few draws there are.
+    """
+    flat = x.reshape(-1, x.shape[-1])
+    count, size = flat.shape
+    covariance = np.atleast_2d(np.cov(flat, rowvar=False))
+    # a coordinate that never moved has no scale of its own
+    variance = np.maximum(np.diag(covariance), 1e-12)
+    weight = count / (count + size)
+    shrunk = weight * covariance
+    np.fill_diagonal(shrunk, variance)
+    return Metric(flat.mean(axis=0), np.linalg.cholesky(shrunk))
+
+
+#: Sampler settings of the pilot run that finds a metric.
+_PILOT = {"chains": 2, "tune": 300, "draws": 300}
+
+
+def find_metric(
+    spec: ModelSpec,
+    design: Design,
+    *,
+    cores: int,
+    callback: Callable[[Any], None] | None = None,
+) -> Metric:
+    """Find the coordinates to sample in from a short pilot run, whose draws are thrown away.
+
+    With the pilot's covariance the pooled effect mixes several times better per draw than with
+    variances alone: it and the national curve are strongly correlated (docs/performance.md).
+
+    Parameters
+    ----------
+    spec, design, cores, callback
+        See `sample_density`; the pilot's seed follows from the spec's.
+
+    Returns
+    -------
+    Metric
+    """
+    seed = int(np.random.SeedSequence([spec.sampling.seed, 2]).generate_state(1)[0])
+    changes = {f"sampling.{key}": value for key, value in (_PILOT | {"seed": seed}).items()}
+    pilot = sample_density(with_changes(spec, changes), design, cores=cores, callback=callback)
+    return metric_from(pilot.x)
 
 
 def sample_density(
@@ -69,7 +173,7 @@ def sample_density(
     design: Design,
     *,
     cores: int,
-    warm: Warm | None = None,
+    metric: Metric | None = None,
     progress: bool = False,
     callback: Callable[[Any], None] | None = None,
 ) -> RawDraws:
@@ -82,13 +186,13 @@ def sample_density(
     design : Design
         The data.
     cores : int
-        Chains run at the same time, in threads; the density releases the interpreter's lock.
+        Chains run at the same time, in threads; they never wait for the interpreter.
+    metric : Metric, optional
+        Coordinates to sample in, from the draws of a similar fit; default the unconstrained ones.
     progress : bool
         Show nutpie's progress bar.
     callback : callable, optional
         Receives nutpie's list of chain progress.
-    warm : Warm, optional
-        From a fit of the same model to similar data.
 
     Returns
     -------
@@ -99,43 +203,17 @@ def sample_density(
     FitError
         If the sampler cannot start.
     """
-    data = kernel_data(spec, design)
-    centre = start_point(spec, design) if warm is None else warm.mean
-    scale = np.ones_like(centre) if warm is None else warm.sd
-    length = len(centre)
-    if not np.isfinite(log_density(centre, np.empty(length), data)):
+    jitter = _JITTER if metric is None else 1.0
+    if metric is None:
+        centre = start_point(spec, design)
+        metric = Metric(centre, np.ones_like(centre))
+    length = len(metric.mean)
+    density = compiled_density(kernel_data(spec, design), length, metric)
+    if not np.isfinite(density.evaluate(np.zeros(length), np.empty(length))):
         raise FitError(f"{spec.outcome.name}: the log density is not finite at the starting point")
-
-    def make_density() -> Callable[..., tuple[float, np.ndarray]]:
-        grad = np.empty(length)
-
-        def density(y: np.ndarray) -> tuple[float, np.ndarray]:
-            value = log_density(centre + scale * y, grad, data)
-            return value, grad * scale
-
-        return density
-
-    def make_expand(seed1: int, seed2: int, chain: int) -> Callable[..., dict[str, np.ndarray]]:
-        def expand(y: np.ndarray) -> dict[str, np.ndarray]:
-            return {"x": centre + scale * y}
-
-        return expand
-
-    def initial(seed: int) -> np.ndarray:
-        return np.random.default_rng(seed).normal(0, _JITTER, length)
-
-    model = from_pyfunc(
-        length,
-        make_density,
-        make_expand,
-        [np.dtype("float64")],
-        [(length,)],
-        ["x"],
-        make_initial_point_fn=initial,
-    )
     s = spec.sampling
     running = nutpie.sample(
-        model,
+        _Native(dims={}, density=density, jitter=jitter),
         draws=s.draws,
         tune=s.tune,
         chains=s.chains,

@@ -12,18 +12,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import arviz as az
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.effects import leverages, pooled_effect, predictors, site_effects
-from lndbayes.fit import fit, fit_key, warm_start
+from lndbayes.fit import fit, fit_key, metric_of
 from lndbayes.names import CI_PROB, PERIOD_MONTHS, SAMPLE_DIMS
 from lndbayes.spec import CHANNELS, ModelSpec, with_changes
 from lndbayes.summaries import summarise
 
 __all__ = ["VARIANTS", "Variant", "run_variant", "sensitivity_table", "untreated_level"]
+
+#: Effective draws of the pooled effect below which a refit's row says so: its mean then moves by
+#: more than a tenth of its own sd from seed to seed.
+_FEWEST = 100
 
 _RECONSTRUCTED = tuple(c for c in CHANNELS if c != "not_yet_treated")
 _HIDDEN_MONTHS = 15
@@ -43,27 +48,31 @@ class Variant:
         Identifier, and what a reader is told.
     changes : mapping of str to object
         Dotted spec keys to change.
+    far : bool
+        Whether the posterior is so far from the main fit's (no untreated months, or no effect in
+        the likelihood) that the main fit's coordinates are worse than a pilot's of its own.
     """
 
     name: str
     label: str
     changes: Mapping[str, Any] = field(default_factory=dict)
+    far: bool = False
 
 
 #: Refits need means and standard deviations, not tail quantiles of every parameter.
 _SHORT = {
     "sampling.chains": 2,
-    "sampling.tune": 300,
+    "sampling.tune": 200,
     "sampling.draws": 500,
     "sampling.target_accept": 0.8,
 }
 
 #: Levels that data hardly inform need smaller steps.
-_CAREFUL = {"sampling.target_accept": 0.95}
+_CAREFUL = {"sampling.target_accept": 0.9, "sampling.tune": 300}
 
 
 VARIANTS: tuple[Variant, ...] = (
-    Variant("no_not_yet_treated", "without sites not yet treated", _off("not_yet_treated")),
+    Variant("no_not_yet_treated", "without sites not yet treated", _off("not_yet_treated"), True),
     Variant("no_retrospective", "without retrospective records", _off("retrospective")),
     Variant("no_national", "without the national series", _off("national")),
     Variant("no_history", "without persons' own history", _off("history")),
@@ -77,19 +86,25 @@ VARIANTS: tuple[Variant, ...] = (
         "ramp_hidden",
         f"first {_HIDDEN_MONTHS} months after go-live hidden",
         {"effect.hide_first_months": _HIDDEN_MONTHS},
+        far=True,
     ),
     Variant(
         "all_off",
         "no evidence on the untreated state, build-up visible (what the ramp's shape leaks)",
         _off(*CHANNELS),
+        far=True,
     ),
     Variant(
         "all_off_ramp_hidden",
         f"no evidence on the untreated state, first {_HIDDEN_MONTHS} months hidden",
         {**_off(*CHANNELS), "effect.hide_first_months": _HIDDEN_MONTHS, **_CAREFUL},
+        far=True,
     ),
     Variant(
-        "untreated_only", "untreated months and evidence only: no treated outcome", {**_CAREFUL}
+        "untreated_only",
+        "untreated months and evidence only: no treated outcome",
+        {**_CAREFUL},
+        far=True,
     ),
     Variant(
         "bias_on",
@@ -169,7 +184,7 @@ def run_variant(
         data,
         cores=cores,
         predictive=False,
-        warm=warm_start(main),
+        metric=None if variant.far else metric_of(main),
         hide_treated=variant.name == "untreated_only",
     )
     window = spec.effect.window
@@ -181,6 +196,7 @@ def run_variant(
         "key": key,
         "variant": variant.name,
         "divergences": int(stats["diverging"].to_numpy().sum()),
+        "ess": float(az.ess(kept[["pooled"]])["pooled"]),
     }
     folder.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
@@ -240,7 +256,6 @@ def sensitivity_table(
     centre = summarise(base["pooled"], ci_prob=ci_prob).iloc[0]
     for name, draws in {"base": base, **variants}.items():
         row = summarise(draws["pooled"], ci_prob=ci_prob).iloc[0]
-        divergences = int(draws.attrs.get("divergences", 0))
         rows.append(
             {
                 "outcome": outcome,
@@ -251,7 +266,18 @@ def sensitivity_table(
                 "sd_ratio": row["sd"] / prior_sd,
                 "sd_ratio_base": row["sd"] / centre["sd"],
                 "shift": (row["mean"] - centre["mean"]) / centre["sd"],
-                "note": f"{divergences} divergent transitions" if divergences else "",
+                "note": _note(draws),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _note(draws: xr.Dataset) -> str:
+    """What a reader should know of the refit's draws before trusting its row."""
+    parts = []
+    if divergences := int(draws.attrs.get("divergences", 0)):
+        parts.append(f"{divergences} divergent transitions")
+    ess = float(draws.attrs.get("ess", np.inf))
+    if not ess >= _FEWEST:
+        parts.append(f"only {ess:.0f} effective draws: indicative")
+    return "; ".join(parts)

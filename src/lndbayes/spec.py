@@ -12,9 +12,17 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from lndbayes.errors import Problem, SpecError
 from lndbayes.priors import SLOTS, PriorDistribution, required_slots
@@ -29,6 +37,19 @@ _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _Frozen[V](dict[str, V]):
+    """A dict that refuses changes, so that a spec with a hash stays what was hashed."""
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("a spec cannot be changed; with_changes makes another one")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self),)
 
 
 class Outcome(_Strict):
@@ -82,6 +103,13 @@ class Effect(_Strict):
             return {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
         return value
 
+    @field_validator("window", "transition", mode="before")
+    @classmethod
+    def _two(cls, value: Any) -> Any:
+        if not (isinstance(value, tuple) and len(value) == 2):
+            raise ValueError("must be two whole numbers, [first, last]")
+        return value
+
     @model_validator(mode="after")
     def _ordered(self) -> Effect:
         if not 0 <= self.window[0] <= self.window[1]:
@@ -128,9 +156,9 @@ class ModelSpec(_Strict):
     baseline: Baseline
     effect: Effect
     sensitivity: Sensitivity
-    priors: dict[str, PriorDistribution]
+    priors: Annotated[dict[str, PriorDistribution], AfterValidator(_Frozen)]
     sampling: Sampling
-    checks: dict[str, float | int | bool]
+    checks: Annotated[dict[str, float | int | bool], AfterValidator(_Frozen)]
 
     def canonical(self) -> str:
         """Canonical JSON of the whole spec, sorted by key; `parse_spec` reads it back."""
@@ -175,7 +203,8 @@ def with_changes(spec: ModelSpec, changes: Mapping[str, Any]) -> ModelSpec:
             if not isinstance(node.get(key), dict):
                 raise SpecError(Problem("spec", "no such key", column=dotted))
             node = node[key]
-        if leaf not in node:
+        # thresholds that a spec does not override are not in it
+        if leaf not in node and parents != ["checks"]:
             raise SpecError(Problem("spec", "no such key", column=dotted))
         node[leaf] = value
     return parse_spec(raw, source="spec")
@@ -223,7 +252,8 @@ def parse_spec(raw: Mapping[str, Any], *, source: str) -> ModelSpec:
     try:
         spec = ModelSpec.model_validate({**rest, "priors": priors})
     except ValidationError as error:
-        problems += [_problem(e, source) for e in error.errors()]
+        told = [_problem(e, source) for e in error.errors()]
+        problems += list({p.column: p for p in told}.values())
         raise SpecError(problems) from error
     if problems:
         raise SpecError(problems)
@@ -264,6 +294,8 @@ def _problem(error: Any, source: str) -> Problem:
         known = _known_keys(tuple(str(p) for p in parents))
         hint = difflib.get_close_matches(str(leaf), known, n=1)
         rule = "unknown key" + (f"; did you mean {hint[0]!r}?" if hint else "")
+    elif error["loc"][0] == "checks" and len(error["loc"]) > 1:
+        where, rule = f"checks.{error['loc'][1]}", "must be a number, or true or false"
     elif error["type"] == "missing":
         rule = "missing key: specs have no hidden defaults"
     return Problem(source, rule, column=where, value=value)

@@ -100,6 +100,7 @@ CELLS = [
     ("span of no months", NATIONAL, {}, "months", "0", "whole number, at least 1"),
     ("spans overlap", NATIONAL, {"month": "2014-01"}, "month", "2013-12", "it counts twice"),
     ("outcome of evidence", NATIONAL, {}, "outcome", "custdy", "(did you mean 'custody'?)"),
+    ("records after go-live", RETRO, {}, "month", "2014-08", "before the site's go-live"),
     ("proxy after go-live", PROXY, {}, "month", "2014-07", "before the site's go-live"),
     ("proxy without exposure", PROXY, {}, "exposure", "", "must not be empty"),
     ("history at referral", HISTORY, {}, "months_from_referral", "0", "below 0"),

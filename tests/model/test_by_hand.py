@@ -10,8 +10,9 @@ from scipy import stats
 from scipy.special import expit
 
 from lndbayes.data.evaluation import EvaluationData
+from lndbayes.model.compiled import log_density
 from lndbayes.model.design import build_design
-from lndbayes.model.kernel import kernel_data, log_density
+from lndbayes.model.kernel import kernel_data
 from lndbayes.model.layout import constrain, size
 from lndbayes.model.predictive import cell_log_likelihood
 from lndbayes.model.start import start_point

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from model_cases import Compiled
+from model_cases import Compiled, read_tables, tiny_tables, with_model
 
 from lndbayes.data.evaluation import EvaluationData
+from lndbayes.model.compiled import log_density
 from lndbayes.model.design import Design, build_design, without_treated
-from lndbayes.model.kernel import kernel_data, log_density
+from lndbayes.model.kernel import kernel_data
 from lndbayes.model.layout import constrain, size
 from lndbayes.model.start import start_point
 from lndbayes.model.surface import linear_predictors
@@ -121,6 +122,18 @@ def test_density_and_gradient_are_pymcs_with_other_families_and_nothing_to_moder
     assert len(bare_model.design.coords["wave"]) == 1
     for x in points(other_spec, bare_model.design, rng):
         assert_same(other_spec, bare_model.design, bare_model, x)
+
+
+def test_density_and_gradient_are_pymcs_for_one_site(spec, rng, tmp_path):
+    """Nothing to pool over: no drift, no smooth departure, no wave, as zero-sum terms must be."""
+    tables = tiny_tables(go_live=(8,), waves=(1,), evidence=False)
+    tables = tables.change("mix.csv", lambda frame: frame.assign(site="T1").iloc[:0])
+    design = build_design(spec, read_tables(tables, tmp_path))
+    model = with_model(spec, design)
+    assert not [name for name in model.variables(np.zeros(size(design))) if "site_drift_z" in name]
+    for x in points(spec, design, rng):
+        assert_same(spec, design, model, x)
+    np.testing.assert_array_equal(constrain(x, design)["site_drift"], [0.0])
 
 
 @pytest.mark.parametrize("change", [{}, BIASES])

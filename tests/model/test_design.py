@@ -468,3 +468,41 @@ def test_numbers_that_are_no_trials_are_refused_row_by_row(built, file, values, 
     hit = at(**where)(tiny_tables().frames[file])
     assert len(problems) == hit.sum()
     assert all(file in problem and said in problem for problem in problems)
+
+
+def test_cells_withheld_and_numbers_that_are_no_trials_are_told_in_one_round(built):
+    def spoil(frame: pd.DataFrame) -> pd.DataFrame:
+        frame = frame.astype({"count": object}).assign(count_low=None, count_high=None)
+        frame.loc[3, ["count", "status", "count_low", "count_high"]] = [None, "suppressed", 1, 7]
+        frame.loc[9, ["exposure", "count"]] = [30, 31]
+        return frame
+
+    problems = refusal(lambda: built({"outcomes.csv": spoil}))
+    assert len(problems) == 2
+    assert any("exact counts" in problem for problem in problems)
+    assert any("must not exceed exposure" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("go_live", "months"),
+    [((26, 27, 28, None), range(14, 20)), ((25, 30, 31, None), [*range(13, 20)])],
+)
+def test_elicited_window_is_cut_at_the_grid_and_not_moved(built, go_live, months):
+    """The first go-live lies after the last month: part of its twelve months is observed."""
+    design = built(go_live=go_live)
+    expected = np.zeros(20)
+    expected[list(months)] = 1 / len(months)
+    np.testing.assert_allclose(design["elicited_month"], expected)
+
+
+@pytest.mark.parametrize("first", [0, -4, 33])
+def test_judgements_about_months_off_the_grid_are_refused(built, spec, first):
+    go_live = (first, 35, 36, None)
+    evidence = {
+        f"evidence/{name}.csv": lambda frame: frame.iloc[:0]
+        for name in ("retrospective", "history", "national")
+    }
+    (problem,) = refusal(lambda: built(evidence, go_live=go_live))
+    assert "12 months before the first go-live" in problem
+    off = with_changes(spec, {"baseline.channels.elicited": False})
+    assert (built(evidence, spec=off, go_live=go_live)["elicited_month"] == 0).all()

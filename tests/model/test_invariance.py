@@ -8,8 +8,9 @@ import pytest
 from model_cases import Tables, read_tables, tiny_tables
 from scipy import stats
 
+from lndbayes.model.compiled import log_density
 from lndbayes.model.design import Design, build_design, without_treated
-from lndbayes.model.kernel import kernel_data, log_density
+from lndbayes.model.kernel import kernel_data
 from lndbayes.model.layout import constrain, size, unconstrain
 from lndbayes.spec import ModelSpec, with_changes
 

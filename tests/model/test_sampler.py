@@ -9,11 +9,12 @@ from scipy import integrate, stats
 from scipy.special import expit, logit
 
 from lndbayes.errors import FitError
+from lndbayes.model.compiled import log_density
 from lndbayes.model.design import build_design
-from lndbayes.model.kernel import kernel_data, log_density
+from lndbayes.model.kernel import kernel_data
 from lndbayes.model.layout import SCALARS, constrain, layout, size
 from lndbayes.model.start import start_point
-from lndbayes.sampler import Warm, sample_density
+from lndbayes.sampler import Metric, find_metric, metric_from, sample_density
 from lndbayes.spec import with_changes
 
 pytestmark = pytest.mark.slow
@@ -69,12 +70,17 @@ def test_another_seed_gives_other_draws(small, drawn):
     assert abs(other.x.mean() - drawn.x.mean()) < 0.5
 
 
-def test_warm_start_changes_the_coordinates_and_not_the_posterior(small, drawn):
-    """The refit's effect within Monte Carlo error of the cold fit's, at a scale of its own."""
+@pytest.mark.parametrize("kind", ["scales", "factor", "wrong"])
+def test_a_metric_changes_the_coordinates_and_not_the_posterior(small, drawn, kind):
+    """The refit's draws within Monte Carlo error of the first fit's, whatever the coordinates."""
     spec, design = small
     flat = drawn.x.reshape(-1, size(design))
-    warm = Warm(flat.mean(axis=0), flat.std(axis=0))
-    refit = sample_density(spec, design, cores=1, warm=warm)
+    metric = {
+        "scales": Metric(flat.mean(axis=0), flat.std(axis=0)),
+        "factor": metric_from(drawn.x),
+        "wrong": Metric(flat.mean(axis=0) + 0.3, 0.5 * metric_from(drawn.x[:1]).factor),
+    }[kind]
+    refit = sample_density(spec, design, cores=1, metric=metric)
     data, scratch = kernel_data(spec, design), np.empty(size(design))
     value = log_density(refit.x[1, 9].copy(), scratch, data)
     assert refit.stats["lp"][1, 9] == pytest.approx(value, rel=1e-10)
@@ -84,6 +90,30 @@ def test_warm_start_changes_the_coordinates_and_not_the_posterior(small, drawn):
         # 300 draws with an effective size of 40 at the worst: 4 standard errors of the difference
         assert abs(cold.mean() - again.mean()) < 4 * cold.std() * np.sqrt(2 / 40), name
         assert again.std() == pytest.approx(cold.std(), rel=0.6), name
+
+
+def test_metric_of_draws_is_their_mean_and_shrunk_covariance(rng):
+    x = rng.multivariate_normal([1, -2, 0], [[4, 1.5, 0], [1.5, 1, 0], [0, 0, 9]], size=(2, 500))
+    found = metric_from(x)
+    flat = x.reshape(-1, 3)
+    np.testing.assert_allclose(found.mean, flat.mean(axis=0))
+    expected = np.cov(flat.T) * (1000 / 1003)
+    np.fill_diagonal(expected, flat.var(axis=0, ddof=1))
+    np.testing.assert_allclose(found.factor @ found.factor.T, expected, rtol=1e-12, atol=1e-12)
+    assert (np.triu(found.factor, 1) == 0).all()
+    # fewer draws than coordinates, and one that never moved: still a factor
+    few = metric_from(np.concatenate([rng.normal(size=(1, 4, 30)), np.ones((1, 4, 1))], axis=-1))
+    assert np.isfinite(few.factor).all()
+    assert (np.diag(few.factor) > 0).all()
+
+
+def test_a_pilot_finds_a_metric_that_does_not_depend_on_the_chains_to_come(small):
+    spec, design = small
+    found = find_metric(spec, design, cores=2)
+    longer = find_metric(with_changes(spec, {"sampling.draws": 700}), design, cores=1)
+    np.testing.assert_array_equal(found.factor, longer.factor)
+    other = find_metric(with_changes(spec, {"sampling.seed": 9}), design, cores=2)
+    assert (found.mean != other.mean).any()
 
 
 def test_a_posterior_without_data_is_the_prior(spec, bare):
@@ -127,7 +157,7 @@ def test_rate_of_a_site_with_much_data_is_found(spec, tmp_path):
     tables = tables.change("outcomes.csv", lambda f: f.assign(exposure=n, count=y))
     fixed = {
         f"priors.{name}": {"dist": "LogNormal", "mu": -9.0, "sigma": 0.05}
-        for name in ("national_curve_sd", "site_level_sd", "site_drift_sd", "site_curve_sd")
+        for name in ("national_curve_sd", "site_drift_sd", "site_curve_sd")
     }
     changed = with_changes(
         spec,
@@ -136,7 +166,9 @@ def test_rate_of_a_site_with_much_data_is_found(spec, tmp_path):
             "priors.season": {"dist": "Normal", "mu": 0.0, "sigma": 1e-4},
             "priors.national_slope": {"dist": "Normal", "mu": 0.0, "sigma": 1e-4},
             "priors.overdispersion": {"dist": "LogNormal", "mu": np.log(400.0), "sigma": 1e-3},
-            "priors.baseline_level": {"dist": "Normal", "mu": -2.0, "sigma": 0.7},
+            # all of the level's prior width in the site's own deviation: one coordinate, no ridge
+            "priors.baseline_level": {"dist": "Normal", "mu": -2.0, "sigma": 1e-3},
+            "priors.site_level_sd": {"dist": "LogNormal", "mu": np.log(0.7), "sigma": 1e-3},
             "sampling.draws": 400,
             "sampling.tune": 400,
             "sampling.chains": 2,

@@ -180,7 +180,8 @@ def _check_sites(tables: Mapping[str, Parsed]) -> list[Problem]:
             problems += _check_member(parsed, "site", sites["site"], "must be a site of sites.csv")
     live = tables["sites"].usable("site", "go_live") & (sites["go_live"] != "").to_numpy(bool)
     go_live = dict(zip(sites.loc[live, "site"], sites.loc[live, "go_live"], strict=True))
-    for name, column in (("proxy", "month"), ("history", "calendar_month")):
+    dated = (("retrospective", "month"), ("proxy", "month"), ("history", "calendar_month"))
+    for name, column in dated:
         if name not in tables:
             continue
         parsed = tables[name]

@@ -79,10 +79,10 @@ def _prior(spec: ModelSpec, name: str, *, shift: Any = 0.0, rename: str | None =
             return pm.LogNormal(label, p["mu"], p["sigma"])
 
 
-def _zero_sum(name: str, dims: str | tuple[str, ...], length: int) -> Any:
+def _zero_sum(name: str, dims: str | tuple[str, ...], *shape: int) -> Any:
     """Standard zero-sum normal over the last dim; zeros when that dim has one entry."""
-    if length == 1:
-        return pt.zeros(1)
+    if shape[-1] == 1:
+        return pt.zeros(shape)
     return pm.ZeroSumNormal(name, sigma=np.float64(1.0), dims=dims)
 
 
@@ -155,7 +155,7 @@ def _untreated_surface(spec: ModelSpec, X: dict[str, Any], design: Design, moved
     national = (
         slope * X["time"] + pt.dot(X["national_functions"], curve) + pt.dot(X["harmonics"], season)
     )
-    sites = len(design.coords["site"])
+    sites, rank = len(design.coords["site"]), len(design.coords["basis_site"])
     drift = pm.Deterministic(
         "site_drift",
         _prior(spec, "site_drift_sd") * _zero_sum("site_drift_z", "site", sites),
@@ -163,7 +163,8 @@ def _untreated_surface(spec: ModelSpec, X: dict[str, Any], design: Design, moved
     )
     bend = pm.Deterministic(
         "site_curve",
-        _prior(spec, "site_curve_sd") * _zero_sum("site_curve_z", ("basis_site", "site"), sites),
+        _prior(spec, "site_curve_sd")
+        * _zero_sum("site_curve_z", ("basis_site", "site"), rank, sites),
         dims=("basis_site", "site"),
     )
     return drift[:, None] * X["time"] + national[None, :] + pt.dot(bend.T, X["site_functions"].T)

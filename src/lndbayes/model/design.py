@@ -109,14 +109,13 @@ def build_design(spec: ModelSpec, data: EvaluationData) -> Design:
     arrays["shear"] = _shear(arrays)
     arrays |= _site_arrays(data)
     arrays |= _retrospective(spec, data)
-    arrays |= _history(spec, data, event)
+    arrays |= _history(spec, data)
     arrays |= _national(spec, data, arrays, step)
     arrays |= _elicited(spec, data, step)
     arrays |= {
-        name: np.array(getattr(spec.sensitivity, f"{name}_sd"), dtype=float)
-        for name in ("shared_bias", "drift", "go_live_step", "wave")
+        name: np.array(getattr(spec.sensitivity, name), dtype=float)
+        for name in ("shared_bias_sd", "drift_sd", "go_live_step_sd", "wave_sd")
     }
-    arrays = {_rename(k): v for k, v in arrays.items()}
     return Design(_coords(data, arrays), arrays, {k: _DIMS[k] for k in arrays})
 
 
@@ -135,13 +134,6 @@ def without_treated(design: Design) -> Design:
         site_weight=weight,
         shear=np.zeros_like(design["shear"]),
     )
-
-
-_SCALES = {"shared_bias", "drift", "go_live_step", "wave"}
-
-
-def _rename(name: str) -> str:
-    return f"{name}_sd" if name in _SCALES else name
 
 
 _CELL = ("site", "month")
@@ -189,10 +181,14 @@ def _panel(spec: ModelSpec, data: EvaluationData) -> dict[str, np.ndarray]:
     if name not in data.ds["outcome"].to_numpy():
         rule = f"has no rows for outcome {name!r}, which the spec models"
         raise DataError(Problem("outcomes.csv", rule, column="outcome"))
-    check_trials(data, name)
+    problems: list[Problem] = []
+    try:
+        check_trials(data, name)
+    except DataError as error:
+        problems += error.problems
     ds = data.ds.sel(outcome=name)
     status, sites, months = (ds[k].to_numpy() for k in ("status", "site", "month"))
-    problems = [
+    problems += [
         Problem(
             "outcomes.csv",
             f"suppressed or rounded cell of {name} (site {sites[s]}, month {months[t]}): "
@@ -294,7 +290,7 @@ def _retrospective(spec: ModelSpec, data: EvaluationData) -> dict[str, np.ndarra
     }
 
 
-def _history(spec: ModelSpec, data: EvaluationData, event: np.ndarray) -> dict[str, np.ndarray]:
+def _history(spec: ModelSpec, data: EvaluationData) -> dict[str, np.ndarray]:
     frame = _rows(data, "history", spec.outcome.name)
     site = _site_index(data, frame["site"])
     lag = -frame["months_from_referral"].to_numpy(np.int64)
@@ -345,9 +341,18 @@ def _elicited(spec: ModelSpec, data: EvaluationData, step: int) -> dict[str, np.
     """Judgements on the mean rate of the 12 months before the first go-live."""
     frame = _rows(data, "elicited", spec.outcome.name)
     sites, periods = data.ds.sizes["site"], data.ds.sizes["month"]
-    last = min(max(_first_go_live(data), 1), periods)
+    first = _first_go_live(data)
+    # the 12 months before the first go-live, as far as the grid holds them
     window = np.zeros(periods)
-    window[max(last - 12 // step, 0) : last] = 1.0
+    window[max(first - 12 // step, 0) : max(min(first, periods), 0)] = 1.0
+    on = spec.baseline.channels.elicited and len(frame) > 0
+    if on and not window.any():
+        rule = (
+            "the 12 months before the first go-live, which judgements are about, must reach into "
+            f"the evaluation's months, {data.ds['month'].to_numpy()[0]} to "
+            f"{data.ds['month'].to_numpy()[-1]}"
+        )
+        raise DataError(Problem("evidence/elicited.csv", rule, column="quantity"))
     weight = np.full((len(frame), sites), 1.0 / sites)
     site = _site_index(data, frame["site"])
     for row, index in enumerate(site):
@@ -355,10 +360,9 @@ def _elicited(spec: ModelSpec, data: EvaluationData, step: int) -> dict[str, np.
             weight[row] = np.eye(sites)[index]
     low, middle, high = (logit(frame[q].to_numpy(float)) for q in ("q05", "q50", "q95"))
     covariance = np.diag(((high - low) / (2 * _Z95)) ** 2) + spec.baseline.elicited_bias_sd**2
-    on = spec.baseline.channels.elicited and len(frame) > 0
     return {
         "elicited_weight": weight,
-        "elicited_month": window / window.sum(),
+        "elicited_month": window / max(window.sum(), 1.0),
         "elicited_logit": np.asarray(middle),
         "elicited_chol": np.linalg.cholesky(covariance) if on else OFF_SD * np.eye(len(frame)),
     }

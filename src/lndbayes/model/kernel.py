@@ -20,10 +20,10 @@ from scipy.special import gammaln
 
 from lndbayes.model.design import Design
 from lndbayes.model.layout import REAL, SCALARS, layout
-from lndbayes.model.special import rising
+from lndbayes.model.special import rates, rising
 from lndbayes.spec import ModelSpec
 
-__all__ = ["KernelData", "kernel_data", "log_density"]
+__all__ = ["KernelData", "evaluate_density", "kernel_data"]
 
 _CODES = {"Normal": 0, "StudentT": 1, "HalfNormal": 2, "Exponential": 3, "Gamma": 4, "LogNormal": 5}
 _MULTIPLIERS = ("shared_bias", "drift", "go_live_step")
@@ -205,7 +205,6 @@ def kernel_data(spec: ModelSpec, design: Design) -> KernelData:
 
 # Reassociation lets sums over months use vector instructions; NaN and infinity keep their meaning.
 _JIT: dict[str, Any] = {
-    "cache": True,
     "nogil": True,
     "error_model": "numpy",
     "fastmath": {"reassoc", "contract"},
@@ -347,13 +346,13 @@ def _cells(d: KernelData, eta: np.ndarray, phi: float, g: np.ndarray) -> tuple[f
         g_phi -= d.exposure_times[i] * dv
     for i in range(d.cell.shape[0]):
         s, t = d.cell[i, 0], d.cell[i, 1]
-        p = 1.0 / (1.0 + math.exp(-eta[s, t]))
+        p, q = rates(eta[s, t])
         n, y = d.cell_value[i, 0], d.cell_value[i, 1]
         va, da = rising(p * phi, y)
-        vb, db = rising((1.0 - p) * phi, n - y)
+        vb, db = rising(q * phi, n - y)
         value += va + vb
-        g[s, t] = phi * p * (1.0 - p) * (da - db)
-        g_phi += p * da + (1.0 - p) * db
+        g[s, t] = phi * p * q * (da - db)
+        g_phi += p * da + q * db
     return value, g_phi
 
 
@@ -468,7 +467,7 @@ def _ramps(
 
 
 @njit(**_JIT)
-def log_density(x: np.ndarray, grad: np.ndarray, d: KernelData) -> float:
+def evaluate_density(x: np.ndarray, grad: np.ndarray, d: KernelData) -> float:
     """Log density of the unconstrained vector, normalised as PyMC's ``logp`` is.
 
     Parameters

@@ -5,16 +5,18 @@ Nothing here compiles a model graph: a prior predictive check is there at once.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numba import njit
-from scipy.special import expit
+from scipy.special import expit, gammaln
 
+from lndbayes.model import special
 from lndbayes.model.design import Design
 from lndbayes.model.layout import POSITIVE, REAL, constrain, layout, size
-from lndbayes.model.special import rising
+from lndbayes.model.special import rates, rising
+from lndbayes.model.stamp import source_stamp
 from lndbayes.model.surface import linear_predictors
 from lndbayes.spec import ModelSpec
 
@@ -97,29 +99,30 @@ def draw_counts(
     """
     out = np.full(eta.shape, np.nan)
     used = exposure > 0
-    p = expit(eta[..., used])
     phi = np.asarray(overdispersion)[..., None]
-    rate = rng.beta(np.maximum(p * phi, 1e-12), np.maximum((1 - p) * phi, 1e-12))
+    p, q = expit(eta[..., used]), expit(-eta[..., used])
+    rate = rng.beta(np.maximum(p * phi, 1e-12), np.maximum(q * phi, 1e-12))
     out[..., used] = rng.binomial(exposure[used].astype(np.int64), rate)
     return out
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _pointwise(
-    eta: np.ndarray,
-    phi: np.ndarray,
-    n: np.ndarray,
-    y: np.ndarray,
-    constant: np.ndarray,
-    out: np.ndarray,
-) -> None:
-    for i in range(eta.shape[0]):
-        for j in range(eta.shape[1]):
-            p = 1.0 / (1.0 + math.exp(-eta[i, j]))
-            a, _ = rising(p * phi[i], y[j])
-            b, _ = rising((1.0 - p) * phi[i], n[j] - y[j])
-            c, _ = rising(phi[i], n[j])
-            out[i, j] = a + b - c + constant[j]
+def _compile_pointwise(stamp: int) -> Any:
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def pointwise(eta, phi, n, y, constant, out):  # type: ignore[no-untyped-def]
+        if stamp == 0:
+            return
+        for i in range(eta.shape[0]):
+            for j in range(eta.shape[1]):
+                p, q = rates(eta[i, j])
+                a, _ = rising(p * phi[i], y[j])
+                b, _ = rising(q * phi[i], n[j] - y[j])
+                c, _ = rising(phi[i], n[j])
+                out[i, j] = a + b - c + constant[j]
+
+    return pointwise
+
+
+_pointwise = _compile_pointwise(source_stamp(special.__file__, __file__))
 
 
 def cell_log_likelihood(values: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
@@ -137,8 +140,6 @@ def cell_log_likelihood(values: Mapping[str, np.ndarray], design: Design) -> np.
     ndarray, shape (chain, draw, cell)
         Cells in row-major (site, month) order.
     """
-    from scipy.special import gammaln
-
     _, eta = linear_predictors(values, design)
     used = design["exposure"] > 0
     n, y = design["exposure"][used], design["count"][used]

@@ -1,0 +1,302 @@
+"""The compiled density behind a C pointer, in the coordinates a sampler moves in.
+
+The sampler's threads call it without Python: no lock, no arguments to unpack (through Python two
+chains on two cores run at three quarters of this speed). One entry point is compiled, once per
+machine; its cache is keyed by the text of every file the density is written in, because the
+compiler's own key sees one file only and would hand out stale code.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import carray, cfunc, njit, types
+from numba.extending import intrinsic
+
+from lndbayes.model import kernel, special
+from lndbayes.model.kernel import KernelData, evaluate_density
+from lndbayes.model.stamp import source_stamp
+
+__all__ = ["CompiledDensity", "Metric", "compiled_density", "entry_point", "log_density"]
+
+#: Status of an evaluation, as the sampler reads it: 0 good, above 0 a point to step back from.
+_BAD_GRADIENT, _BAD_VALUE, _BAD_CALL = 3, 4, -1
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Linear coordinates in which a posterior is near a standard normal: ``x = mean + factor y``.
+
+    It changes how fast a sampler moves, never what it samples.
+
+    Attributes
+    ----------
+    mean : ndarray, shape (D,)
+        Where ``y = 0`` lies.
+    factor : ndarray, shape (D,) or (D, D)
+        Standard deviations, or a lower triangular factor of a covariance; diagonal above 0.
+    """
+
+    mean: np.ndarray
+    factor: np.ndarray
+
+    def to_x(self, y: np.ndarray) -> np.ndarray:
+        """Coordinates x of points y, shape (..., D)."""
+        if self.factor.ndim == 1:
+            return np.asarray(self.mean + self.factor * y)
+        return np.asarray(self.mean + y @ self.factor.T)
+
+
+@dataclass(frozen=True)
+class CompiledDensity:
+    """What a sampler needs to evaluate a density from any thread.
+
+    Attributes
+    ----------
+    size : int
+        Number of coordinates.
+    header : ndarray of int64
+        Addresses and shapes of the arguments; its own address is the C function's last argument.
+    keep : tuple
+        The arrays the header points to, kept alive with it.
+    """
+
+    size: int
+    header: np.ndarray
+    keep: tuple[np.ndarray, ...]
+
+    @property
+    def density_address(self) -> int:
+        """Address of ``int64 f(uint64 n, double *y, double *gradient, double *value, void *)``."""
+        return int(entry_point().address)
+
+    @property
+    def expand_address(self) -> int:
+        """Address of ``int64 f(uint64 n, uint64 m, double *y, double *x, void *)``."""
+        return int(_expand_point().address)
+
+    @property
+    def header_address(self) -> int:
+        """Address of the header."""
+        return int(self.header.ctypes.data)
+
+    def evaluate(self, y: np.ndarray, gradient: np.ndarray) -> float:
+        """Log density at y; `gradient`, shape (D,), is overwritten.
+
+        The Jacobian of the metric is constant and left out.
+        """
+        y = np.ascontiguousarray(y, dtype=float)
+        value = np.empty(1)
+        pointer = ctypes.POINTER(ctypes.c_double)
+        arguments = (a.ctypes.data_as(pointer) for a in (y, gradient, value))
+        entry_point().ctypes(self.size, *arguments, self.header_address)
+        return float(value[0])
+
+
+def compiled_density(data: KernelData, size: int, metric: Metric | None = None) -> CompiledDensity:
+    """Lay out a density's arguments for the compiled entry point.
+
+    Parameters
+    ----------
+    data : KernelData
+        From `lndbayes.model.kernel.kernel_data`.
+    size : int
+        Number of unconstrained coordinates.
+    metric : Metric, optional
+        Coordinates to sample in; default the unconstrained ones themselves.
+    """
+    if metric is None:
+        metric = Metric(np.zeros(size), np.ones(size))
+    full = metric.factor.ndim == 2
+    arrays = [np.ascontiguousarray(value) for value in data]
+    arrays.append(np.ascontiguousarray(metric.mean, dtype=float))
+    arrays.append(np.ascontiguousarray(np.ones(size) if full else metric.factor, dtype=float))
+    arrays.append(np.ascontiguousarray(metric.factor if full else np.empty((0, 0)), dtype=float))
+    header = [size]
+    for array in arrays:
+        rows, columns = (*array.shape, 1, 1)[:2]
+        header += [array.ctypes.data, rows, columns]
+    return CompiledDensity(size, np.array(header, dtype=np.int64), tuple(arrays))
+
+
+def log_density(x: np.ndarray, gradient: np.ndarray, data: KernelData) -> float:
+    """Log density of an unconstrained vector, normalised as PyMC's ``logp`` is.
+
+    Parameters
+    ----------
+    x : ndarray, shape (D,)
+        The point; see `lndbayes.model.layout`.
+    gradient : ndarray, shape (D,)
+        Overwritten.
+    data : KernelData
+        From `lndbayes.model.kernel.kernel_data`.
+
+    Returns
+    -------
+    float
+        Including the log Jacobians of the transforms.
+    """
+    return compiled_density(data, len(x)).evaluate(x, gradient)
+
+
+@intrinsic
+def _from_address(
+    typing_context: Any, address: Any
+) -> Any:  # pragma: no cover - runs in the compiler
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(types.int64), codegen
+
+
+_pointer: Any = _from_address
+
+
+@njit(inline="always")
+def _f1(h: np.ndarray, i: int) -> np.ndarray:
+    return carray(_pointer(h[3 * i + 1]), (h[3 * i + 2],), np.float64)
+
+
+@njit(inline="always")
+def _f2(h: np.ndarray, i: int) -> np.ndarray:
+    return carray(_pointer(h[3 * i + 1]), (h[3 * i + 2], h[3 * i + 3]), np.float64)
+
+
+@njit(inline="always")
+def _i1(h: np.ndarray, i: int) -> np.ndarray:
+    return carray(_pointer(h[3 * i + 1]), (h[3 * i + 2],), np.int64)
+
+
+@njit(inline="always")
+def _i2(h: np.ndarray, i: int) -> np.ndarray:
+    return carray(_pointer(h[3 * i + 1]), (h[3 * i + 2], h[3 * i + 3]), np.int64)
+
+
+_FIELDS = len(KernelData._fields)
+
+
+@njit
+def _unpack(h: np.ndarray) -> KernelData:
+    """Arguments from their addresses, in the order of `KernelData`."""
+    return KernelData(
+        _i1(h, 0),
+        _i1(h, 1),
+        _f2(h, 2),
+        _f1(h, 3),
+        _f1(h, 4)[0],
+        _f1(h, 5),
+        _f2(h, 6),
+        _f1(h, 7),
+        _f2(h, 8),
+        _f2(h, 9),
+        _f2(h, 10),
+        _f2(h, 11),
+        _i2(h, 12),
+        _f1(h, 13)[0],
+        _i2(h, 14),
+        _f2(h, 15),
+        _f1(h, 16),
+        _f1(h, 17),
+        _i1(h, 18),
+        _f1(h, 19),
+        _f2(h, 20),
+        _f1(h, 21),
+        _i2(h, 22),
+        _f2(h, 23),
+        _i2(h, 24),
+        _f2(h, 25),
+        _f2(h, 26),
+        _f1(h, 27),
+        _f1(h, 28),
+        _f2(h, 29),
+        _f2(h, 30),
+        _f1(h, 31),
+        _f1(h, 32),
+        _f2(h, 33),
+        _f1(h, 34)[0],
+    )
+
+
+@njit(fastmath={"reassoc", "contract"})
+def _to_x(h: np.ndarray, y: np.ndarray, x: np.ndarray) -> None:
+    mean, scale, factor = _f1(h, _FIELDS), _f1(h, _FIELDS + 1), _f2(h, _FIELDS + 2)
+    if factor.shape[0] == 0:
+        for i in range(y.shape[0]):
+            x[i] = mean[i] + scale[i] * y[i]
+        return
+    for i in range(y.shape[0]):
+        total = 0.0
+        for j in range(i + 1):
+            total += factor[i, j] * y[j]
+        x[i] = mean[i] + total
+
+
+@njit(fastmath={"reassoc", "contract"})
+def _to_y(h: np.ndarray, grad: np.ndarray, out: np.ndarray) -> None:
+    """Gradient in y from the gradient in x."""
+    scale, factor = _f1(h, _FIELDS + 1), _f2(h, _FIELDS + 2)
+    if factor.shape[0] == 0:
+        for i in range(grad.shape[0]):
+            out[i] = scale[i] * grad[i]
+        return
+    out[:] = 0.0
+    for i in range(grad.shape[0]):
+        g = grad[i]
+        for j in range(i + 1):
+            out[j] += factor[i, j] * g
+
+
+_double = types.CPointer(types.double)
+_DENSITY = types.int64(types.uint64, _double, _double, _double, types.voidptr)
+_EXPAND = types.int64(types.uint64, types.uint64, _double, _double, types.voidptr)
+_compiled: dict[str, Any] = {}
+_SOURCES = (kernel.__file__, special.__file__, __file__)
+
+
+def entry_point() -> Any:
+    """Return the density as a C function, compiled or read from the cache at the first call."""
+    if "density" not in _compiled:
+        _compiled["density"] = _compile_density(source_stamp(*_SOURCES))
+    return _compiled["density"]
+
+
+def _expand_point() -> Any:
+    if "expand" not in _compiled:
+        _compiled["expand"] = _compile_expand(source_stamp(*_SOURCES))
+    return _compiled["expand"]
+
+
+def _compile_density(stamp: int) -> Any:
+    @cfunc(_DENSITY, cache=True, error_model="numpy")
+    def density(n, y_, gradient_, value_, header_):  # type: ignore[no-untyped-def]
+        header = carray(header_, (3 * (_FIELDS + 3) + 1,), np.int64)
+        if stamp == 0 or header[0] != n:
+            return _BAD_CALL
+        y, out, value = carray(y_, (n,)), carray(gradient_, (n,)), carray(value_, (1,))
+        x, grad = np.empty(n), np.empty(n)
+        _to_x(header, y, x)
+        value[0] = evaluate_density(x, grad, _unpack(header))
+        _to_y(header, grad, out)
+        if not np.isfinite(value[0]):
+            return _BAD_VALUE
+        for i in range(out.shape[0]):
+            if not np.isfinite(out[i]):
+                return _BAD_GRADIENT
+        return 0
+
+    return density
+
+
+def _compile_expand(stamp: int) -> Any:
+    @cfunc(_EXPAND, cache=True, error_model="numpy")
+    def expand(n, m, y_, x_, header_):  # type: ignore[no-untyped-def]
+        header = carray(header_, (3 * (_FIELDS + 3) + 1,), np.int64)
+        if stamp == 0 or header[0] != n or m != n:
+            return _BAD_CALL
+        _to_x(header, carray(y_, (n,)), carray(x_, (n,)))
+        return 0
+
+    return expand

@@ -1,0 +1,114 @@
+"""The density's C entry point: coordinates, arguments, statuses and the key of its cache."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lndbayes.model.compiled import CompiledDensity, Metric, compiled_density, log_density
+from lndbayes.model.kernel import KernelData, kernel_data
+from lndbayes.model.layout import size
+from lndbayes.model.stamp import source_stamp
+from lndbayes.model.start import start_point
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def data(spec, plain_world) -> KernelData:
+    return kernel_data(spec, plain_world.design)
+
+
+def metric(kind: str, length: int, rng: np.random.Generator) -> Metric:
+    mean, scale = rng.normal(0, 0.1, length), rng.uniform(0.1, 2.0, length)
+    if kind == "scales":
+        return Metric(mean, scale)
+    factor = np.tril(rng.normal(0, 0.05, (length, length)), -1) + np.diag(scale)
+    return Metric(mean, factor)
+
+
+@pytest.mark.parametrize("kind", ["scales", "factor"])
+def test_a_metric_is_a_linear_change_of_coordinates(spec, plain_world, data, rng, kind):
+    """Value of the image point, and the gradient by the chain rule, in plain NumPy."""
+    design = plain_world.design
+    length = size(design)
+    m = metric(kind, length, rng)
+    full = m.factor if kind == "factor" else np.diag(m.factor)
+    x = start_point(spec, design) + rng.normal(0, 0.2, length)
+    y = np.linalg.solve(full, x - m.mean)
+    np.testing.assert_allclose(m.to_x(y), x, rtol=1e-9, atol=1e-9)
+    inside, outside = np.empty(length), np.empty(length)
+    value = compiled_density(data, length, m).evaluate(y, inside)
+    assert value == pytest.approx(log_density(x, outside, data), rel=1e-11)
+    expected = full.T @ outside
+    np.testing.assert_allclose(inside, expected, rtol=1e-7, atol=1e-7 * np.abs(expected).max())
+
+
+def test_draws_are_expanded_to_the_metrics_image(plain_world, data, rng):
+    length = size(plain_world.design)
+    m = metric("factor", length, rng)
+    density = compiled_density(data, length, m)
+    pointer = ctypes.POINTER(ctypes.c_double)
+    call = ctypes.CFUNCTYPE(
+        ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint64, pointer, pointer, ctypes.c_void_p
+    )(density.expand_address)
+    y, x = rng.normal(size=length), np.empty(length)
+    at = [a.ctypes.data_as(pointer) for a in (y, x)]
+    assert call(length, length, *at, density.header_address) == 0
+    np.testing.assert_allclose(x, m.to_x(y), rtol=1e-12, atol=1e-12)
+    assert call(length, length + 1, *at, density.header_address) < 0
+
+
+def status(density: CompiledDensity, y: np.ndarray, length: int) -> int:
+    pointer = ctypes.POINTER(ctypes.c_double)
+    call = ctypes.CFUNCTYPE(
+        ctypes.c_int64, ctypes.c_uint64, pointer, pointer, pointer, ctypes.c_void_p
+    )(density.density_address)
+    out = np.empty(len(y)), np.empty(1)
+    at = [a.ctypes.data_as(pointer) for a in (y, *out)]
+    return int(call(length, *at, density.header_address))
+
+
+def test_the_sampler_is_told_of_points_without_a_density(spec, plain_world, data):
+    """Above 0: step back. Below 0: a call that cannot be right, and sampling stops."""
+    length = size(plain_world.design)
+    density = compiled_density(data, length)
+    x = start_point(spec, plain_world.design)
+    assert status(density, x, length) == 0
+    bad = x.copy()
+    bad[12] = np.nan
+    assert status(density, bad, length) > 0
+    far = x.copy()
+    far[16] = 800.0  # an overdispersion beyond any float
+    assert status(density, far, length) > 0
+    assert status(density, x, length + 1) < 0
+
+
+def test_every_argument_arrives(spec, plain_world, data, rng):
+    """Each field of the arguments, changed alone, changes the density: none is mixed up or lost."""
+    x = start_point(spec, plain_world.design) + rng.normal(0, 0.2, size(plain_world.design))
+    first = log_density(x, np.empty_like(x), data)
+    # without these two sds the terms they scale are absent from the density
+    scales = data.scales + 0.1
+    base = log_density(x, np.empty_like(x), data._replace(scales=scales))
+    assert base != first
+    for name in data._fields:
+        value = np.asarray(getattr(data, name))
+        if value.dtype != np.float64:
+            continue  # positions: changing one may point outside an array
+        changed = data._replace(scales=scales)._replace(**{name: 1.03 * value + 1e-3})
+        assert log_density(x, np.empty_like(x), changed) != base, name
+
+
+def test_the_cache_key_follows_every_byte_of_the_sources(tmp_path: Path):
+    one, two = tmp_path / "one.py", tmp_path / "two.py"
+    one.write_text("a = 1\n")
+    two.write_text("b = 1\n")
+    first = source_stamp(str(one), str(two))
+    assert 0 < first <= 2**56
+    assert source_stamp(str(one), str(two)) == first
+    two.write_text("b = 2\n")
+    assert source_stamp(str(one), str(two)) != first
