@@ -29,6 +29,7 @@ FLOORS: Mapping[str, int] = {
     "lndbayes.model": 2,
     "lndbayes.sampler": 3,
     "lndbayes.fit": 3,
+    "lndbayes.many": 3,
     "lndbayes.effects": 4,
     "lndbayes.savings": 4,
     "lndbayes.savings_tables": 4,

@@ -164,9 +164,9 @@ def test_the_manifest_says_how_the_run_was_made(done) -> None:
     steps = [step["step"] for step in told["steps"]]
     assert steps == [
         "read and check",
-        "fit custody",
-        "sensitivity custody",
-        "checks custody",
+        "fits",
+        "sensitivity",
+        "checks",
         "tables custody",
         "savings",
         "report",
@@ -290,7 +290,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     for name in ("manifest.json", *TABLES, *list(refits)[:3]):
         path = work / "run" / ("sensitivity" if name in refits else "") / name
         path.with_suffix(path.suffix or ".csv").unlink()
-    real, calls = lndbayes.evaluate.run_variant, []
+    real, calls = lndbayes.sensitivity.fit_variant, []
 
     def third_stops(*args: Any, **options: Any) -> Any:
         calls.append(args)
@@ -298,7 +298,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
             raise KeyboardInterrupt
         return real(*args, **options)
 
-    monkeypatch.setattr(lndbayes.evaluate, "run_variant", third_stops)
+    monkeypatch.setattr(lndbayes.sensitivity, "fit_variant", third_stops)
     assert main(command(work)) == 130
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -311,7 +311,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     assert main(["report", str(work / "run")]) == 2
     assert "not a run directory" in capsys.readouterr().err
 
-    monkeypatch.setattr(lndbayes.evaluate, "run_variant", real)
+    monkeypatch.setattr(lndbayes.sensitivity, "fit_variant", real)
     monkeypatch.setattr(lndbayes.evaluate, "fit", None)
     assert main([*command(work), "--quiet"]) == 0
     after = stamps(work)

@@ -79,7 +79,7 @@ def test_every_file_is_there_and_hashed(base: Path) -> None:
     assert manifest["inputs"]["outcomes.csv"] == hashlib.sha256(source).hexdigest()
     assert not [p for p in out.rglob("*") if p.name.endswith(".part")]
     steps = {s["step"] for s in manifest["steps"]}
-    assert {"fit custody", "sensitivity custody", "report"} <= steps
+    assert {"fits", "sensitivity", "report"} <= steps
     assert all(s["wall_seconds"] >= 0 for s in manifest["steps"])
 
 
@@ -180,7 +180,7 @@ def test_interruption_keeps_the_finished_fit(
     work.mkdir()
     shutil.copytree(base / "data", work / "data")
     shutil.copytree(base / "models", work / "models")
-    real = lndbayes.evaluate.run_variant
+    real = lndbayes.sensitivity.fit_variant
     calls = []
 
     def stop(*args: object, **kwargs: object) -> object:
@@ -189,8 +189,9 @@ def test_interruption_keeps_the_finished_fit(
             raise KeyboardInterrupt
         return real(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(lndbayes.evaluate, "run_variant", stop)
-    assert run(work) == 130
+    monkeypatch.setattr(lndbayes.sensitivity, "fit_variant", stop)
+    # in this process, where the fit can be stopped
+    assert run(work, "--jobs", "1") == 130
     assert "finished fits are kept" in capsys.readouterr().err
     kept = work / "run" / "fits" / "custody.nc"
     assert kept.is_file()
@@ -199,7 +200,7 @@ def test_interruption_keeps_the_finished_fit(
     # the same seed and inputs gave the same draws as the run that was not interrupted
     whole = load_fit(base / "run" / "fits" / "custody.nc")
     xr.testing.assert_equal(first["posterior"].to_dataset(), whole["posterior"].to_dataset())
-    monkeypatch.setattr(lndbayes.evaluate, "run_variant", real)
+    monkeypatch.setattr(lndbayes.sensitivity, "fit_variant", real)
     stamp = kept.stat().st_mtime_ns
     assert run(work) in (0, 1)
     assert kept.stat().st_mtime_ns == stamp

@@ -20,6 +20,7 @@ from lndbayes.effects import (
     site_effects,
 )
 from lndbayes.fit import fit, load_fit, save_fit
+from lndbayes.many import FitJob, fit_many
 
 # models
 from lndbayes.model.build import build_model
@@ -32,11 +33,13 @@ from lndbayes.summaries import summarise
 
 __all__ = [
     "EvaluationData",
+    "FitJob",
     "ModelSpec",
     "build_model",
     "component_effects",
     "events_averted",
     "fit",
+    "fit_many",
     "load_costs",
     "load_fit",
     "load_spec",

@@ -126,6 +126,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         options.out,
         outcomes=options.outcomes,
         jobs=options.jobs,
+        scheduler=options.scheduler,
         command=options.command_line,
         say=_say(options),
         watch=_watch(options),
@@ -215,7 +216,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--models", required=True, metavar="M")
     one.add_argument("--out", required=True, metavar="RUN")
     one.add_argument("--outcomes", type=_names, metavar="a,b", help="only these outcomes")
-    one.add_argument("--jobs", type=_positive, metavar="N", help="chains at the same time")
+    one.add_argument("--jobs", type=_positive, metavar="N", help="fits at the same time")
+    one.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler that runs the fits")
     one = add("check", _report, "run the check battery on stored fits, mark the exports anew")
     one.add_argument("run_directory", metavar="RUN")
     one = add("savings", _savings, "price stored draws with a costs file, fit nothing")

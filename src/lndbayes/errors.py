@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CheckError", "DataError", "FitError", "LndbayesError", "Problem", "SpecError"]
+__all__ = [
+    "CheckError",
+    "DataError",
+    "FitError",
+    "LndbayesError",
+    "Problem",
+    "SpecError",
+    "UsageError",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,10 @@ class LndbayesError(Exception):
         text = problems if isinstance(problems, str) else "\n".join(str(p) for p in problems)
         super().__init__(text)
 
+    def __reduce__(self) -> tuple[type[LndbayesError], tuple[list[Problem] | str]]:
+        """Keep the problems when an error travels from another process."""
+        return type(self), (list(self.problems) or str(self),)
+
 
 class DataError(LndbayesError):
     """The evaluation data break a rule of the data contract."""
@@ -73,3 +85,7 @@ class FitError(LndbayesError):
 
 class CheckError(LndbayesError):
     """A check could not be run as asked."""
+
+
+class UsageError(LndbayesError):
+    """A command was asked for something that this machine or cluster cannot do."""

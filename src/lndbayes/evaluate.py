@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ from lndbayes.data.evaluation import EvaluationData, read_evaluation
 from lndbayes.errors import DataError, Problem, SpecError
 from lndbayes.exports import VARIANT_FOLDER, Outcome, check_fit, finish, write_exports
 from lndbayes.fit import fit, fit_key, save_fit, stored_fit
+from lndbayes.many import Task, run_tasks
 from lndbayes.model.design import build_design
 from lndbayes.runs import Progress, Steps, file_hash, write_table
-from lndbayes.sensitivity import VARIANTS, run_variant
+from lndbayes.sensitivity import run_variants
 from lndbayes.spec import ModelSpec, load_spec
 
 __all__ = ["check_models", "evaluate", "fit_outcome", "load_models"]
@@ -83,6 +86,7 @@ def evaluate(
     *,
     outcomes: Sequence[str] | None = None,
     jobs: int | None = None,
+    scheduler: str | None = None,
     command: str = "",
     say: Progress,
     watch: Watch | None = None,
@@ -100,7 +104,9 @@ def evaluate(
     outcomes : sequence of str, optional
         Only these.
     jobs : int, optional
-        Chains sampled at the same time; default all cores.
+        Chains or fits at the same time; default all cores.
+    scheduler : str, optional
+        Address of a Dask scheduler that runs all fits.
     command : str
         Command line for the manifest.
     say : callable
@@ -127,9 +133,8 @@ def evaluate(
         specs = _with_data(specs, data, explicit=outcomes is not None)
         inputs = _input_hashes(Path(directory), models)
     _prepare(out)
-    done: dict[str, Outcome] = {}
-    for name, spec in specs.items():
-        done[name] = _outcome(spec, data, out, jobs, steps, say, watch)
+    pool = Pool(jobs or os.cpu_count() or 1, scheduler)
+    done = _outcomes(specs, data, out, pool, steps, say, watch)
     write_exports(out, done, costs, steps, say)
     facts = {
         "name": data.name,
@@ -196,31 +201,59 @@ def fit_outcome(
     """
     _with_data({spec.outcome.name: spec}, data, explicit=True)
     _prepare(out)
-    tree = _fitted(spec, data, out, jobs, say, watch)
+    pool = Pool(jobs or os.cpu_count() or 1, None)
+    tree = _fits({spec.outcome.name: spec}, data, out, pool, say, watch)[spec.outcome.name]
     results = check_fit(spec, tree)
     write_table(checks_table(results), out / "checks.csv")
     say(f"{spec.outcome.name}: {overall(results).value}, written to {out}")
     return overall(results) is Status.FAIL
 
 
-def _fitted(
-    spec: ModelSpec,
+@dataclass(frozen=True)
+class Pool:
+    """Who does the work: so many cores of this machine, or a Dask scheduler's workers."""
+
+    workers: int
+    scheduler: str | None
+
+
+def _fits(
+    specs: Mapping[str, ModelSpec],
     data: EvaluationData,
     out: Path,
-    jobs: int | None,
+    pool: Pool,
     say: Progress,
     watch: Watch | None,
-) -> xr.DataTree:
-    name = spec.outcome.name
-    path = out / "fits" / f"{name}.nc"
-    tree = stored_fit(path, fit_key(spec, data))
-    if tree is not None:
-        say(f"{name}: finished fit reused, its inputs are unchanged")
-        return tree
-    say(f"{name}: sampling {spec.sampling.chains} chains")
-    tree = fit(spec, data, cores=jobs, callback=watch(name) if watch else None)
-    save_fit(tree, path)
-    return tree
+) -> dict[str, xr.DataTree]:
+    """Main fit of every outcome; finished ones are reused, new ones stored one by one."""
+    path = {name: out / "fits" / f"{name}.nc" for name in specs}
+    done: dict[str, xr.DataTree] = {}
+    for name, spec in specs.items():
+        tree = stored_fit(path[name], fit_key(spec, data))
+        if tree is not None:
+            say(f"{name}: finished fit reused, its inputs are unchanged")
+            done[name] = tree
+    todo = {name: spec for name, spec in specs.items() if name not in done}
+
+    def finished(name: str, tree: xr.DataTree) -> None:
+        save_fit(tree, path[name])
+        done[name] = tree
+        say(f"{name}: fitted, {len(done)} of {len(specs)} outcomes")
+
+    if pool.scheduler is None and (len(todo) == 1 or pool.workers == 1):
+        # one fit on this machine: its chains are the parallel part, and its progress can be shown
+        for name, spec in todo.items():
+            say(f"{name}: sampling {spec.sampling.chains} chains")
+            callback = watch(name) if watch else None
+            finished(name, fit(spec, data, cores=pool.workers, callback=callback))
+    else:
+        tasks = [Task(name, _fit_alone, (spec, data)) for name, spec in todo.items()]
+        run_tasks(tasks, finished, workers=pool.workers, scheduler=pool.scheduler)
+    return {name: done[name] for name in specs}
+
+
+def _fit_alone(spec: ModelSpec, data: EvaluationData) -> xr.DataTree:
+    return fit(spec, data, cores=1)
 
 
 def _prepare(out: Path) -> None:
@@ -265,28 +298,31 @@ def _with_data(
     return usable
 
 
-def _outcome(
-    spec: ModelSpec,
+def _outcomes(
+    specs: Mapping[str, ModelSpec],
     data: EvaluationData,
     out: Path,
-    jobs: int | None,
+    pool: Pool,
     steps: Steps,
     say: Progress,
     watch: Watch | None,
-) -> Outcome:
-    name = spec.outcome.name
-    with steps.step(f"fit {name}"):
-        tree = _fitted(spec, data, out, jobs, say, watch)
-    variants = {}
-    with steps.step(f"sensitivity {name}"):
-        for i, variant in enumerate(VARIANTS, start=1):
-            say(f"{name}: refit {i} of {len(VARIANTS)}, {variant.label}")
-            variants[variant.name] = run_variant(
-                spec, data, variant, out / VARIANT_FOLDER, main=tree, cores=jobs
-            )
-    with steps.step(f"checks {name}"):
-        checks = check_fit(spec, tree)
-    return Outcome(spec, tree, variants, checks)
+) -> dict[str, Outcome]:
+    with steps.step("fits"):
+        trees = _fits(specs, data, out, pool, say, watch)
+    with steps.step("sensitivity"):
+        variants = run_variants(
+            [(spec, data, trees[name]) for name, spec in specs.items()],
+            out / VARIANT_FOLDER,
+            workers=pool.workers,
+            scheduler=pool.scheduler,
+            say=say,
+        )
+    with steps.step("checks"):
+        checks = {name: check_fit(spec, trees[name]) for name, spec in specs.items()}
+    return {
+        name: Outcome(spec, trees[name], variants[name], checks[name])
+        for name, spec in specs.items()
+    }
 
 
 def _input_hashes(directory: Path, models: Path) -> dict[str, str]:

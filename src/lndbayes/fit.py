@@ -19,8 +19,9 @@ from scipy.special import expit
 
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.errors import FitError, Problem
-from lndbayes.model.design import NEVER, Design, build_design, without_treated
+from lndbayes.model.design import NEVER, Design, build_design
 from lndbayes.model.layout import constrain
+from lndbayes.model.mask import without_cells, without_treated
 from lndbayes.model.predictive import cell_log_likelihood, draw_counts, prior_draws
 from lndbayes.model.surface import linear_predictors
 from lndbayes.names import SAMPLE_DIMS
@@ -86,6 +87,7 @@ def fit(
     callback: Callable[[Any], None] | None = None,
     predictive: bool = True,
     hide_treated: bool = False,
+    hidden: xr.DataArray | None = None,
     metric: Metric | None = None,
 ) -> xr.DataTree:
     """Draw from the posterior of one outcome's model.
@@ -108,6 +110,8 @@ def fit(
     hide_treated : bool
         Leave out every month after go-live: what the untreated months and the evidence channels
         say of the baseline by themselves.
+    hidden : xarray.DataArray of bool, optional
+        Dims (site, month), labelled: cells to leave out of the likelihood, as a back-test does.
     metric : Metric, optional
         From `metric_of` of a similar fit; default, a short pilot run finds it.
 
@@ -130,6 +134,9 @@ def fit(
     design = build_design(spec, data)
     if hide_treated:
         design = without_treated(design)
+    if hidden is not None:
+        labels = {dim: design.coords[dim] for dim in ("site", "month")}
+        design = without_cells(design, hidden.sel(labels).transpose("site", "month").to_numpy())
     marks = {"design": time.perf_counter() - clock}
     clock = time.perf_counter()
     cores = cores or os.cpu_count() or 1
@@ -278,6 +285,8 @@ def _fixed_variables(spec: ModelSpec, data: EvaluationData) -> list[str]:
     fixed = [n for n in ("shared_bias", "drift", "go_live_step") if getattr(scales, f"{n}_sd") == 0]
     if scales.wave_sd == 0 or len(np.unique(data.ds["wave"])) == 1:
         fixed.append("wave_effect")
+    if data.ds.sizes["site"] == 1:
+        fixed += ["site_drift", "site_curve"]
     if data.ds.sizes["intervention"] < 2:
         fixed += ["mix_effect", "mix_share"]
     return fixed

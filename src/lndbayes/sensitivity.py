@@ -7,7 +7,7 @@ of one is small: draws of the pooled effect and of the sites' untreated level.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ import xarray as xr
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.effects import leverages, pooled_effect, predictors, site_effects
 from lndbayes.fit import fit, fit_key, metric_of
+from lndbayes.many import Task, run_tasks
+from lndbayes.model.compiled import Metric
 from lndbayes.names import CI_PROB, PERIOD_MONTHS, SAMPLE_DIMS
 from lndbayes.spec import CHANNELS, ModelSpec, with_changes
 from lndbayes.summaries import summarise
 
-__all__ = ["VARIANTS", "Variant", "run_variant", "sensitivity_table", "untreated_level"]
+__all__ = ["VARIANTS", "Variant", "run_variants", "sensitivity_table", "untreated_level"]
 
 #: Effective draws of the pooled effect below which a refit's row says so: its mean then moves by
 #: more than a tenth of its own sd from seed to seed.
@@ -141,50 +143,86 @@ def kept_draws(tree: xr.DataTree, window: tuple[int, int]) -> xr.Dataset:
     )
 
 
-def run_variant(
-    spec: ModelSpec,
-    data: EvaluationData,
-    variant: Variant,
+def run_variants(
+    jobs: Sequence[tuple[ModelSpec, EvaluationData, xr.DataTree]],
     folder: Path,
     *,
-    main: xr.DataTree,
-    cores: int | None = None,
-) -> xr.Dataset:
-    """Refit one variant, or read it if it was fitted with the same inputs.
+    variants: Sequence[Variant] = VARIANTS,
+    workers: int = 1,
+    scheduler: str | None = None,
+    say: Callable[[str], None] | None = None,
+) -> dict[str, dict[str, xr.Dataset]]:
+    """Refit every variant of every outcome, reading those that were fitted with the same inputs.
 
     Parameters
     ----------
-    spec : ModelSpec
-        The outcome's spec.
-    data : EvaluationData
-        The evaluation data.
-    variant : Variant
-        What to change.
+    jobs : sequence of (ModelSpec, EvaluationData, xarray.DataTree)
+        Per outcome its spec, data and main fit, from which refits take their coordinates.
     folder : Path
-        Where variants of this outcome are kept.
-    main : xarray.DataTree
-        The outcome's main fit, from which the refit starts.
-    cores : int, optional
-        Chains at the same time.
+        Where refits are kept, each stored as soon as it is finished.
+    variants : sequence of Variant
+        What to change.
+    workers, scheduler
+        See `lndbayes.many.run_tasks`.
+    say : callable, optional
+        Receives a line for each finished refit.
 
     Returns
     -------
-    xarray.Dataset
-        ``pooled`` (chain, draw) and ``level`` (chain, draw, site), link scale; for ``bias_on`` also
-        the leverages of the pooled and the site effects.
+    dict of str to dict of str to xarray.Dataset
+        By outcome and variant: ``pooled`` (chain, draw) and ``level`` (chain, draw, site), link
+        scale; for ``bias_on`` also the leverages of the pooled and the site effects.
     """
+    done: dict[str, dict[str, xr.Dataset]] = {}
+    tasks, where = [], {}
+    for spec, data, main in jobs:
+        outcome = spec.outcome.name
+        done[outcome] = {}
+        for variant in variants:
+            path = folder / f"{outcome}-{variant.name}.nc"
+            key = _key(spec, data, variant, main)
+            if path.is_file() and (stored := _stored(path, key)) is not None:
+                done[outcome][variant.name] = stored
+                continue
+            metric = None if variant.far else metric_of(main)
+            name = f"{outcome}: {variant.label}"
+            tasks.append(Task(name, fit_variant, (spec, data, variant, metric)))
+            where[name] = (outcome, variant.name, path, key)
+
+    def finished(name: str, kept: xr.Dataset) -> None:
+        outcome, variant, path, key = where[name]
+        kept.attrs["key"] = key
+        _store(kept, path)
+        done[outcome][variant] = kept
+        if say:
+            say(f"refit {len(where) - len(waiting) + 1} of {len(where)} finished, {name}")
+        waiting.discard(name)
+
+    waiting = set(where)
+    run_tasks(tasks, finished, workers=workers, scheduler=scheduler)
+    return {
+        outcome: {v.name: kept[v.name] for v in variants if v.name in kept}
+        for outcome, kept in done.items()
+    }
+
+
+def _key(spec: ModelSpec, data: EvaluationData, variant: Variant, main: xr.DataTree) -> str:
+    """Identify a refit: the main fit decides where it starts, so other main draws count."""
     changed = with_changes(spec, {**_SHORT, **variant.changes})
-    # the main fit decides where a refit starts, so other main draws give other draws here
-    key = f"{variant.name}:{fit_key(changed, data)}:{main.attrs['fit_key']}"
-    path = folder / f"{spec.outcome.name}-{variant.name}.nc"
-    if path.is_file() and (stored := _stored(path, key)) is not None:
-        return stored
+    return f"{variant.name}:{fit_key(changed, data)}:{main.attrs['fit_key']}"
+
+
+def fit_variant(
+    spec: ModelSpec, data: EvaluationData, variant: Variant, metric: Metric | None
+) -> xr.Dataset:
+    """Refit one variant; see `run_variants` for what comes back."""
+    changed = with_changes(spec, {**_SHORT, **variant.changes})
     tree = fit(
         changed,
         data,
-        cores=cores,
+        cores=1,
         predictive=False,
-        metric=None if variant.far else metric_of(main),
+        metric=metric,
         hide_treated=variant.name == "untreated_only",
     )
     window = spec.effect.window
@@ -193,16 +231,18 @@ def run_variant(
         kept = kept.merge(_leverages(tree, window))
     stats = tree["sample_stats"]
     kept.attrs = {
-        "key": key,
         "variant": variant.name,
         "divergences": int(stats["diverging"].to_numpy().sum()),
         "ess": float(az.ess(kept[["pooled"]])["pooled"]),
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    return kept
+
+
+def _store(kept: xr.Dataset, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
     kept.to_netcdf(part, engine="h5netcdf")
     part.replace(path)
-    return kept
 
 
 def _stored(path: Path, key: str) -> xr.Dataset | None:

@@ -8,9 +8,10 @@ from model_cases import Compiled, read_tables, tiny_tables, with_model
 
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.model.compiled import log_density
-from lndbayes.model.design import Design, build_design, without_treated
+from lndbayes.model.design import Design, build_design
 from lndbayes.model.kernel import kernel_data
 from lndbayes.model.layout import constrain, size
+from lndbayes.model.mask import without_treated
 from lndbayes.model.start import start_point
 from lndbayes.model.surface import linear_predictors
 from lndbayes.spec import CHANNELS, ModelSpec, with_changes

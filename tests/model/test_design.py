@@ -11,7 +11,8 @@ from model_cases import Tables, read_tables, tiny_tables
 from scipy.special import logit
 
 from lndbayes.errors import DataError
-from lndbayes.model.design import NEVER, OFF_SD, Design, build_design, without_treated
+from lndbayes.model.design import NEVER, OFF_SD, Design, build_design
+from lndbayes.model.mask import without_treated
 from lndbayes.spec import CHANNELS, ModelSpec, with_changes
 
 GO_LIVE = (8, 8, 13, None)

@@ -23,7 +23,7 @@ from lndbayes.model.basis import harmonics, rw2_basis, scaled_time
 from lndbayes.names import PERIOD_MONTHS
 from lndbayes.spec import ModelSpec
 
-__all__ = ["NEVER", "OFF_SD", "Design", "build_design", "without_treated"]
+__all__ = ["NEVER", "OFF_SD", "Design", "build_design", "national_shear"]
 
 #: Event time of a site that never goes live.
 NEVER = -100_000
@@ -106,7 +106,7 @@ def build_design(spec: ModelSpec, data: EvaluationData) -> Design:
         "site_weight": exposure / np.maximum(exposure.sum(axis=1, keepdims=True), 1.0),
         "half_period": np.array(0.5 * step),
     }
-    arrays["shear"] = _shear(arrays)
+    arrays["shear"] = national_shear(arrays)
     arrays |= _site_arrays(data)
     arrays |= _retrospective(spec, data)
     arrays |= _history(spec, data)
@@ -117,23 +117,6 @@ def build_design(spec: ModelSpec, data: EvaluationData) -> Design:
         for name in ("shared_bias_sd", "drift_sd", "go_live_step_sd", "wave_sd")
     }
     return Design(_coords(data, arrays), arrays, {k: _DIMS[k] for k in arrays})
-
-
-def without_treated(design: Design) -> Design:
-    """Return the design with every month after go-live masked.
-
-    The site level is anchored at the cells that remain, and the national curve is no longer sheared
-    against an effect that nothing in the likelihood sees.
-    """
-    keep = design["event_time"] < 0
-    exposure = design["exposure"] * keep
-    weight = exposure / np.maximum(exposure.sum(axis=1, keepdims=True), 1.0)
-    return design.replace(
-        exposure=exposure,
-        count=design["count"] * keep,
-        site_weight=weight,
-        shear=np.zeros_like(design["shear"]),
-    )
 
 
 _CELL = ("site", "month")
@@ -224,7 +207,7 @@ def _kept_cells(spec: ModelSpec, event: np.ndarray) -> np.ndarray:
 _SHEAR_MONTHS = 5.0
 
 
-def _shear(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+def national_shear(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """How level, slope and curve move with each site's effect to keep what is OBSERVED fixed.
 
     Column 0: the mean over sites of their observed levels; then a ridge projection of each site's
