@@ -78,7 +78,10 @@ def main() -> xr.DataTree:
     tree.attrs["fit_key"] = "main"
     constants = tree["constant_data"].to_dataset()
     constants["unconstrained_mean"] = ("coordinate", np.zeros(3))
-    constants["unconstrained_factor"] = (("coordinate", "coordinate_2"), np.eye(3))
+    constants["unconstrained_scale"] = ("coordinate", np.array([0.0, 1.0, 1.0]))
+    constants["unconstrained_factor"] = (("coordinate", "shared_coordinate"), np.eye(3)[:, :1])
+    constants["unconstrained_local"] = (("group", "member", "member_2"), np.zeros((0, 0, 0)))
+    constants["unconstrained_local_start"] = 0
     tree["constant_data"] = xr.DataTree(constants)
     return tree
 
@@ -137,7 +140,7 @@ def test_what_a_refit_keeps(spec, data, fits, main, tmp_path) -> None:
     assert options["cores"] == 1
     assert options["predictive"] is False
     assert options["hide_treated"] is False
-    np.testing.assert_array_equal(options["metric"].factor, np.eye(3))
+    np.testing.assert_array_equal(options["metric"].factor, np.eye(3)[:, :1])
     tree = fake_fit((12, 20, None), months=48, draws=10, seed=1)
     np.testing.assert_array_equal(kept["pooled"], pooled_effect(tree, "link", (7, 18)))
     np.testing.assert_array_equal(kept["level"], untreated_level(tree))

@@ -20,7 +20,7 @@ from scipy.special import expit
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.errors import FitError, Problem
 from lndbayes.model.design import NEVER, Design, build_design
-from lndbayes.model.layout import constrain
+from lndbayes.model.layout import constrain, metric_parts
 from lndbayes.model.mask import without_cells, without_treated
 from lndbayes.model.predictive import cell_log_likelihood, draw_counts, prior_draws
 from lndbayes.model.surface import linear_predictors
@@ -31,7 +31,7 @@ from lndbayes.spec import ModelSpec
 __all__ = ["fit", "fit_key", "load_fit", "metric_of", "save_fit", "stored_fit", "versions"]
 
 #: Version of what a fit file holds; part of the key under which finished fits are reused.
-SCHEMA = 1
+SCHEMA = 2
 
 _PRIOR_DRAWS = 1000
 _PREDICTIVE_DRAWS = 250
@@ -157,7 +157,7 @@ def fit(
         ),
         **(_predictive(spec, design, values) if predictive else {}),
         "observed_data": _cells(design, "count"),
-        "constant_data": _constant_data(design).merge(_unconstrained(raw)),
+        "constant_data": _constant_data(design).merge(_unconstrained(raw, design)),
     }
     tree = xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
     marks["predictive"] = time.perf_counter() - clock
@@ -235,13 +235,16 @@ def _constant_data(design: Design) -> xr.Dataset:
     return data
 
 
-def _unconstrained(raw: RawDraws) -> xr.Dataset:
+def _unconstrained(raw: RawDraws, design: Design) -> xr.Dataset:
     """Where the unconstrained draws were and how they vary together: the start of refits."""
-    found = metric_from(raw.x)
+    found = metric_from(raw.x, *metric_parts(design))
     return xr.Dataset(
         {
             "unconstrained_mean": (("coordinate",), found.mean),
-            "unconstrained_factor": (("coordinate", "coordinate_2"), found.factor),
+            "unconstrained_scale": (("coordinate",), found.scale),
+            "unconstrained_factor": (("coordinate", "shared_coordinate"), found.factor),
+            "unconstrained_local": (("group", "member", "member_2"), found.local),
+            "unconstrained_local_start": ((), found.local_start),
         }
     )
 
@@ -249,9 +252,11 @@ def _unconstrained(raw: RawDraws) -> xr.Dataset:
 def metric_of(tree: xr.DataTree) -> Metric:
     """Coordinates in which a fit's posterior is near a standard normal, for refits."""
     constants = tree["constant_data"]
-    return Metric(
-        constants["unconstrained_mean"].to_numpy(), constants["unconstrained_factor"].to_numpy()
+    mean, scale, factor, local = (
+        constants[f"unconstrained_{name}"].to_numpy()
+        for name in ("mean", "scale", "factor", "local")
     )
+    return Metric(mean, scale, factor, local, int(constants["unconstrained_local_start"]))
 
 
 def _attributes(

@@ -15,6 +15,7 @@ from lndbayes.errors import FitError
 from lndbayes.model.compiled import CompiledDensity, Metric, compiled_density
 from lndbayes.model.design import Design
 from lndbayes.model.kernel import kernel_data
+from lndbayes.model.layout import metric_parts
 from lndbayes.model.start import start_point
 from lndbayes.spec import ModelSpec, with_changes
 
@@ -112,29 +113,64 @@ class _Native(CompiledModel):
         )
 
 
-def metric_from(x: np.ndarray) -> Metric:
+def metric_from(x: np.ndarray, shared: int, groups: tuple[int, int, int] = (0, 0, 0)) -> Metric:
     """Coordinates in which draws are near a standard normal.
 
     Parameters
     ----------
     x : ndarray, shape (chain, draw, D)
         Unconstrained draws.
+    shared : int
+        How many of the first coordinates are shared by all sites: these are taken with all their
+        correlations, every other one with its regression on them.
+    groups : tuple of int
+        Start, number and length of groups of coordinates that are correlated with each other; from
+        `lndbayes.model.layout.metric_parts`.
 
     Returns
     -------
     Metric
-        With the factor of the draws' covariance, shrunk towards its diagonal as if by D more draws
-        without correlation, so that it is well conditioned however few draws there are.
+        From the draws' covariance, each part shrunk towards its diagonal as if by as many more
+        draws without correlation as the shared part has coordinates, so that few draws are enough.
     """
     flat = x.reshape(-1, x.shape[-1])
-    count, size = flat.shape
-    covariance = np.atleast_2d(np.cov(flat, rowvar=False))
+    mean = flat.mean(axis=0)
     # a coordinate that never moved has no scale of its own
-    variance = np.maximum(np.diag(covariance), 1e-12)
-    weight = count / (count + size)
-    shrunk = weight * covariance
-    np.fill_diagonal(shrunk, variance)
-    return Metric(flat.mean(axis=0), np.linalg.cholesky(shrunk))
+    sd = np.maximum(flat.std(axis=0), 1e-6)
+    z = (flat - mean) / sd
+    weight = len(flat) / (len(flat) + max(shared, groups[2]))
+    top = weight * (z[:, :shared].T @ z[:, :shared]) / len(flat)
+    np.fill_diagonal(top, 1.0)
+    factor = np.zeros((len(sd), shared))
+    factor[:shared] = np.linalg.cholesky(top)
+    whitened = np.linalg.solve(factor[:shared], z[:, :shared].T).T
+    factor[shared:] = weight * (z[:, shared:].T @ whitened) / len(flat)
+    # what the shared coordinates do not explain; never nothing, however few the draws
+    rest = np.sqrt(np.maximum(1.0 - (factor**2).sum(axis=1), 0.05))
+    rest[:shared] = 0.0
+    local, run = _within_groups(z, whitened @ factor.T, rest, groups, weight)
+    rest[run] = 0.0
+    start, count, length = groups
+    local *= sd[run].reshape(count, length, 1)
+    return Metric(mean, rest * sd, factor * sd[:, None], local, start)
+
+
+def _within_groups(
+    z: np.ndarray,
+    explained: np.ndarray,
+    rest: np.ndarray,
+    groups: tuple[int, int, int],
+    weight: float,
+) -> tuple[np.ndarray, slice]:
+    """Factors of what is left within each group, with the scales `rest`; and where groups are."""
+    start, count, length = groups
+    run = slice(start, start + count * length)
+    left = (z[:, run] - explained[:, run]).reshape(len(z), count, length)
+    covariance = np.einsum("nbi,nbj->bij", left, left) / len(z)
+    scale = np.sqrt(np.maximum(np.einsum("bii->bi", covariance), 1e-12))
+    correlation = weight * covariance / (scale[:, :, None] * scale[:, None, :])
+    np.einsum("bii->bi", correlation)[:] = 1.0
+    return np.linalg.cholesky(correlation) * rest[run].reshape(count, length, 1), run
 
 
 #: Sampler settings of the pilot run that finds a metric.
@@ -165,7 +201,7 @@ def find_metric(
     seed = int(np.random.SeedSequence([spec.sampling.seed, 2]).generate_state(1)[0])
     changes = {f"sampling.{key}": value for key, value in (_PILOT | {"seed": seed}).items()}
     pilot = sample_density(with_changes(spec, changes), design, cores=cores, callback=callback)
-    return metric_from(pilot.x)
+    return metric_from(pilot.x, *metric_parts(design))
 
 
 def sample_density(
@@ -206,7 +242,7 @@ def sample_density(
     jitter = _JITTER if metric is None else 1.0
     if metric is None:
         centre = start_point(spec, design)
-        metric = Metric(centre, np.ones_like(centre))
+        metric = Metric.diagonal(centre, np.ones_like(centre))
     length = len(metric.mean)
     density = compiled_density(kernel_data(spec, design), length, metric)
     if not np.isfinite(density.evaluate(np.zeros(length), np.empty(length))):

@@ -25,18 +25,32 @@ def data(spec, plain_world) -> KernelData:
 def metric(kind: str, length: int, rng: np.random.Generator) -> Metric:
     mean, scale = rng.normal(0, 0.1, length), rng.uniform(0.1, 2.0, length)
     if kind == "scales":
-        return Metric(mean, scale)
-    factor = np.tril(rng.normal(0, 0.05, (length, length)), -1) + np.diag(scale)
-    return Metric(mean, factor)
+        return Metric.diagonal(mean, scale)
+    shared = 5
+    factor = rng.normal(0, 0.05, (length, shared))
+    factor[:shared] = np.tril(factor[:shared], -1) + np.diag(scale[:shared])
+    local = np.tril(rng.normal(0, 0.2, (4, 3, 3)), -1) + np.diag([0.7, 1.1, 0.9])
+    scale[:shared] = scale[9 : 9 + 12] = 0
+    return Metric(mean, scale, factor, local, 9)
 
 
-@pytest.mark.parametrize("kind", ["scales", "factor"])
+def matrix(m: Metric) -> np.ndarray:
+    """The whole linear map, written out."""
+    whole = np.diag(m.scale)
+    whole[:, : m.factor.shape[1]] += m.factor
+    for group, block in enumerate(m.local):
+        at = m.local_start + group * len(block)
+        whole[at : at + len(block), at : at + len(block)] += block
+    return whole
+
+
+@pytest.mark.parametrize("kind", ["scales", "parts"])
 def test_a_metric_is_a_linear_change_of_coordinates(spec, plain_world, data, rng, kind):
     """Value of the image point, and the gradient by the chain rule, in plain NumPy."""
     design = plain_world.design
     length = size(design)
     m = metric(kind, length, rng)
-    full = m.factor if kind == "factor" else np.diag(m.factor)
+    full = matrix(m)
     x = start_point(spec, design) + rng.normal(0, 0.2, length)
     y = np.linalg.solve(full, x - m.mean)
     np.testing.assert_allclose(m.to_x(y), x, rtol=1e-9, atol=1e-9)
@@ -49,7 +63,7 @@ def test_a_metric_is_a_linear_change_of_coordinates(spec, plain_world, data, rng
 
 def test_draws_are_expanded_to_the_metrics_image(plain_world, data, rng):
     length = size(plain_world.design)
-    m = metric("factor", length, rng)
+    m = metric("parts", length, rng)
     density = compiled_density(data, length, m)
     pointer = ctypes.POINTER(ctypes.c_double)
     call = ctypes.CFUNCTYPE(

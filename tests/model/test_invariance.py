@@ -9,9 +9,10 @@ from model_cases import Tables, read_tables, tiny_tables
 from scipy import stats
 
 from lndbayes.model.compiled import log_density
-from lndbayes.model.design import Design, build_design, without_treated
+from lndbayes.model.design import Design, build_design
 from lndbayes.model.kernel import kernel_data
 from lndbayes.model.layout import constrain, size, unconstrain
+from lndbayes.model.mask import without_treated
 from lndbayes.spec import ModelSpec, with_changes
 
 RTOL = 1e-11

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from model_cases import read_tables, tiny_tables
@@ -12,7 +14,7 @@ from lndbayes.errors import FitError
 from lndbayes.model.compiled import log_density
 from lndbayes.model.design import build_design
 from lndbayes.model.kernel import kernel_data
-from lndbayes.model.layout import SCALARS, constrain, layout, size
+from lndbayes.model.layout import SCALARS, constrain, layout, metric_parts, size
 from lndbayes.model.start import start_point
 from lndbayes.sampler import Metric, find_metric, metric_from, sample_density
 from lndbayes.spec import with_changes
@@ -70,15 +72,16 @@ def test_another_seed_gives_other_draws(small, drawn):
     assert abs(other.x.mean() - drawn.x.mean()) < 0.5
 
 
-@pytest.mark.parametrize("kind", ["scales", "factor", "wrong"])
+@pytest.mark.parametrize("kind", ["scales", "parts", "wrong"])
 def test_a_metric_changes_the_coordinates_and_not_the_posterior(small, drawn, kind):
     """The refit's draws within Monte Carlo error of the first fit's, whatever the coordinates."""
     spec, design = small
     flat = drawn.x.reshape(-1, size(design))
+    found = metric_from(drawn.x, *metric_parts(design))
     metric = {
-        "scales": Metric(flat.mean(axis=0), flat.std(axis=0)),
-        "factor": metric_from(drawn.x),
-        "wrong": Metric(flat.mean(axis=0) + 0.3, 0.5 * metric_from(drawn.x[:1]).factor),
+        "scales": Metric.diagonal(flat.mean(axis=0), flat.std(axis=0)),
+        "parts": found,
+        "wrong": replace(found, mean=found.mean + 0.3, factor=0.5 * found.factor),
     }[kind]
     refit = sample_density(spec, design, cores=1, metric=metric)
     data, scratch = kernel_data(spec, design), np.empty(size(design))
@@ -92,19 +95,43 @@ def test_a_metric_changes_the_coordinates_and_not_the_posterior(small, drawn, ki
         assert again.std() == pytest.approx(cold.std(), rel=0.6), name
 
 
-def test_metric_of_draws_is_their_mean_and_shrunk_covariance(rng):
-    x = rng.multivariate_normal([1, -2, 0], [[4, 1.5, 0], [1.5, 1, 0], [0, 0, 9]], size=(2, 500))
-    found = metric_from(x)
-    flat = x.reshape(-1, 3)
-    np.testing.assert_allclose(found.mean, flat.mean(axis=0))
-    expected = np.cov(flat.T) * (1000 / 1003)
-    np.fill_diagonal(expected, flat.var(axis=0, ddof=1))
-    np.testing.assert_allclose(found.factor @ found.factor.T, expected, rtol=1e-12, atol=1e-12)
-    assert (np.triu(found.factor, 1) == 0).all()
-    # fewer draws than coordinates, and one that never moved: still a factor
-    few = metric_from(np.concatenate([rng.normal(size=(1, 4, 30)), np.ones((1, 4, 1))], axis=-1))
-    assert np.isfinite(few.factor).all()
-    assert (np.diag(few.factor) > 0).all()
+def test_metric_of_draws_has_their_covariance_in_its_parts(rng):
+    """Two shared coordinates, two groups of two, one more: what the parts should reproduce."""
+    size = 7
+    shared = np.array([[2.0, 0.0], [1.2, 0.5]])
+    loads = rng.normal(0, 0.7, (5, 2))
+    noise = np.zeros((5, 5))
+    noise[0, 0] = noise[4, 4] = 0.8
+    noise[1, 1], noise[2, 1], noise[2, 2] = 1.0, 0.9, 0.3  # coordinates 3 and 4 are a group
+    noise[3, 3] = 1.5
+    factor = np.zeros((size, size))
+    factor[:2, :2] = shared
+    factor[2:, :2] = loads
+    factor[2:, 2:] = noise
+    draws = 200_000
+    x = 3.0 + rng.normal(size=(2, draws // 2, size)) @ factor.T
+    found = metric_from(x, 2, (3, 1, 2))
+    whole = np.diag(found.scale)
+    whole[:, :2] += found.factor
+    whole[3:5, 3:5] += found.local[0]
+    # sampling error of a covariance of this many draws; the shrinkage is 1e-5
+    np.testing.assert_allclose(whole @ whole.T, factor @ factor.T, atol=0.05)
+    np.testing.assert_allclose(found.mean, 3.0, atol=0.05)
+    assert (np.triu(found.factor[:2], 1) == 0).all()
+    np.testing.assert_allclose(found.to_x(np.eye(size)), found.mean + whole.T, rtol=1e-12)
+
+
+def test_metric_of_fewer_draws_than_coordinates_is_still_one(rng):
+    """And of a coordinate that never moved."""
+    x = np.concatenate([rng.normal(size=(1, 4, 30)), np.ones((1, 4, 1))], axis=-1)
+    found = metric_from(x, 12, (15, 2, 5))
+    for part in (found.scale, found.factor, found.local):
+        assert np.isfinite(part).all()
+    assert (np.diag(found.factor) > 0).all()
+    assert (np.einsum("bii->bi", found.local) > 0).all()
+    in_parts = [*range(12), *range(15, 25)]
+    assert (found.scale[in_parts] == 0).all()
+    assert (np.delete(found.scale, in_parts) > 0).all()
 
 
 def test_a_pilot_finds_a_metric_that_does_not_depend_on_the_chains_to_come(small):

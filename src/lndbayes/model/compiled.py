@@ -28,26 +28,46 @@ _BAD_GRADIENT, _BAD_VALUE, _BAD_CALL = 3, 4, -1
 
 @dataclass(frozen=True)
 class Metric:
-    """Linear coordinates in which a posterior is near a standard normal: ``x = mean + factor y``.
+    """Linear coordinates in which a posterior is near a standard normal.
 
-    It changes how fast a sampler moves, never what it samples.
+    ``x = mean + scale * y``, plus `factor` times the first K coordinates y, plus `local` within
+    each of B groups. So K coordinates are correlated with everything, the rest with these and
+    within their group. That costs K multiplications a coordinate: linear in sites, where a whole
+    covariance would be quadratic. A metric changes how fast a sampler moves, never what it samples.
 
     Attributes
     ----------
     mean : ndarray, shape (D,)
         Where ``y = 0`` lies.
-    factor : ndarray, shape (D,) or (D, D)
-        Standard deviations, or a lower triangular factor of a covariance; diagonal above 0.
+    scale : ndarray, shape (D,)
+        Of coordinates that are in neither part; 0 for those that are.
+    factor : ndarray, shape (D, K)
+        Lower triangular in its first K rows.
+    local : ndarray, shape (B, m, m)
+        Lower triangular; of B runs of m coordinates, one after the other.
+    local_start : int
+        First coordinate of the first run.
     """
 
     mean: np.ndarray
+    scale: np.ndarray
     factor: np.ndarray
+    local: np.ndarray
+    local_start: int
+
+    @staticmethod
+    def diagonal(mean: np.ndarray, scale: np.ndarray) -> Metric:
+        """Coordinates that are scaled one by one."""
+        return Metric(mean, scale, np.zeros((len(mean), 0)), np.zeros((0, 0, 0)), 0)
 
     def to_x(self, y: np.ndarray) -> np.ndarray:
         """Coordinates x of points y, shape (..., D)."""
-        if self.factor.ndim == 1:
-            return np.asarray(self.mean + self.factor * y)
-        return np.asarray(self.mean + y @ self.factor.T)
+        x = self.mean + self.scale * y + y[..., : self.factor.shape[1]] @ self.factor.T
+        groups, length, _ = self.local.shape
+        run = slice(self.local_start, self.local_start + groups * length)
+        within = y[..., run].reshape(*y.shape[:-1], groups, length)
+        x[..., run] += np.einsum("bij,...bj->...bi", self.local, within).reshape(y[..., run].shape)
+        return np.asarray(x)
 
 
 @dataclass(frozen=True)
@@ -109,12 +129,12 @@ def compiled_density(data: KernelData, size: int, metric: Metric | None = None) 
         Coordinates to sample in; default the unconstrained ones themselves.
     """
     if metric is None:
-        metric = Metric(np.zeros(size), np.ones(size))
-    full = metric.factor.ndim == 2
-    arrays = [np.ascontiguousarray(value) for value in data]
-    arrays.append(np.ascontiguousarray(metric.mean, dtype=float))
-    arrays.append(np.ascontiguousarray(np.ones(size) if full else metric.factor, dtype=float))
-    arrays.append(np.ascontiguousarray(metric.factor if full else np.empty((0, 0)), dtype=float))
+        metric = Metric.diagonal(np.zeros(size), np.ones(size))
+    groups, length, _ = metric.local.shape
+    local = metric.local.reshape(groups * length, length)
+    given = (*data, metric.mean, metric.scale, metric.factor, local)
+    arrays = [np.ascontiguousarray(value) for value in given]
+    arrays.append(np.array([metric.local_start], dtype=np.int64))
     header = [size]
     for array in arrays:
         rows, columns = (*array.shape, 1, 1)[:2]
@@ -223,30 +243,33 @@ def _unpack(h: np.ndarray) -> KernelData:
 @njit(fastmath={"reassoc", "contract"})
 def _to_x(h: np.ndarray, y: np.ndarray, x: np.ndarray) -> None:
     mean, scale, factor = _f1(h, _FIELDS), _f1(h, _FIELDS + 1), _f2(h, _FIELDS + 2)
-    if factor.shape[0] == 0:
-        for i in range(y.shape[0]):
-            x[i] = mean[i] + scale[i] * y[i]
-        return
     for i in range(y.shape[0]):
-        total = 0.0
-        for j in range(i + 1):
+        total = scale[i] * y[i]
+        for j in range(factor.shape[1]):
             total += factor[i, j] * y[j]
         x[i] = mean[i] + total
+    local, start = _f2(h, _FIELDS + 3), _i1(h, _FIELDS + 4)[0]
+    for i in range(local.shape[0]):
+        first = start + i - i % local.shape[1]
+        for j in range(i % local.shape[1] + 1):
+            x[start + i] += local[i, j] * y[first + j]
 
 
 @njit(fastmath={"reassoc", "contract"})
 def _to_y(h: np.ndarray, grad: np.ndarray, out: np.ndarray) -> None:
     """Gradient in y from the gradient in x."""
     scale, factor = _f1(h, _FIELDS + 1), _f2(h, _FIELDS + 2)
-    if factor.shape[0] == 0:
-        for i in range(grad.shape[0]):
-            out[i] = scale[i] * grad[i]
-        return
-    out[:] = 0.0
+    for i in range(grad.shape[0]):
+        out[i] = scale[i] * grad[i]
     for i in range(grad.shape[0]):
         g = grad[i]
-        for j in range(i + 1):
+        for j in range(factor.shape[1]):
             out[j] += factor[i, j] * g
+    local, start = _f2(h, _FIELDS + 3), _i1(h, _FIELDS + 4)[0]
+    for i in range(local.shape[0]):
+        first = start + i - i % local.shape[1]
+        for j in range(i % local.shape[1] + 1):
+            out[first + j] += local[i, j] * grad[start + i]
 
 
 _double = types.CPointer(types.double)
@@ -272,7 +295,7 @@ def _expand_point() -> Any:
 def _compile_density(stamp: int) -> Any:
     @cfunc(_DENSITY, cache=True, error_model="numpy")
     def density(n, y_, gradient_, value_, header_):  # type: ignore[no-untyped-def]
-        header = carray(header_, (3 * (_FIELDS + 3) + 1,), np.int64)
+        header = carray(header_, (3 * (_FIELDS + 5) + 1,), np.int64)
         if stamp == 0 or header[0] != n:
             return _BAD_CALL
         y, out, value = carray(y_, (n,)), carray(gradient_, (n,)), carray(value_, (1,))
@@ -293,7 +316,7 @@ def _compile_density(stamp: int) -> Any:
 def _compile_expand(stamp: int) -> Any:
     @cfunc(_EXPAND, cache=True, error_model="numpy")
     def expand(n, m, y_, x_, header_):  # type: ignore[no-untyped-def]
-        header = carray(header_, (3 * (_FIELDS + 3) + 1,), np.int64)
+        header = carray(header_, (3 * (_FIELDS + 5) + 1,), np.int64)
         if stamp == 0 or header[0] != n or m != n:
             return _BAD_CALL
         _to_x(header, carray(y_, (n,)), carray(x_, (n,)))

@@ -26,6 +26,19 @@ from lndbayes.spec import ModelSpec
 __all__ = ["KernelData", "evaluate_density", "kernel_data"]
 
 _CODES = {"Normal": 0, "StudentT": 1, "HalfNormal": 2, "Exponential": 3, "Gamma": 4, "LogNormal": 5}
+#: Order in which the density takes the starts of the vector's blocks.
+_BLOCKS = (
+    "national_curve",
+    "season",
+    "site_drift",
+    "site_curve",
+    "mix_share",
+    "mix_effect",
+    "site_deviation",
+    "wave_effect",
+    "site_level",
+    "retrospective_site_bias",
+)
 _MULTIPLIERS = ("shared_bias", "drift", "go_live_step")
 
 
@@ -161,7 +174,7 @@ def kernel_data(spec: ModelSpec, design: Design) -> KernelData:
         )
         constant += float(gammaln(total + 1).sum() - gammaln(mix + 1).sum())
     return KernelData(
-        starts=_array([b.start for b in blocks.values()], np.int64),
+        starts=_array([blocks[name].start for name in _BLOCKS], np.int64),
         prior_code=code,
         prior_value=value,
         season_sd=_array([season_prior["mu"], season_prior["sigma"]]),

@@ -1,7 +1,7 @@
 """The unconstrained parameter vector: which number is where, and how to read it.
 
-The order and the transforms are those of the PyMC model's value variables, so that a point of one
-is a point of the other.
+The transforms are those of the PyMC model's value variables, so that a point of one is a point of
+the other. What all sites share comes first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,17 @@ import numpy as np
 
 from lndbayes.model.design import Design
 
-__all__ = ["POSITIVE", "REAL", "SCALARS", "Block", "constrain", "layout", "size", "unconstrain"]
+__all__ = [
+    "POSITIVE",
+    "REAL",
+    "SCALARS",
+    "Block",
+    "constrain",
+    "layout",
+    "metric_parts",
+    "size",
+    "unconstrain",
+]
 
 #: Scalars on the whole line. ``baseline_level`` and ``national_slope`` are stored as the level and
 #: slope of what is OBSERVED, treated months included; the last three are standard normal
@@ -81,10 +91,10 @@ def layout(design: Design) -> Mapping[str, Block]:
     shapes = {
         "national_curve": (sizes["basis_national"],),
         "season": (sizes["harmonic"],),
+        "mix_effect": (mix - 1,),
         "site_drift": (sites - 1,),
         "site_curve": (sizes["basis_site"], sites - 1),
         "mix_share": (sites, mix - 1),
-        "mix_effect": (mix - 1,),
         "site_deviation": (sites,),
         "wave_effect": (sizes["wave"] - 1,),
         "site_level": (sites,),
@@ -95,6 +105,21 @@ def layout(design: Design) -> Mapping[str, Block]:
         blocks[name] = Block(start, shape)
         start = blocks[name].stop
     return blocks
+
+
+def metric_parts(design: Design) -> tuple[int, tuple[int, int, int]]:
+    """Which coordinates are correlated: for `lndbayes.sampler.metric_from`.
+
+    Returns
+    -------
+    tuple
+        How many of the first coordinates all sites share; then start, number and length of groups:
+        the shares of one site's interventions, which sum to one.
+    """
+    blocks = layout(design)
+    shares = blocks["mix_share"]
+    sites, kinds = shares.shape
+    return blocks["site_drift"].start, (shares.start, sites if kinds else 0, kinds)
 
 
 def size(design: Design) -> int:
