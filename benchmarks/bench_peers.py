@@ -64,11 +64,7 @@ def numbers() -> dict[str, Any]:
     a = design.arrays
     channels = ("retrospective_", "history_", "national_", "elicited_")
     return {
-        **{
-            k: a[k]
-            for k in a
-            if k.startswith(("retrospective_", "history_", "national_", "elicited_"))
-        },
+        **{k: a[k] for k in a if k.startswith(channels)},
         "exposure": a["exposure"].astype(int),
         "count": a["count"].astype(int),
         "event": np.maximum(a["event_time"], -1),

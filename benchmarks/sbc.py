@@ -108,7 +108,7 @@ def truth_of(simulated: Any, design: Design, drawn: Mapping[str, float]) -> dict
     return {k: v[None, None] for k, v in truth.items()}
 
 
-def one(index: int, spec: ModelSpec) -> dict[str, Any]:
+def one(index: int, spec: ModelSpec, pilot: bool) -> dict[str, Any]:
     """Draw, simulate, fit and rank."""
     start = time.perf_counter()
     rng = np.random.default_rng([FIRST_SEED, index])
@@ -119,7 +119,7 @@ def one(index: int, spec: ModelSpec) -> dict[str, Any]:
         write_evaluation(simulated, path)
         design = build_design(spec, read_evaluation(path))
     spec = with_changes(spec, {"sampling.seed": index})
-    metric = find_metric(spec, design, cores=1)
+    metric = find_metric(spec, design, cores=1) if pilot else None
     raw = sample_density(spec, design, cores=1, metric=metric)
     draws = quantities(constrain(raw.x, design), design)
     truth = quantities(truth_of(simulated, design, drawn), design)
@@ -188,18 +188,20 @@ def main() -> None:
     parser.add_argument("--chains", type=int, default=2)
     parser.add_argument("--tune", type=int, default=200)
     parser.add_argument("--draws", type=int, default=700)
+    parser.add_argument("--no-pilot", action="store_true", help="unit metric at the start")
     parser.add_argument("--name", default="long")
     options = parser.parse_args()
     changes = {f"sampling.{k}": getattr(options, k) for k in ("chains", "tune", "draws")}
     spec = with_changes(load_spec(ROOT / "models" / "custody.toml"), changes)
     folder = ROOT / "results" / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
-    store = folder / f"sbc-{spec.hash[:12]}.jsonl"
+    kind = "-no-pilot" if options.no_pilot else ""
+    store = folder / f"sbc-{spec.hash[:12]}{kind}.jsonl"
     lines = store.read_text(encoding="utf-8").splitlines() if store.is_file() else []
     done = [json.loads(line) for line in lines]
     todo = [i for i in range(options.replicates) if i not in {r["index"] for r in done}]
     made = Parallel(n_jobs=options.jobs, return_as="generator_unordered")(
-        delayed(one)(i, spec) for i in todo
+        delayed(one)(i, spec, not options.no_pilot) for i in todo
     )
     for count, result in enumerate(made, start=1):
         done.append(result)

@@ -1,0 +1,214 @@
+"""How the cost of a fit grows with sites, months, persons and outcomes.
+
+Writes docs/growth.md and docs/images/growth.png. Fits simulated worlds at the shipped settings.
+
+    python benchmarks/bench_growth.py
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import arviz as az
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from lndbayes import FitJob, fit, fit_many, load_spec, pooled_effect, read_evaluation
+from lndbayes.data.evaluation import EvaluationData
+from lndbayes.fit import metric_of
+from lndbayes.model.compiled import compiled_density
+from lndbayes.model.design import build_design
+from lndbayes.model.kernel import kernel_data
+from lndbayes.simulate import WORLDS, simulate, write_evaluation
+from lndbayes.spec import ModelSpec, with_changes
+
+ROOT = Path(__file__).parents[1]
+SITES, MONTHS, PERSONS, OUTCOMES = (27, 54, 108, 270), (48, 96, 144, 192), (1, 10, 100), (1, 2, 4)
+
+
+def world(folder: Path, *, sites: int = 27, months: int = 96, persons: int = 1) -> EvaluationData:
+    """Simulate an evaluation of some size and read it.
+
+    The roll-out needs more than 84 months, so a shorter evaluation is the middle of a longer one.
+    """
+    base = WORLDS["effect"]
+    whole = max(months, 96)
+    low, high = base.size_limits
+    bigger = replace(
+        base,
+        months=whole,
+        size_median=base.size_median * persons,
+        size_limits=(low * persons, high * persons),
+    )
+    path = folder / f"{sites}-{months}-{persons}"
+    write_evaluation(simulate(20140401, bigger, sites), path)
+    if months < whole:
+        cut(path, pd.period_range("2011-04", periods=whole, freq="M")[-months - 12 : -12])
+    return read_evaluation(path)
+
+
+def cut(path: Path, kept: pd.PeriodIndex) -> None:
+    """Leave these months of a written evaluation."""
+    names = {str(month) for month in kept}
+    for file, column in (
+        ("outcomes.csv", "month"),
+        ("mix.csv", "month"),
+        ("referrals.csv", "month"),
+        ("evidence/retrospective.csv", "month"),
+        ("evidence/history.csv", "calendar_month"),
+    ):
+        frame = pd.read_csv(path / file, dtype=str, keep_default_na=False)
+        frame[frame[column].isin({*names, ""})].to_csv(path / file, index=False)
+    settings = (path / "evaluation.toml").read_text(encoding="utf-8").splitlines()
+    edges = {"first_month": kept[0], "last_month": kept[-1]}
+    lines = [
+        f'{key} = "{edges[key]}"' if (key := line.split(" ")[0]) in edges else line
+        for line in settings
+    ]
+    (path / "evaluation.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def measure(spec: ModelSpec, data: EvaluationData, label: str) -> dict[str, Any]:
+    """Seconds of a gradient and of a fit, and effective draws."""
+    start = time.perf_counter()
+    tree = fit(spec, data, predictive=False)
+    wall = time.perf_counter() - start
+    design = build_design(spec, data)
+    metric = metric_of(tree)
+    size = len(metric.mean)
+    density = compiled_density(kernel_data(spec, design), size, metric)
+    point, gradient = np.zeros(size), np.empty(size)
+    density.evaluate(point, gradient)
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        for _ in range(200):
+            density.evaluate(point, gradient)
+        times.append((time.perf_counter() - start) / 200)
+    stats = tree["sample_stats"]
+    ess = float(az.ess(xr.Dataset({"x": pooled_effect(tree)}))["x"])
+    row = {
+        "case": label,
+        "coordinates": size,
+        "cells": int((design["exposure"] > 0).sum()),
+        "gradient_us": 1e6 * min(times),
+        "steps": float(stats["n_steps"].mean()),
+        "fit_s": wall,
+        "ess_rate": ess / wall,
+        "divergences": int(stats["diverging"].sum()),
+        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+    }
+    print(row, flush=True)
+    return row
+
+
+def several(spec: ModelSpec, data: EvaluationData, folder: Path) -> list[tuple[int, float]]:
+    """Wall seconds for as many outcomes, in processes; one seed each stands for an outcome."""
+    rows = []
+    for count in OUTCOMES:
+        jobs = {
+            str(i): FitJob(with_changes(spec, {"sampling.seed": i}), data) for i in range(count)
+        }
+        start = time.perf_counter()
+        fit_many(jobs, folder / f"many{count}", workers=os.cpu_count() or 1)
+        rows.append((count, time.perf_counter() - start))
+        print(rows[-1], flush=True)
+    return rows
+
+
+def table(rows: list[dict[str, Any]], what: str) -> str:
+    """One block of the page."""
+    first = rows[0]
+    lines = [
+        f"| {what} | coordinates | cells | gradient, µs | per cell, ns | steps a draw | fit, s | "
+        "fit / first | pooled ESS / s | divergences | peak memory, MB |",
+        "|" + "---|" * 11,
+    ]
+    for r in rows:
+        lines.append(
+            f"| {r['case']} | {r['coordinates']:,} | {r['cells']:,} | {r['gradient_us']:.0f} | "
+            f"{1e3 * r['gradient_us'] / r['cells']:.0f} | {r['steps']:.0f} | {r['fit_s']:.1f} | "
+            f"{r['fit_s'] / first['fit_s']:.1f} | {r['ess_rate']:.0f} | {r['divergences']} | "
+            f"{r['memory_mb']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def figure(sites: list[dict[str, Any]], months: list[dict[str, Any]], path: Path) -> None:
+    """Gradient and fit against size, with the line of growth in proportion."""
+    mpl.use("Agg")
+    shown, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+    for axis, rows, name in ((axes[0], sites, "sites"), (axes[1], months, "months")):
+        size = np.array([float(r["case"]) for r in rows])
+        for key, label, colour, mark in (
+            ("gradient_us", "one gradient", "#1b6ca8", "o"),
+            ("fit_s", "a whole fit", "#c05a00", "s"),
+        ):
+            value = np.array([r[key] for r in rows])
+            axis.plot(size, value / value[0], color=colour, marker=mark, label=label)
+        axis.plot(size, size / size[0], color="0.6", linestyle="--", label="in proportion")
+        axis.set(xscale="log", yscale="log", xlabel=name, ylabel=f"time, {size[0]:.0f} {name} = 1")
+        axis.set_xticks(size, [f"{s:.0f}" for s in size])
+        axis.minorticks_off()
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(frameon=False)
+    shown.savefig(path, dpi=150)
+
+
+def main() -> None:
+    """Measure and write the page."""
+    spec = load_spec(ROOT / "models" / "custody.toml")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        fit(with_changes(spec, {"sampling.draws": 50}), world(folder), predictive=False)  # compile
+        sites = [measure(spec, world(folder, sites=n), str(n)) for n in SITES]
+        months = [measure(spec, world(folder, months=n), str(n)) for n in MONTHS]
+        persons = [measure(spec, world(folder, persons=n), f"x {n}") for n in PERSONS]
+        outcomes = several(spec, world(folder), folder)
+    figure(sites, months, ROOT / "docs" / "images" / "growth.png")
+    many = "\n".join(f"| {n} | {wall:.1f} | {wall / n:.1f} |" for n, wall in outcomes)
+    page = f"""# How cost grows
+
+Made by `python benchmarks/bench_growth.py` on {os.cpu_count()} cores: simulated worlds, the shipped
+custody spec with its own settings ({spec.sampling.chains} chains of {spec.sampling.tune} +
+{spec.sampling.draws} draws after a pilot run), compiled code cached. A gradient is the least of
+five means over 200, the change of coordinates included. Memory is the process's peak so far.
+
+![Time of a gradient and of a fit against sites and months](images/growth.png)
+
+## Sites
+
+{table(sites, "sites")}
+
+## Months
+
+{table(months, "months")}
+
+## Persons
+
+The same 27 sites and 96 months, with as many times the persons: cost follows cells.
+
+{table(persons, "persons")}
+
+## Outcomes
+
+Fits of several outcomes by `fit_many` in {os.cpu_count()} processes, their start included.
+
+| outcomes | wall, s | each, s |
+|---|---|---|
+{many}
+"""
+    (ROOT / "docs" / "growth.md").write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
