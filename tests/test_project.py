@@ -34,6 +34,7 @@ def requirements(*parts: str) -> dict[str, Requirement]:
     """Direct requirements of the named parts: run, dev, build."""
     written = {
         "run": PYPROJECT["project"]["dependencies"],
+        "cluster": PYPROJECT["project"]["optional-dependencies"]["cluster"],
         "dev": PYPROJECT["project"]["optional-dependencies"]["dev"],
         "build": PYPROJECT["build-system"]["requires"],
     }
@@ -83,10 +84,17 @@ def test_constraints_are_the_whole_closure_and_nothing_else() -> None:
 
 def test_every_direct_dependency_has_its_line() -> None:
     text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
-    for heading, part in (("To run", "run"), ("To develop", "dev"), ("To build", "build")):
+    headings = {
+        "To run": requirements("run"),
+        "To run on a cluster": requirements("cluster"),
+        # the tests need a cluster too
+        "To develop": requirements("dev").keys() - requirements("cluster").keys(),
+        "To build": requirements("build"),
+    }
+    for heading, names in headings.items():
         section = text.split(f"## {heading}\n")[1].split("\n## ")[0]
         lines = dict(re.findall(r"^- `([a-z0-9-]+)`: (.+)$", section, flags=re.MULTILINE))
-        assert list(lines) == sorted(requirements(part)), heading
+        assert list(lines) == sorted(names), heading
         assert [name for name, reason in lines.items() if len(reason.split()) < 4] == []
 
 
@@ -100,7 +108,7 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None
                 imported.add(node.module.split(".")[0])
     outside = imported - sys.stdlib_module_names - {"lndbayes"}
     needed = {canonicalize_name(BROUGHT_BY.get(name, name)) for name in outside} | ENGINES
-    declared = set(requirements("run"))
+    declared = set(requirements("run", "cluster"))
     assert sorted(needed - declared) == [], "imported, but not in pyproject.toml"
     assert sorted(declared - needed) == [], "in pyproject.toml, but never imported"
 
