@@ -52,7 +52,7 @@ def world(folder: Path, *, sites: int = 27, months: int = 96, persons: int = 1) 
     path = folder / f"{sites}-{months}-{persons}"
     write_evaluation(simulate(20140401, bigger, sites), path)
     if months < whole:
-        cut(path, pd.period_range("2011-04", periods=whole, freq="M")[-months - 12 : -12])
+        cut(path, pd.period_range("2011-04", periods=whole, freq="M")[24 : 24 + months])
     return read_evaluation(path)
 
 

@@ -237,7 +237,7 @@ def _constant_data(design: Design) -> xr.Dataset:
 
 def _unconstrained(raw: RawDraws, design: Design) -> xr.Dataset:
     """Where the unconstrained draws were and how they vary together: the start of refits."""
-    found = metric_from(raw.x, *metric_parts(design))
+    found = metric_from(raw.x, metric_parts(design))
     return xr.Dataset(
         {
             "unconstrained_mean": (("coordinate",), found.mean),

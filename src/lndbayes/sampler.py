@@ -15,7 +15,7 @@ from lndbayes.errors import FitError
 from lndbayes.model.compiled import CompiledDensity, Metric, compiled_density
 from lndbayes.model.design import Design
 from lndbayes.model.kernel import kernel_data
-from lndbayes.model.layout import metric_parts
+from lndbayes.model.layout import MetricParts, metric_parts
 from lndbayes.model.start import start_point
 from lndbayes.spec import ModelSpec, with_changes
 
@@ -113,46 +113,57 @@ class _Native(CompiledModel):
         )
 
 
-def metric_from(x: np.ndarray, shared: int, groups: tuple[int, int, int] = (0, 0, 0)) -> Metric:
+def metric_from(x: np.ndarray, parts: MetricParts) -> Metric:
     """Coordinates in which draws are near a standard normal.
 
     Parameters
     ----------
     x : ndarray, shape (chain, draw, D)
         Unconstrained draws.
-    shared : int
-        How many of the first coordinates are shared by all sites: these are taken with all their
-        correlations, every other one with its regression on them.
-    groups : tuple of int
-        Start, number and length of groups of coordinates that are correlated with each other; from
-        `lndbayes.model.layout.metric_parts`.
+    parts : MetricParts
+        From `lndbayes.model.layout.metric_parts`: the shared coordinates are taken with all their
+        correlations, every other one with its regression on them and within its group.
 
     Returns
     -------
     Metric
-        From the draws' covariance, each part shrunk towards its diagonal as if by as many more
-        draws without correlation as the shared part has coordinates, so that few draws are enough.
+        From the draws' covariance. Few draws are enough: each part is shrunk towards its diagonal
+        as if by as many more draws without correlation as it has coordinates, and regressions that
+        should be alike towards their mean, by the share of their spread that is noise (James and
+        Stein), since small errors of many sites would add up.
     """
     flat = x.reshape(-1, x.shape[-1])
+    shared = parts.shared
     mean = flat.mean(axis=0)
     # a coordinate that never moved has no scale of its own
     sd = np.maximum(flat.std(axis=0), 1e-6)
     z = (flat - mean) / sd
-    weight = len(flat) / (len(flat) + max(shared, groups[2]))
+    weight = len(flat) / (len(flat) + max(shared, parts.groups[2]))
     top = weight * (z[:, :shared].T @ z[:, :shared]) / len(flat)
     np.fill_diagonal(top, 1.0)
     factor = np.zeros((len(sd), shared))
     factor[:shared] = np.linalg.cholesky(top)
     whitened = np.linalg.solve(factor[:shared], z[:, :shared].T).T
     factor[shared:] = weight * (z[:, shared:].T @ whitened) / len(flat)
+    for index in parts.alike:
+        factor[index] = _towards_mean(factor[index], 1.0 / len(flat))
     # what the shared coordinates do not explain; never nothing, however few the draws
     rest = np.sqrt(np.maximum(1.0 - (factor**2).sum(axis=1), 0.05))
     rest[:shared] = 0.0
-    local, run = _within_groups(z, whitened @ factor.T, rest, groups, weight)
+    local, run = _within_groups(z, whitened @ factor.T, rest, parts.groups, weight)
     rest[run] = 0.0
-    start, count, length = groups
+    start, count, length = parts.groups
     local *= sd[run].reshape(count, length, 1)
     return Metric(mean, rest * sd, factor * sd[:, None], local, start)
+
+
+def _towards_mean(rows: np.ndarray, noise: float) -> np.ndarray:
+    """Shrink each column towards its mean by the share of its variance that is noise."""
+    if len(rows) < 4:
+        return rows
+    centre = rows.mean(axis=0)
+    spread = np.maximum(rows.var(axis=0, ddof=1), 1e-300)
+    return np.asarray(centre + np.maximum(1.0 - noise / spread, 0.0) * (rows - centre))
 
 
 def _within_groups(
@@ -201,7 +212,7 @@ def find_metric(
     seed = int(np.random.SeedSequence([spec.sampling.seed, 2]).generate_state(1)[0])
     changes = {f"sampling.{key}": value for key, value in (_PILOT | {"seed": seed}).items()}
     pilot = sample_density(with_changes(spec, changes), design, cores=cores, callback=callback)
-    return metric_from(pilot.x, *metric_parts(design))
+    return metric_from(pilot.x, metric_parts(design))
 
 
 def sample_density(

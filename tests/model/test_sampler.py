@@ -14,7 +14,7 @@ from lndbayes.errors import FitError
 from lndbayes.model.compiled import log_density
 from lndbayes.model.design import build_design
 from lndbayes.model.kernel import kernel_data
-from lndbayes.model.layout import SCALARS, constrain, layout, metric_parts, size
+from lndbayes.model.layout import SCALARS, MetricParts, constrain, layout, metric_parts, size
 from lndbayes.model.start import start_point
 from lndbayes.sampler import Metric, find_metric, metric_from, sample_density
 from lndbayes.spec import with_changes
@@ -77,7 +77,7 @@ def test_a_metric_changes_the_coordinates_and_not_the_posterior(small, drawn, ki
     """The refit's draws within Monte Carlo error of the first fit's, whatever the coordinates."""
     spec, design = small
     flat = drawn.x.reshape(-1, size(design))
-    found = metric_from(drawn.x, *metric_parts(design))
+    found = metric_from(drawn.x, metric_parts(design))
     metric = {
         "scales": Metric.diagonal(flat.mean(axis=0), flat.std(axis=0)),
         "parts": found,
@@ -110,7 +110,7 @@ def test_metric_of_draws_has_their_covariance_in_its_parts(rng):
     factor[2:, 2:] = noise
     draws = 200_000
     x = 3.0 + rng.normal(size=(2, draws // 2, size)) @ factor.T
-    found = metric_from(x, 2, (3, 1, 2))
+    found = metric_from(x, MetricParts(2, (3, 1, 2)))
     whole = np.diag(found.scale)
     whole[:, :2] += found.factor
     whole[3:5, 3:5] += found.local[0]
@@ -124,7 +124,7 @@ def test_metric_of_draws_has_their_covariance_in_its_parts(rng):
 def test_metric_of_fewer_draws_than_coordinates_is_still_one(rng):
     """And of a coordinate that never moved."""
     x = np.concatenate([rng.normal(size=(1, 4, 30)), np.ones((1, 4, 1))], axis=-1)
-    found = metric_from(x, 12, (15, 2, 5))
+    found = metric_from(x, MetricParts(12, (15, 2, 5), (np.arange(15, 25, 5), np.arange(25, 31))))
     for part in (found.scale, found.factor, found.local):
         assert np.isfinite(part).all()
     assert (np.diag(found.factor) > 0).all()

@@ -18,6 +18,7 @@ __all__ = [
     "REAL",
     "SCALARS",
     "Block",
+    "MetricParts",
     "constrain",
     "layout",
     "metric_parts",
@@ -107,19 +108,42 @@ def layout(design: Design) -> Mapping[str, Block]:
     return blocks
 
 
-def metric_parts(design: Design) -> tuple[int, tuple[int, int, int]]:
-    """Which coordinates are correlated: for `lndbayes.sampler.metric_from`.
+@dataclass(frozen=True, slots=True)
+class MetricParts:
+    """What is correlated with what: for `lndbayes.sampler.metric_from`.
 
-    Returns
-    -------
-    tuple
-        How many of the first coordinates all sites share; then start, number and length of groups:
-        the shares of one site's interventions, which sum to one.
+    Attributes
+    ----------
+    shared : int
+        How many of the first coordinates all sites share.
+    groups : tuple of int
+        Start, number and length of runs that are correlated within: the shares of one site's
+        interventions, which sum to one.
+    alike : tuple of ndarray of int
+        Sets of coordinates that mean the same at different sites, so that their regressions on
+        what is shared are alike.
     """
+
+    shared: int
+    groups: tuple[int, int, int] = (0, 0, 0)
+    alike: tuple[np.ndarray, ...] = ()
+
+
+def metric_parts(design: Design) -> MetricParts:
+    """Say which coordinates are correlated, from the model's structure."""
     blocks = layout(design)
+    alike = []
+    for name in ("site_drift", "site_curve", "mix_share", "site_deviation", "site_level"):
+        block = blocks[name]
+        index = np.arange(block.start, block.stop).reshape(block.shape)
+        if name == "mix_share":
+            alike += list(index.T)
+        else:
+            alike += list(np.atleast_2d(index))
     shares = blocks["mix_share"]
     sites, kinds = shares.shape
-    return blocks["site_drift"].start, (shares.start, sites if kinds else 0, kinds)
+    groups = (shares.start, sites if kinds else 0, kinds)
+    return MetricParts(blocks["site_drift"].start, groups, tuple(alike))
 
 
 def size(design: Design) -> int:
