@@ -148,7 +148,7 @@ def commands(engine: str, python: str, folder: Path, short: bool) -> list[str]:
     if engine == "ours":
         return [sys.executable, str(PEERS / "run_ours.py"), str(folder), *(["60"] if short else [])]
     if engine == "rstan":
-        draws = "10" if short else "500"
+        draws = "10" if short else "300"
         return [
             "Rscript",
             str(PEERS / "rstan.R"),
@@ -157,7 +157,7 @@ def commands(engine: str, python: str, folder: Path, short: bool) -> list[str]:
             draws,
             "2",
         ]
-    length = "10" if short else "1000" if engine == "pymc" else "500"
+    length = "10" if short else "1000" if engine == "pymc" else "300"
     return [python, str(PEERS / "run_pymc.py"), str(folder), engine, length, length]
 
 
@@ -307,7 +307,7 @@ def markdown(rows: list[Row]) -> str:
 Made by `python benchmarks/bench_peers.py` on {os.cpu_count()} cores, all engines in one run:
 the posterior of the shipped custody spec on the shipped data (27 sites, 96 months, every channel of
 evidence). The others get the model as its text reads (`benchmarks/peers/naive.py`, `naive.stan`),
-4 chains of 1,000 + 1,000 draws (PyMC's defaults; numpyro and rstan 500 + 500, to end in time), on 2
+4 chains of 1,000 + 1,000 draws (PyMC's defaults; numpyro and rstan 300 + 300, to end in time), on 2
 cores; we get the spec with its own settings.
 
 *First draw*: from the start of the command to the sampler's first step, imports and compiling

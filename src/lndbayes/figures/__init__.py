@@ -5,7 +5,7 @@ from __future__ import annotations
 from lndbayes.figures.baseline import PANELS_PER_PAGE, baseline_panels
 from lndbayes.figures.intervals import caterpillar, mix_contrasts, sensitivity
 from lndbayes.figures.savings import savings_histogram
-from lndbayes.figures.style import data_uri, shorten, styled, to_svg
+from lndbayes.figures.style import data_uri, shorten, styled, to_png, to_svg
 
 __all__ = [
     "PANELS_PER_PAGE",
@@ -17,5 +17,6 @@ __all__ = [
     "sensitivity",
     "shorten",
     "styled",
+    "to_png",
     "to_svg",
 ]

@@ -26,6 +26,7 @@ __all__ = [
     "data_uri",
     "shorten",
     "styled",
+    "to_png",
     "to_svg",
 ]
 
@@ -127,6 +128,25 @@ def to_svg(figure: Figure) -> str:
     buffer = io.StringIO()
     with styled():
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def to_png(figure: Figure) -> bytes:
+    """Render a figure for documents that cannot hold an SVG.
+
+    Parameters
+    ----------
+    figure : Figure
+        A figure made inside `styled`.
+
+    Returns
+    -------
+    bytes
+        PNG of 150 dots an inch.
+    """
+    buffer = io.BytesIO()
+    with styled():
+        figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
     return buffer.getvalue()
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "Group",
     "Heading",
     "Items",
+    "Page",
     "Paragraph",
     "Picture",
     "Section",
@@ -101,7 +102,9 @@ class Picture:
     Attributes
     ----------
     src : str
-        A ``data:`` address.
+        A ``data:`` address of an SVG.
+    png : bytes
+        The same as pixels, for a word processor.
     alt : str
         What the figure shows, for someone who cannot see it.
     caption : str
@@ -110,6 +113,7 @@ class Picture:
 
     kind: ClassVar[str] = "picture"
     src: str
+    png: bytes
     alt: str
     caption: str
 
@@ -124,3 +128,47 @@ class Section:
     id: str
     title: str
     blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Everything a report says, whatever it is written as.
+
+    Attributes
+    ----------
+    name : str
+        Of the evaluation.
+    outcomes : tuple of str
+        In words.
+    synthetic : str
+        What to say of simulated data; empty for real ones.
+    verdict : {"FAIL", "REVIEW", "PASS"}
+        Of all checks.
+    counts : str
+        Checks by status, in words.
+    failures : tuple of str
+        Checks that fail.
+    sections : tuple of Section
+        In order.
+    """
+
+    name: str
+    outcomes: tuple[str, ...]
+    synthetic: str
+    verdict: Literal["FAIL", "REVIEW", "PASS"]
+    counts: str
+    failures: tuple[str, ...]
+    sections: tuple[Section, ...]
+
+    @property
+    def banner(self) -> str:
+        """What must be read before any number; empty if every check passes."""
+        if self.verdict == "FAIL":
+            why = f"Failed: {'; '.join(self.failures)}." if self.failures else ""
+            return f"NOT FOR USE. {why or 'Nothing has been checked.'} No number may be quoted."
+        if self.verdict == "REVIEW":
+            return (
+                "FOR REVIEW. At least one check asks for judgement or was not run; see Checks "
+                "before quoting a number."
+            )
+        return ""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from lndbayes.figures import caterpillar, data_uri, mix_contrasts, to_svg
+from lndbayes.figures import caterpillar, mix_contrasts
 from lndbayes.report.blocks import Block, Group, Paragraph, Picture, Section, Table, Terms
 from lndbayes.report.lookup import (
     Row,
@@ -18,6 +18,7 @@ from lndbayes.report.lookup import (
     parts,
     ratio_name,
 )
+from lndbayes.report.pictures import picture_of
 from lndbayes.report.prose import ESTIMANDS, MIX_WARNING, TIERS
 from lndbayes.report.rounding import ABSENT, number, percent, probability, ratio, show
 from lndbayes.report.run import Run
@@ -129,8 +130,8 @@ def _caterpillars(sites: pd.DataFrame, pooled: Any) -> list[Picture]:
     for i, figure in enumerate(figures, start=1):
         part = f" Part {i} of {len(figures)}." if len(figures) > 1 else ""
         pictures.append(
-            Picture(
-                src=data_uri(to_svg(figure)),
+            picture_of(
+                figure,
                 alt=f"Dots with {ci} intervals, one row a site, largest fall first.{part} {counts}",
                 caption=f"{caption}{part}",
             )
@@ -213,8 +214,8 @@ def mix_section(run: Run, outcome: str) -> Section:
     found = (
         f"{clear} of {len(frames[1])} contrasts have a {ci} interval that leaves out no difference."
     )
-    picture = Picture(
-        src=data_uri(to_svg(mix_contrasts(frames[0], frames[1], unit))),
+    picture = picture_of(
+        mix_contrasts(frames[0], frames[1], unit),
         alt=f"Dots with {ci} intervals. Above: difference in effect by pair of interventions. "
         f"Below: more of one intervention. {found}",
         caption=f"Effect modification by mix, medians with {ci} intervals. {found}",

@@ -6,9 +6,10 @@ import math
 
 import pandas as pd
 
-from lndbayes.figures import PANELS_PER_PAGE, baseline_panels, data_uri, sensitivity, to_svg
+from lndbayes.figures import PANELS_PER_PAGE, baseline_panels, sensitivity
 from lndbayes.report.blocks import Block, Group, Paragraph, Picture, Section, Table
 from lndbayes.report.lookup import PRIOR_DOMINATED, Row, effect_rows, only, quoted
+from lndbayes.report.pictures import picture_of
 from lndbayes.report.rounding import ABSENT, decimals, number, percent, show
 from lndbayes.report.run import Run
 
@@ -63,8 +64,8 @@ def baseline_section(run: Run, outcome: str) -> Section:
         figure = baseline_panels(frame, page, tiers, go_live, exposure, share=share)
         part = f" (part {i} of {len(pages)})" if len(pages) > 1 else ""
         blocks.append(
-            Picture(
-                src=data_uri(to_svg(figure)),
+            picture_of(
+                figure,
                 alt=f"One panel a site{part}, in order of go-live: a band for the reconstructed "
                 f"baseline over {months[0]} to {months[-1]}, dots for what was observed, a line "
                 "at go-live. The text above says what it shows.",
@@ -211,8 +212,8 @@ def _sensitivity_picture(frame: pd.DataFrame, unit: str) -> Picture:
     ci = percent(float(frame["ci_prob"].dropna().iloc[0]))
     shown = frame[frame["median"].notna()]
     shown = shown.assign(label=shown["label"].map(_capital))
-    return Picture(
-        src=data_uri(to_svg(sensitivity(shown, unit))),
+    return picture_of(
+        sensitivity(shown, unit),
         alt=f"Dots with {ci} intervals of the pooled effect, one row a refit; the table below "
         "holds the numbers.",
         caption=f"Pooled effect under refits, with {ci} intervals. At the right, its standard "

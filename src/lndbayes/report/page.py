@@ -1,4 +1,4 @@
-"""Write the report: one HTML page that needs no network, no script and no other file."""
+"""Write the report: a page that needs nothing else, a document, and the tables as a workbook."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pathlib import Path
 from jinja2 import DictLoader, Environment, StrictUndefined
 
 from lndbayes.report.answer import effect_sentence, savings_sentence
-from lndbayes.report.blocks import Block, Paragraph, Section
+from lndbayes.report.blocks import Block, Page, Paragraph, Section
 from lndbayes.report.effects import effects_section, mix_section
 from lndbayes.report.evidence import baseline_section, rests_on_section
 from lndbayes.report.lookup import is_synthetic
 from lndbayes.report.prose import SYNTHETIC
 from lndbayes.report.run import Run, read_run
 from lndbayes.report.savings import savings_section
+from lndbayes.report.spreadsheet import workbook
 from lndbayes.report.trust import (
     assumptions_section,
     checks_section,
@@ -27,15 +28,16 @@ from lndbayes.report.trust import (
     provenance_section,
     status_counts,
 )
+from lndbayes.report.word import word_document
 
-__all__ = ["render", "write_report"]
+__all__ = ["compose", "render", "write_report"]
 
 _TEMPLATE = "report.html.j2"
 _STYLE = "report.css"
 
 
 def write_report(run: Path) -> Path:
-    """Write ``report.html`` into a run directory.
+    """Write ``report.html``, ``report.docx`` and ``tables.xlsx`` into a run directory.
 
     Parameters
     ----------
@@ -46,7 +48,7 @@ def write_report(run: Path) -> Path:
     Returns
     -------
     Path
-        The page. It is put in place only when it is complete.
+        The page. Each file is put in place only when it is complete.
 
     Raises
     ------
@@ -54,31 +56,53 @@ def write_report(run: Path) -> Path:
         A required file is absent or a file breaks the contract; all problems at once.
     """
     run = Path(run)
-    page = render(read_run(run))
-    handle, temporary = tempfile.mkstemp(dir=run, prefix=".report-", suffix=".html")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(page)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, run / "report.html")
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    read = read_run(run)
+    page = compose(read)
+    _put(run / "report.html", render(page).encode())
+    _put(run / "report.docx", word_document(page))
+    _put(run / "tables.xlsx", workbook(page, run))
     return run / "report.html"
 
 
-def render(run: Run) -> str:
-    """Compose the page.
+def _put(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
+    )
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def compose(run: Run) -> Page:
+    """Put together what every form of the report says."""
+    return Page(
+        name=_data_name(run),
+        outcomes=tuple(_words(o) for o in run.outcomes),
+        synthetic=SYNTHETIC if is_synthetic(run) else "",
+        verdict=overall(run),
+        counts=status_counts(run),
+        failures=tuple(_worst(run, "FAIL")),
+        sections=tuple(_sections(run)),
+    )
+
+
+def render(page: Page) -> str:
+    """Lay out the page as HTML.
 
     Parameters
     ----------
-    run : Run
-        The run as read.
+    page : Page
+        From `compose`.
 
     Returns
     -------
     str
-        HTML; the same run gives the same text.
+        HTML; the same page gives the same text.
     """
     templates = resources.files("lndbayes.report") / "templates"
     loader = DictLoader({_TEMPLATE: (templates / _TEMPLATE).read_text(encoding="utf-8")})
@@ -90,16 +114,8 @@ def render(run: Run) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(_TEMPLATE).render(
-        name=_data_name(run),
-        outcomes=[_words(o) for o in run.outcomes],
-        synthetic=SYNTHETIC if is_synthetic(run) else "",
-        verdict=overall(run),
-        counts=status_counts(run),
-        failures=_worst(run, "FAIL"),
-        style=(templates / _STYLE).read_text(encoding="utf-8"),
-        sections=_sections(run),
-    )
+    style = (templates / _STYLE).read_text(encoding="utf-8")
+    return environment.get_template(_TEMPLATE).render(page=page, style=style)
 
 
 def _sections(run: Run) -> list[Section]:

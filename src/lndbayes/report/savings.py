@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from lndbayes.costs_rules import ALL
-from lndbayes.figures import data_uri, savings_histogram, to_svg
-from lndbayes.report.blocks import Block, Group, Paragraph, Picture, Section, Table
+from lndbayes.figures import savings_histogram
+from lndbayes.report.blocks import Block, Group, Paragraph, Section, Table
 from lndbayes.report.lookup import Row, parts, quoted
 from lndbayes.report.money import (
     comparison,
@@ -17,6 +17,7 @@ from lndbayes.report.money import (
     scenario_rows,
     total_draws,
 )
+from lndbayes.report.pictures import picture_of
 from lndbayes.report.rounding import money, percent, probability
 from lndbayes.report.run import Run
 from lndbayes.savings_tables import INTERACTIONS, explain_total
@@ -71,8 +72,8 @@ def _picture(run: Run, row: Row, ci: str) -> list[Block]:
     ours = money(*parts(row))
     theirs = money(outside.low, outside.low, outside.high)
     return [
-        Picture(
-            src=data_uri(to_svg(figure)),
+        picture_of(
+            figure,
             alt=f"Histogram of the total saving: median {ours.point}, {ci} interval "
             f"{ours.interval}. A bracket apart from it marks the published range "
             f"{theirs.interval}.",

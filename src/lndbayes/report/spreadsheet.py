@@ -1,0 +1,85 @@
+"""The exported tables as one workbook, laid out as the Analysis Function's guidance asks.
+
+One table a sheet from the top left corner, a cover, contents, units and notes in words, no merged
+and no empty cells (https://analysisfunction.civilservice.gov.uk, releasing statistics in
+spreadsheets). The numbers are those of the CSV files, cell by cell.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import pandas as pd
+
+from lndbayes.report.blocks import Page
+
+__all__ = ["workbook"]
+
+#: Sheet and title of every table that a run may hold, in the order of reading.
+_SHEETS = {
+    "effects": "Effects: estimand, interval, tier of identification",
+    "savings": "Savings in pounds; positive when less is spent",
+    "baseline": "Reconstructed untreated rate by site and month",
+    "sensitivity": "Pooled effect under refits",
+    "ledger": "What each source contributes to each site's baseline",
+    "checks": "Checks",
+    "priors": "Priors and the ranges they imply",
+}
+_EMPTY = "[x]"
+
+
+def workbook(page: Page, run: Path) -> bytes:
+    """Lay out a run's tables.
+
+    Parameters
+    ----------
+    page : Page
+        From `lndbayes.report.page.compose`: name, verdict and warnings.
+    run : Path
+        Run directory with the tables.
+
+    Returns
+    -------
+    bytes
+        A ``.xlsx`` file.
+    """
+    # slow to import, and not needed by whoever reads no report
+    import gptables
+
+    warning = [text for text in (page.synthetic, page.banner) if text]
+    sheets = {}
+    for name, title in _SHEETS.items():
+        path = run / f"{name}.csv"
+        if not path.is_file():
+            continue
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        if table.empty:
+            continue
+        # a column that no row fills has nothing to say in a sheet
+        table = table.dropna(axis="columns", how="all")
+        sheets[name.capitalize()] = gptables.GPTable(
+            table=table.astype(object).where(table.notna(), _EMPTY),
+            table_name=f"{name}_table",
+            title=title,
+            subtitles=[page.name, *warning],
+            instructions=f"{_EMPTY} stands for a number that is not given: see the report for why.",
+            source=f"{name}.csv of the same run",
+        )
+    cover = gptables.Cover(
+        title=f"Evaluation: {page.name}",
+        intro=[*warning, f"Outcomes: {', '.join(page.outcomes)}.", f"Checks: {page.counts}."],
+        about=[
+            "The numbers are those of the CSV files of the same run, unrounded.",
+            "Intervals are equal-tailed; their probability is in the column ci_prob.",
+        ],
+    )
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # the table library hands pandas an option that pandas has begun to rename
+        warnings.simplefilter("ignore", FutureWarning)
+        # there are no numbered notes: what a column means stands in the data contract
+        warnings.filterwarnings("ignore", "No note text provided", UserWarning)
+        gptables.write_workbook(buffer, sheets=sheets, cover=cover)
+    return buffer.getvalue()

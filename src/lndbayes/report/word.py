@@ -1,0 +1,176 @@
+"""The report as a Word document: the page's own blocks, captions, repeated heads, alt texts."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from docx import Document
+from docx.enum.section import WD_ORIENT
+from docx.enum.table import WD_TABLE_ALIGNMENT
+from docx.enum.text import WD_ALIGN_PARAGRAPH
+from docx.oxml import OxmlElement
+from docx.oxml.ns import qn
+from docx.shared import Cm, Pt, RGBColor
+
+from lndbayes.report.blocks import (
+    Block,
+    Heading,
+    Items,
+    Page,
+    Paragraph,
+    Picture,
+    Table,
+    Terms,
+)
+
+__all__ = ["word_document"]
+
+_FONT, _GREY, _RED = "Arial", RGBColor(0x55, 0x55, 0x55), RGBColor(0xA0, 0x10, 0x10)
+#: A4 on its side less the margins: the widest tables have nine columns.
+_WIDTH = Cm(29.7 - 2 * 1.8)
+
+
+def word_document(page: Page) -> bytes:
+    """Lay out a page for a word processor.
+
+    Parameters
+    ----------
+    page : Page
+        From `lndbayes.report.page.compose`.
+
+    Returns
+    -------
+    bytes
+        A ``.docx`` file with the same words, numbers and figures as the HTML page.
+    """
+    document = Document()
+    _set_up(document, page)
+    document.add_heading(f"Evaluation report: {page.name}", level=0)
+    many = "Outcomes" if len(page.outcomes) > 1 else "Outcome"
+    document.add_paragraph(f"{many}: {', '.join(page.outcomes)}. Checks: {page.counts}.")
+    for text in (f"SYNTHETIC. {page.synthetic}" if page.synthetic else "", page.banner):
+        if text:
+            _strong(document.add_paragraph(), text, _RED)
+    for number, section in enumerate(page.sections, start=1):
+        document.add_heading(f"{number}. {section.title}", level=1)
+        for block in section.blocks:
+            _add(document, block)
+    buffer = io.BytesIO()
+    document.save(buffer)
+    return buffer.getvalue()
+
+
+def _set_up(document: Any, page: Page) -> None:
+    """Paper, fonts, language, and the warning on every sheet."""
+    section = document.sections[0]
+    section.orientation = WD_ORIENT.LANDSCAPE
+    section.page_width, section.page_height = Cm(29.7), Cm(21.0)
+    for side in ("left", "right", "top", "bottom"):
+        setattr(section, f"{side}_margin", Cm(1.8))
+    for name in ("Normal", "Title", "Heading 1", "Heading 2", "Caption", "List Bullet"):
+        style = document.styles[name]
+        style.font.name = _FONT
+        style.element.get_or_add_rPr().get_or_add_rFonts().set(qn("w:eastAsia"), _FONT)
+        style.font.color.rgb = RGBColor(0, 0, 0)
+        if name not in ("Title", "Heading 1", "Heading 2"):
+            style.font.size = Pt(10)
+    language = OxmlElement("w:lang")
+    language.set(qn("w:val"), "en-GB")
+    document.styles["Normal"].element.get_or_add_rPr().append(language)
+    document.core_properties.title = f"Evaluation report: {page.name}"
+    document.core_properties.author = ""
+    document.core_properties.comments = ""
+    marks = ["Simulated data" if page.synthetic else "", page.banner.split(".")[0]]
+    if header := "   ".join(mark for mark in marks if mark):
+        _strong(section.header.paragraphs[0], header, _RED)
+
+
+def _strong(paragraph: Any, text: str, colour: RGBColor | None = None) -> None:
+    run = paragraph.add_run(text)
+    run.bold = True
+    if colour is not None:
+        run.font.color.rgb = colour
+
+
+def _add(document: Any, block: Block) -> None:
+    match block:
+        case Paragraph():
+            _add_paragraph(document, block)
+        case Heading():
+            document.add_heading(block.text, level=2)
+        case Items():
+            for text in block.texts:
+                document.add_paragraph(text, style="List Bullet")
+        case Terms():
+            for term, text in block.pairs:
+                paragraph = document.add_paragraph()
+                _strong(paragraph, f"{term}: ")
+                paragraph.add_run(text)
+        case Picture():
+            _add_picture(document, block)
+        case Table():
+            _add_table(document, block)
+
+
+def _add_paragraph(document: Any, block: Paragraph) -> None:
+    paragraph = document.add_paragraph()
+    if block.label:
+        _strong(paragraph, f"{block.label} ", _RED if block.style == "warning" else None)
+    run = paragraph.add_run(block.text)
+    if block.style == "lead":
+        run.font.size = Pt(13)
+
+
+def _add_picture(document: Any, block: Picture) -> None:
+    shape = document.add_picture(io.BytesIO(block.png))
+    if shape.width > _WIDTH:
+        shape.height = int(shape.height * _WIDTH / shape.width)
+        shape.width = _WIDTH
+    # the whole figure and its caption fit on one sheet
+    tallest = Cm(15.0)
+    if shape.height > tallest:
+        shape.width = int(shape.width * tallest / shape.height)
+        shape.height = tallest
+    shape._inline.docPr.set("descr", block.alt)
+    document.paragraphs[-1].paragraph_format.keep_with_next = True
+    document.add_paragraph(block.caption, style="Caption")
+
+
+def _add_table(document: Any, block: Table) -> None:
+    caption = document.add_paragraph(block.caption, style="Caption")
+    caption.paragraph_format.keep_with_next = True
+    table = document.add_table(rows=1, cols=len(block.columns), style="Table Grid")
+    table.alignment = WD_TABLE_ALIGNMENT.LEFT
+    for cell, head in zip(table.rows[0].cells, block.columns, strict=True):
+        _fill(cell, head, bold=True)
+    _repeat(table.rows[0])
+    for group in block.groups:
+        if group.title:
+            cells = table.add_row().cells
+            _fill(cells[0].merge(cells[-1]), group.title, bold=True)
+        for values in group.rows:
+            cells = table.add_row().cells
+            for column, (cell, value) in enumerate(zip(cells, values, strict=True)):
+                _fill(cell, value, right=column in block.numeric)
+    if block.note:
+        _strong(document.add_paragraph(), "")
+        note = document.paragraphs[-1].add_run(block.note)
+        note.font.size, note.font.color.rgb = Pt(8.5), _GREY
+
+
+def _fill(cell: Any, text: str, *, bold: bool = False, right: bool = False) -> None:
+    paragraph = cell.paragraphs[0]
+    run = paragraph.add_run(text)
+    run.bold = bold
+    run.font.size = Pt(8)
+    paragraph.paragraph_format.space_after = Pt(0)
+    if right:
+        paragraph.alignment = WD_ALIGN_PARAGRAPH.RIGHT
+
+
+def _repeat(row: Any) -> None:
+    """Repeat a row on every sheet that the table reaches, and tell it as the table's head."""
+    mark = OxmlElement("w:tblHeader")
+    mark.set(qn("w:val"), "true")
+    row._tr.get_or_add_trPr().append(mark)
