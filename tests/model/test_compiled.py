@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lndbayes.model import compiled
 from lndbayes.model.compiled import CompiledDensity, Metric, compiled_density, log_density
+from lndbayes.model.design import build_design
 from lndbayes.model.kernel import KernelData, kernel_data
 from lndbayes.model.layout import size
 from lndbayes.model.stamp import source_stamp
@@ -126,3 +128,23 @@ def test_the_cache_key_follows_every_byte_of_the_sources(tmp_path: Path):
     assert source_stamp(str(one), str(two)) == first
     two.write_text("b = 2\n")
     assert source_stamp(str(one), str(two)) != first
+
+
+def test_one_compiled_density_serves_every_shape_and_setting(spec, plain_world, tiny, data):
+    """A fold, a replicate or another evaluation compiles nothing: the code is the same code."""
+    first = compiled_density(data, size(plain_world.design))
+    design = build_design(spec, tiny)
+    second = compiled_density(kernel_data(spec, design), size(design), None)
+    assert first.size != second.size
+    assert first.density_address == second.density_address
+    assert first.expand_address == second.expand_address
+
+
+def test_the_cache_key_covers_every_file_that_is_compiled():
+    """A file with compiled code that no key knows of would keep its old code after an edit."""
+    folder = Path(compiled.__file__).parent
+    written = {p.name for p in folder.glob("*.py") if "njit" in p.read_text(encoding="utf-8")}
+    covered = {Path(file).name for file in compiled._SOURCES}
+    assert written == covered | {"predictive.py"}
+    text = (folder / "predictive.py").read_text(encoding="utf-8")
+    assert "source_stamp(special.__file__, __file__)" in text

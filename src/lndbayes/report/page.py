@@ -58,9 +58,14 @@ def write_report(run: Path) -> Path:
     run = Path(run)
     read = read_run(run)
     page = compose(read)
-    _put(run / "report.html", render(page).encode())
-    _put(run / "report.docx", word_document(page))
-    _put(run / "tables.xlsx", workbook(page, run))
+    # all are made before any is put in place: a run never holds forms of two reports
+    made = {
+        "report.html": render(page).encode(),
+        "report.docx": word_document(page),
+        "tables.xlsx": workbook(page, run),
+    }
+    for name, content in made.items():
+        _put(run / name, content)
     return run / "report.html"
 
 

@@ -81,5 +81,11 @@ def workbook(page: Page, run: Path) -> bytes:
         warnings.simplefilter("ignore", FutureWarning)
         # there are no numbered notes: what a column means stands in the data contract
         warnings.filterwarnings("ignore", "No note text provided", UserWarning)
-        gptables.write_workbook(buffer, sheets=sheets, cover=cover)
+        gptables.write_workbook(
+            buffer,
+            sheets=sheets,
+            cover=cover,
+            # a site may be called "=1+1": text is text
+            workbook_options={"strings_to_formulas": False, "strings_to_urls": False},
+        )
     return buffer.getvalue()

@@ -46,7 +46,7 @@ def word_document(page: Page) -> bytes:
     """
     document = Document()
     _set_up(document, page)
-    document.add_heading(f"Evaluation report: {page.name}", level=0)
+    document.add_heading(_clean(f"Evaluation report: {page.name}"), level=0)
     many = "Outcomes" if len(page.outcomes) > 1 else "Outcome"
     document.add_paragraph(f"{many}: {', '.join(page.outcomes)}. Checks: {page.counts}.")
     for text in (f"SYNTHETIC. {page.synthetic}" if page.synthetic else "", page.banner):
@@ -78,7 +78,7 @@ def _set_up(document: Any, page: Page) -> None:
     language = OxmlElement("w:lang")
     language.set(qn("w:val"), "en-GB")
     document.styles["Normal"].element.get_or_add_rPr().append(language)
-    document.core_properties.title = f"Evaluation report: {page.name}"
+    document.core_properties.title = _clean(f"Evaluation report: {page.name}")
     document.core_properties.author = ""
     document.core_properties.comments = ""
     marks = ["Simulated data" if page.synthetic else "", page.banner.split(".")[0]]
@@ -86,8 +86,13 @@ def _set_up(document: Any, page: Page) -> None:
         _strong(section.header.paragraphs[0], header, _RED)
 
 
+def _clean(text: str) -> str:
+    """Leave out what no XML file may hold, such as a bell in a site's name."""
+    return "".join(c for c in text if c in "\t\n" or (c >= " " and c not in "\ufffe\uffff"))
+
+
 def _strong(paragraph: Any, text: str, colour: RGBColor | None = None) -> None:
-    run = paragraph.add_run(text)
+    run = paragraph.add_run(_clean(text))
     run.bold = True
     if colour is not None:
         run.font.color.rgb = colour
@@ -101,12 +106,12 @@ def _add(document: Any, block: Block) -> None:
             document.add_heading(block.text, level=2)
         case Items():
             for text in block.texts:
-                document.add_paragraph(text, style="List Bullet")
+                document.add_paragraph(_clean(text), style="List Bullet")
         case Terms():
             for term, text in block.pairs:
                 paragraph = document.add_paragraph()
                 _strong(paragraph, f"{term}: ")
-                paragraph.add_run(text)
+                paragraph.add_run(_clean(text))
         case Picture():
             _add_picture(document, block)
         case Table():
@@ -117,7 +122,7 @@ def _add_paragraph(document: Any, block: Paragraph) -> None:
     paragraph = document.add_paragraph()
     if block.label:
         _strong(paragraph, f"{block.label} ", _RED if block.style == "warning" else None)
-    run = paragraph.add_run(block.text)
+    run = paragraph.add_run(_clean(block.text))
     if block.style == "lead":
         run.font.size = Pt(13)
 
@@ -132,13 +137,13 @@ def _add_picture(document: Any, block: Picture) -> None:
     if shape.height > tallest:
         shape.width = int(shape.width * tallest / shape.height)
         shape.height = tallest
-    shape._inline.docPr.set("descr", block.alt)
+    shape._inline.docPr.set("descr", _clean(block.alt))
     document.paragraphs[-1].paragraph_format.keep_with_next = True
-    document.add_paragraph(block.caption, style="Caption")
+    document.add_paragraph(_clean(block.caption), style="Caption")
 
 
 def _add_table(document: Any, block: Table) -> None:
-    caption = document.add_paragraph(block.caption, style="Caption")
+    caption = document.add_paragraph(_clean(block.caption), style="Caption")
     caption.paragraph_format.keep_with_next = True
     table = document.add_table(rows=1, cols=len(block.columns), style="Table Grid")
     table.alignment = WD_TABLE_ALIGNMENT.LEFT
@@ -154,14 +159,13 @@ def _add_table(document: Any, block: Table) -> None:
             for column, (cell, value) in enumerate(zip(cells, values, strict=True)):
                 _fill(cell, value, right=column in block.numeric)
     if block.note:
-        _strong(document.add_paragraph(), "")
-        note = document.paragraphs[-1].add_run(block.note)
+        note = document.add_paragraph().add_run(_clean(block.note))
         note.font.size, note.font.color.rgb = Pt(8.5), _GREY
 
 
 def _fill(cell: Any, text: str, *, bold: bool = False, right: bool = False) -> None:
     paragraph = cell.paragraphs[0]
-    run = paragraph.add_run(text)
+    run = paragraph.add_run(_clean(text))
     run.bold = bold
     run.font.size = Pt(8)
     paragraph.paragraph_format.space_after = Pt(0)
