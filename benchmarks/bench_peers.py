@@ -166,13 +166,13 @@ def available(engine: str, python: str) -> str:
     if engine == "rstan":
         if shutil.which("Rscript") is None:
             return "R is not installed"
-        wanted = ["Rscript", "-e", "library(rstan); library(jsonlite)"]
+        wanted = ["Rscript", "-e", "library(rstan); library(jsonlite); library(BH)"]
     elif engine == "numpyro":
         wanted = [python, "-c", "import pymc, numpyro"]
     else:
         return ""
     found = subprocess.run(wanted, capture_output=True, check=False).returncode
-    return "" if found == 0 else f"{engine} is not installed"
+    return "" if found == 0 else f"{engine}, or what it needs to compile, is not installed"
 
 
 def draws_of(engine: str, folder: Path) -> dict[str, np.ndarray]:

@@ -25,7 +25,12 @@ PIN = re.compile(r"([a-z0-9][a-z0-9-]*)==([0-9][0-9a-z.]*)")
 TOOLS = ("awk", "cat", "chmod", "cksum", "cp", "make", "mkdir", "rm", "sh", "sort")
 
 # Import names whose distribution has another name, or comes with the one it belongs to.
-BROUGHT_BY = {"arviz_base": "arviz", "arviz_stats": "arviz", "pytensor": "pymc"}
+BROUGHT_BY = {
+    "docx": "python-docx",
+    "arviz_base": "arviz",
+    "arviz_stats": "arviz",
+    "pytensor": "pymc",
+}
 # Never imported by name: xarray calls the one as its engine, and that calls the other.
 ENGINES = {"h5netcdf", "h5py"}
 

@@ -134,6 +134,38 @@ def _evaluate(options: argparse.Namespace) -> int:
     return _exit(status, options)
 
 
+def _calibrate(options: argparse.Namespace) -> int:
+    import os
+
+    from lndbayes.checks.calibration import calibrate
+    from lndbayes.costs import load_costs
+    from lndbayes.spec import load_spec
+
+    spec = load_spec(options.spec)
+    costs = load_costs(options.costs) if options.costs else None
+    table = calibrate(
+        spec,
+        options.replicates,
+        options.out,
+        costs=costs,
+        workers=options.jobs or os.cpu_count() or 1,
+        scheduler=options.scheduler,
+        say=_say(options),
+    )
+    print(table.round(3).to_string(index=False))
+    outside = table.loc[~table["inside_band"], "quantity"].to_list()
+    if outside:
+        expected = 0.05 * len(table)
+        say = f"outside their own 95% band, {expected:.1f} being expected: {', '.join(outside)}"
+        print(say, file=sys.stderr)
+    # the verdict is on the whole table: a calibrated model has some quantity outside its own band
+    failed = table.loc[table["p_simultaneous"] < 0.05 / len(table), "quantity"].to_list()
+    if failed:
+        print(f"FAIL: ranks that are not uniform: {', '.join(failed)}", file=sys.stderr)
+        return CHECK_FAILED
+    return OK
+
+
 def _report(options: argparse.Namespace) -> int:
     from lndbayes.exports import report_run
 
@@ -218,6 +250,13 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--outcomes", type=_names, metavar="a,b", help="only these outcomes")
     one.add_argument("--jobs", type=_positive, metavar="N", help="fits at the same time")
     one.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler that runs the fits")
+    one = add("calibrate", _calibrate, "simulation-based calibration of a spec; resumable")
+    one.add_argument("spec", metavar="SPEC")
+    one.add_argument("--replicates", type=_positive, required=True, metavar="N")
+    one.add_argument("--out", required=True, metavar="RUN")
+    one.add_argument("--costs", metavar="FILE", help="rank the total saving too")
+    one.add_argument("--jobs", type=_positive, metavar="N", help="replicates at the same time")
+    one.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler that runs them")
     one = add("check", _report, "run the check battery on stored fits, mark the exports anew")
     one.add_argument("run_directory", metavar="RUN")
     one = add("savings", _savings, "price stored draws with a costs file, fit nothing")

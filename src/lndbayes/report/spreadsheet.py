@@ -45,8 +45,10 @@ def workbook(page: Page, run: Path) -> bytes:
     bytes
         A ``.xlsx`` file.
     """
-    # slow to import, and not needed by whoever reads no report
-    import gptables
+    # slow to import, and not needed by whoever reads no report; it leaves a file of its own open
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        import gptables
 
     warning = [text for text in (page.synthetic, page.banner) if text]
     sheets = {}
@@ -60,7 +62,7 @@ def workbook(page: Page, run: Path) -> bytes:
         # a column that no row fills has nothing to say in a sheet
         table = table.dropna(axis="columns", how="all")
         sheets[name.capitalize()] = gptables.GPTable(
-            table=table.astype(object).where(table.notna(), _EMPTY),
+            table=table.astype(object).where(table.notna(), _EMPTY).map(_readable),
             table_name=f"{name}_table",
             title=title,
             subtitles=[page.name, *warning],
@@ -77,8 +79,8 @@ def workbook(page: Page, run: Path) -> bytes:
     )
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # the table library hands pandas an option that pandas has begun to rename
-        warnings.simplefilter("ignore", FutureWarning)
+        # the table library uses an option that pandas is about to drop
+        warnings.simplefilter("ignore", pd.errors.Pandas4Warning)
         # there are no numbered notes: what a column means stands in the data contract
         warnings.filterwarnings("ignore", "No note text provided", UserWarning)
         gptables.write_workbook(
@@ -89,3 +91,9 @@ def workbook(page: Page, run: Path) -> bytes:
             workbook_options={"strings_to_formulas": False, "strings_to_urls": False},
         )
     return buffer.getvalue()
+
+
+def _readable(cell: object) -> object:
+    """Add a word to a text of symbols or of another script, which the table library refuses."""
+    plain = not isinstance(cell, str) or any(c.isascii() and c.isalnum() for c in cell)
+    return cell if plain else f"{cell} (as written)"
