@@ -27,7 +27,8 @@ _SHEETS = {
     "checks": "Checks",
     "priors": "Priors and the ranges they imply",
 }
-_EMPTY = "[x]"
+#: The guidance's shorthand: a number that is not available, a name that does not apply.
+_NO_NUMBER, _NO_NAME = "[x]", "[z]"
 
 
 def workbook(page: Page, run: Path) -> bytes:
@@ -62,11 +63,12 @@ def workbook(page: Page, run: Path) -> bytes:
         # a column that no row fills has nothing to say in a sheet
         table = table.dropna(axis="columns", how="all")
         sheets[name.capitalize()] = gptables.GPTable(
-            table=table.astype(object).where(table.notna(), _EMPTY).map(_readable),
+            table=_filled(table),
             table_name=f"{name}_table",
             title=title,
             subtitles=[page.name, *warning],
-            instructions=f"{_EMPTY} stands for a number that is not given: see the report for why.",
+            instructions=f"{_NO_NUMBER}: no number is given, the report says why. {_NO_NAME}: the "
+            "row is not about one such name, but about all of them.",
             source=f"{name}.csv of the same run",
         )
     cover = gptables.Cover(
@@ -91,6 +93,17 @@ def workbook(page: Page, run: Path) -> bytes:
             workbook_options={"strings_to_formulas": False, "strings_to_urls": False},
         )
     return buffer.getvalue()
+
+
+def _filled(table: pd.DataFrame) -> pd.DataFrame:
+    """No cell without content, and none that a screen reader would pass over."""
+    parts = {
+        name: column.astype(object).where(
+            column.notna(), _NO_NUMBER if pd.api.types.is_numeric_dtype(column) else _NO_NAME
+        )
+        for name, column in table.items()
+    }
+    return pd.DataFrame(parts).map(_readable)
 
 
 def _readable(cell: object) -> object:
