@@ -199,6 +199,9 @@ def run_variants(
         waiting.discard(name)
 
     waiting = set(where)
+    reused = len(jobs) * len(variants) - len(where)
+    if say and reused:
+        say(f"finished refits reused: {reused}, their inputs are unchanged")
     run_tasks(tasks, finished, workers=workers, scheduler=scheduler)
     return {
         outcome: {v.name: kept[v.name] for v in variants if v.name in kept}
