@@ -241,7 +241,7 @@ def replicate(index: int, spec: ModelSpec, costs: Costs | None) -> dict[str, Any
     """
     start = time.perf_counter()
     world, drawn = prior_world(spec, np.random.default_rng([_FIRST_SEED, index]))
-    simulated = simulate(_FIRST_SEED + index, world)
+    simulated = simulate(_FIRST_SEED + index, world, outcomes=("custody",))
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "data"
         write_evaluation(simulated, path)
