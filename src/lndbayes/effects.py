@@ -311,20 +311,64 @@ def substitution_effects(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WIND
     return _named(joined, f"{_unit(fit)} per 10 percentage points")
 
 
-def events_averted(fit: xr.DataTree) -> xr.DataArray:
+def events_averted(fit: xr.DataTree, given: xr.DataTree | None = None) -> xr.DataArray:
     """Events averted in the months that happened (E6): expected without minus with the service.
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        A fit.
+    given : xarray.DataTree, optional
+        Fit of the outcome whose counts are this one's exposure, such as referrals of attendances:
+        then the service changes the exposure too, and expected events are the product of both
+        rates, draw by draw. The two likelihoods share no parameter, so that draws of separate
+        fits, paired in any way, are draws of the joint posterior.
 
     Returns
     -------
     xarray.DataArray
         Dims (chain, draw, site), events: the sum over observed months from go-live on of exposure
         times the difference of the two rates of the same draw.
+
+    Raises
+    ------
+    ValueError
+        If the two fits have other sites or months.
     """
+    if given is not None:
+        return _chained(fit, given)
     constants = fit["constant_data"]
     event = constants["event_time"].to_numpy()
     weight = constants["exposure_all"].to_numpy() * (np.nan_to_num(event, nan=-1.0) >= 0)
     averted = _over_draws(fit, lambda p0, p1: ((p0 - p1) * weight).sum(axis=-1))
     return _named(averted.isel(site=treated_sites(fit)), str(fit.attrs["unit"]))
+
+
+def _chained(fit: xr.DataTree, given: xr.DataTree) -> xr.DataArray:
+    ours, theirs = (tree["constant_data"] for tree in (fit, given))
+    if any(ours[d].to_numpy().tolist() != theirs[d].to_numpy().tolist() for d in ("site", "month")):
+        raise ValueError("the two fits must have the same sites and months")
+    event = theirs["event_time"].to_numpy()
+    weight = theirs["exposure_all"].to_numpy() * (np.nan_to_num(event, nan=-1.0) >= 0)
+    sizes = [tree["posterior"].sizes for tree in (fit, given)]
+    chains, draws = (min(s[d] for s in sizes) for d in SAMPLE_DIMS)
+    parts = []
+    for start in range(0, draws, _CHUNK):
+        some = slice(start, min(start + _CHUNK, draws))
+        rates = [
+            natural(tree, eta.to_numpy()[:chains])
+            for tree in (given, fit)
+            for eta in predictors(tree, some).data_vars.values()
+        ]
+        before, after = rates[0] * rates[2], rates[1] * rates[3]
+        parts.append(((before - after) * weight).sum(axis=-1))
+    posterior = fit["posterior"].to_dataset().isel(chain=slice(chains), draw=slice(draws))
+    coords = {dim: posterior[dim] for dim in (*SAMPLE_DIMS, "site")}
+    averted = xr.DataArray(
+        np.concatenate(parts, axis=1), dims=(*SAMPLE_DIMS, "site"), coords=coords
+    )
+    named = _named(averted.isel(site=treated_sites(fit)), str(fit.attrs["unit"]))
+    return named.assign_attrs(chained=1)
 
 
 def baseline_rates(fit: xr.DataTree, draws: int = 1000) -> xr.DataArray:

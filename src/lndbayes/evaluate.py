@@ -15,7 +15,7 @@ from lndbayes.checks.thresholds import thresholds_from
 from lndbayes.costs import load_costs
 from lndbayes.data.evaluation import EvaluationData, read_evaluation
 from lndbayes.errors import DataError, Problem, SpecError
-from lndbayes.exports import VARIANT_FOLDER, Outcome, check_fit, finish, write_exports
+from lndbayes.exports import VARIANT_FOLDER, Outcome, check_fit, finish, with_checks, write_exports
 from lndbayes.fit import fit, fit_key, save_fit, stored_fit
 from lndbayes.many import Task, run_tasks
 from lndbayes.model.design import build_design
@@ -318,11 +318,9 @@ def _outcomes(
             say=say,
         )
     with steps.step("checks"):
-        checks = {name: check_fit(spec, trees[name]) for name, spec in specs.items()}
-    return {
-        name: Outcome(spec, trees[name], variants[name], checks[name])
-        for name, spec in specs.items()
-    }
+        return with_checks(
+            {name: Outcome(spec, trees[name], variants[name], []) for name, spec in specs.items()}
+        )
 
 
 def _input_hashes(directory: Path, models: Path) -> dict[str, str]:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import xarray as xr
 
+from lndbayes.bounds import bounds_table
 from lndbayes.checks.battery import run_checks
 from lndbayes.checks.result import CheckResult, Status, checks_table, overall
 from lndbayes.checks.thresholds import thresholds_from
 from lndbayes.costs import Costs, load_costs
 from lndbayes.costs_rules import ALL
+from lndbayes.crisis import before_after_table
 from lndbayes.effects import events_averted
 from lndbayes.errors import DataError, Problem
 from lndbayes.fit import versions
 from lndbayes.identification import site_tiers
+from lndbayes.overview import OVERVIEW_COLUMNS, overview_row
 from lndbayes.priors import prior_table
 from lndbayes.report import write_report
 from lndbayes.runs import (
@@ -47,7 +50,16 @@ from lndbayes.tables import (
     reported_draws,
 )
 
-__all__ = ["Outcome", "check_fit", "finish", "recompute_savings", "report_run", "write_exports"]
+__all__ = [
+    "Outcome",
+    "check_fit",
+    "finish",
+    "given_fit",
+    "recompute_savings",
+    "report_run",
+    "with_checks",
+    "write_exports",
+]
 
 #: Folder of a run that holds the sensitivity refits.
 VARIANT_FOLDER = "sensitivity"
@@ -63,9 +75,11 @@ class Outcome:
     checks: Sequence[CheckResult]
 
 
-def check_fit(spec: ModelSpec, tree: xr.DataTree) -> list[CheckResult]:
+def check_fit(
+    spec: ModelSpec, tree: xr.DataTree, given: xr.DataTree | None = None
+) -> list[CheckResult]:
     """Run the battery on a fit and on everything the effects table reports of it."""
-    reported = reported_draws(tree, spec.effect.window)
+    reported = reported_draws(tree, spec.effect.window, given)
     finite = {k: v for k, v in reported.items() if k != "site/natural"}
     return run_checks(tree, thresholds=thresholds_from(spec.checks), reported=finite)
 
@@ -93,8 +107,12 @@ def write_exports(
         say(f"{name}: tables")
         with steps.step(f"tables {name}"):
             mark = overall(outcome.checks).value
-            for key, table in _tables(outcome).items():
-                tables.setdefault(key, []).append(table.assign(check_status=mark))
+            for key, table in _tables(outcome, given_fit(outcome.spec, done)).items():
+                if len(table):
+                    tables.setdefault(key, []).append(table.assign(check_status=mark))
+    for key in {"before_after", "bounds"} - set(tables):
+        # a table of an earlier run on other data
+        (out / f"{key}.csv").unlink(missing_ok=True)
     for key, parts in tables.items():
         write_table(pd.concat(parts, ignore_index=True), out / f"{key}.csv")
     results = [check for outcome in done.values() for check in outcome.checks]
@@ -105,7 +123,13 @@ def write_exports(
         _export_savings(out, done, overall(results).value)
 
 
-def _tables(outcome: Outcome) -> dict[str, pd.DataFrame]:
+def given_fit(spec: ModelSpec, done: Mapping[str, Outcome]) -> xr.DataTree | None:
+    """Fit of the outcome whose counts are this one's exposure, if it is in the run."""
+    parent = done.get(spec.outcome.given)
+    return parent.fit if parent is not None else None
+
+
+def _tables(outcome: Outcome, given: xr.DataTree | None) -> dict[str, pd.DataFrame]:
     spec, tree = outcome.spec, outcome.fit
     window = spec.effect.window
     base = kept_draws(tree, window)
@@ -113,8 +137,15 @@ def _tables(outcome: Outcome) -> dict[str, pd.DataFrame]:
     prior_sd = float(summarise(prior["pooled"])["sd"].iloc[0])
     interventions = tree["posterior"].sizes["intervention"]
     priors = prior_table(spec, interventions=interventions)
+    chain = None if spec.outcome.selected else given
+    draws = reported_draws(tree, window, chain)
+    overview = pd.DataFrame([overview_row(spec, tree, prior_sd)])
+    selected = spec.outcome.selected
     return {
-        "effects": effects_table(tree, window, outcome.variants["bias_on"]),
+        "overview": overview[list(OVERVIEW_COLUMNS)],
+        "effects": effects_table(tree, window, outcome.variants["bias_on"], draws=draws),
+        "before_after": before_after_table(tree, window),
+        "bounds": bounds_table(tree, given, window) if selected else pd.DataFrame(),
         "baseline": baseline_table(tree, window),
         "ledger": ledger_table(tree, window, base, outcome.variants),
         "sensitivity": sensitivity_table(spec.outcome.name, base, outcome.variants, prior_sd),
@@ -125,7 +156,11 @@ def _tables(outcome: Outcome) -> dict[str, pd.DataFrame]:
 def _price(out: Path, done: Mapping[str, Outcome], costs: Costs) -> None:
     """Write the savings draws; remove earlier ones where the costs price none of the outcomes."""
     priced = {line.outcome for line in costs.lines}
-    averted = {k: events_averted(outcome.fit) for k, outcome in done.items() if k in priced}
+    averted = {
+        k: events_averted(outcome.fit, given_fit(outcome.spec, done))
+        for k, outcome in done.items()
+        if k in priced
+    }
     if not averted:
         for name in ("savings.nc", "savings.csv"):
             (out / name).unlink(missing_ok=True)
@@ -185,8 +220,16 @@ def _stored(run: Path, thresholds: Mapping[str, Any], steps: Steps) -> dict[str,
             if name in thresholds:
                 spec = with_changes(spec, {"checks": thresholds[name]})
             variants = _stored_variants(run, name, str(tree.attrs["fit_key"]))
-            done[name] = Outcome(spec, tree, variants, check_fit(spec, tree))
-    return done
+            done[name] = Outcome(spec, tree, variants, [])
+    return with_checks(done)
+
+
+def with_checks(done: Mapping[str, Outcome]) -> dict[str, Outcome]:
+    """Run the battery on every outcome; some report products with another's fit."""
+    return {
+        name: replace(o, checks=check_fit(o.spec, o.fit, given_fit(o.spec, done)))
+        for name, o in done.items()
+    }
 
 
 def _stored_variants(run: Path, name: str, fit_key: str) -> dict[str, xr.Dataset]:

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-__all__ = ["FAMILIES", "RATIO", "Family", "forward", "inverse", "slope"]
+__all__ = ["FAMILIES", "LOG_RATIO", "RATIO", "Family", "forward", "inverse", "slope"]
 
 Link = Literal["logit", "log", "cloglog"]
 FamilyName = Literal[

@@ -26,7 +26,14 @@ from lndbayes.names import CI_PROB, PERIOD_MONTHS, SAMPLE_DIMS
 from lndbayes.spec import CHANNELS, ModelSpec, with_changes
 from lndbayes.summaries import summarise
 
-__all__ = ["VARIANTS", "Variant", "run_variants", "sensitivity_table", "untreated_level"]
+__all__ = [
+    "VARIANTS",
+    "Variant",
+    "run_variants",
+    "sensitivity_table",
+    "twins",
+    "untreated_level",
+]
 
 #: Effective draws of the pooled effect below which a refit's row says so: its mean then moves by
 #: more than a tenth of its own sd from seed to seed.
@@ -174,13 +181,19 @@ def run_variants(
         scale; for ``bias_on`` also the leverages of the pooled and the site effects.
     """
     done: dict[str, dict[str, xr.Dataset]] = {}
-    tasks, where = [], {}
+    tasks: list[Task] = []
+    where: dict[str, tuple[str, str, Path, str]] = {}
+    same: list[tuple[str, str, str, str]] = []
     for spec, data, main in jobs:
         outcome = spec.outcome.name
         done[outcome] = {}
+        known = twins(spec, data, variants)
         for variant in variants:
             path = folder / f"{outcome}-{variant.name}.nc"
             key = _key(spec, data, variant, main)
+            if variant.name in known:
+                same.append((outcome, variant.name, known[variant.name], key))
+                continue
             if path.is_file() and (stored := _stored(path, key)) is not None:
                 done[outcome][variant.name] = stored
                 continue
@@ -199,14 +212,65 @@ def run_variants(
         waiting.discard(name)
 
     waiting = set(where)
-    reused = len(jobs) * len(variants) - len(where)
+    reused = len(jobs) * len(variants) - len(where) - len(same)
     if say and reused:
         say(f"finished refits reused: {reused}, their inputs are unchanged")
     run_tasks(tasks, finished, workers=workers, scheduler=scheduler)
+    bases = {spec.outcome.name: (spec, main) for spec, _, main in jobs}
+    for outcome, name, first, key in same:
+        spec, main = bases[outcome]
+        twin = kept_draws(main, spec.effect.window) if first == "base" else done[outcome][first]
+        kept = twin.assign_attrs(variant=name, same_as=first, key=key)
+        _store(kept, folder / f"{outcome}-{name}.nc")
+        done[outcome][name] = kept
     return {
         outcome: {v.name: kept[v.name] for v in variants if v.name in kept}
         for outcome, kept in done.items()
     }
+
+
+def _effective(spec: ModelSpec, data: EvaluationData, variant: Variant) -> tuple[object, ...]:
+    """What of a variant reaches the likelihood: to remove an absent source changes nothing."""
+    changed = with_changes(spec, dict(variant.changes))
+    present = tuple(
+        channel
+        for channel in CHANNELS
+        if getattr(changed.baseline.channels, channel)
+        and (channel == "not_yet_treated" or _rows(data, channel, spec.outcome.name))
+    )
+    return (
+        present,
+        changed.effect.hide_first_months,
+        changed.sensitivity,
+        variant.name == "untreated_only",
+    )
+
+
+def _rows(data: EvaluationData, channel: str, outcome: str) -> bool:
+    return bool((data.evidence[channel]["outcome"] == outcome).any())
+
+
+def twins(
+    spec: ModelSpec, data: EvaluationData, variants: Sequence[Variant] = VARIANTS
+) -> dict[str, str]:
+    """Variants that are not refitted, with the one, or ``base``, whose draws are theirs.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The spec.
+    data : EvaluationData
+        The data.
+    variants : sequence of Variant
+        In order.
+    """
+    settings = {_effective(spec, data, Variant("base", "")): "base"}
+    found = {}
+    for variant in variants:
+        first = settings.setdefault(_effective(spec, data, variant), variant.name)
+        if first != variant.name:
+            found[variant.name] = first
+    return found
 
 
 def _key(spec: ModelSpec, data: EvaluationData, variant: Variant, main: xr.DataTree) -> str:
@@ -318,6 +382,9 @@ def sensitivity_table(
 def _note(draws: xr.Dataset) -> str:
     """What a reader should know of the refit's draws before trusting its row."""
     parts = []
+    if first := draws.attrs.get("same_as"):
+        label = {v.name: v.label for v in VARIANTS}.get(str(first), "all evidence")
+        parts.append(f"not refitted, since these data make it the same as: {label}")
     if divergences := int(draws.attrs.get("divergences", 0)):
         parts.append(f"{divergences} divergent transitions")
     ess = float(draws.attrs.get("ess", np.inf))

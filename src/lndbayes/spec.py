@@ -65,6 +65,8 @@ class Outcome(_Strict):
     given: Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]*)?$")]
     #: measured only among people whom the service helps to choose: no effect is reported
     selected: bool
+    #: effects within this of zero, link scale, count as none
+    margin: _Positive
 
 
 class Likelihood(_Strict):

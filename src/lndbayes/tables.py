@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes import effects as estimands
+from lndbayes.families import LOG_RATIO
 from lndbayes.identification import identified_share, site_tiers
 from lndbayes.names import CI_PROB
 from lndbayes.sensitivity import untreated_level
@@ -61,7 +62,9 @@ LEDGER_COLUMNS = (
 _NUMBERS = [c for c in SUMMARY_COLUMNS if c != "ci_prob"]
 
 
-def reported_draws(fit: xr.DataTree, window: tuple[int, int]) -> dict[str, xr.DataArray]:
+def reported_draws(
+    fit: xr.DataTree, window: tuple[int, int], given: xr.DataTree | None = None
+) -> dict[str, xr.DataArray]:
     """Draws of everything the effects table reports, by estimand and scale.
 
     Parameters
@@ -70,13 +73,15 @@ def reported_draws(fit: xr.DataTree, window: tuple[int, int]) -> dict[str, xr.Da
         A fit.
     window : tuple of int
         Event months of the estimand.
+    given : xarray.DataTree, optional
+        Fit of the outcome whose counts are this one's exposure.
 
     Returns
     -------
     dict of str to xarray.DataArray
         Keys ``"estimand/scale"``; dims (chain, draw) and site or intervention.
     """
-    averted = estimands.events_averted(fit)
+    averted = estimands.events_averted(fit, given)
     sites = estimands.site_effects(fit, "natural", window)
     out = {
         "pooled/link": estimands.pooled_effect(fit, "link", window),
@@ -86,8 +91,9 @@ def reported_draws(fit: xr.DataTree, window: tuple[int, int]) -> dict[str, xr.Da
         "plateau/link": estimands.plateau_effects(fit).mean("site"),
         "site/link": estimands.site_effects(fit, "link", window),
         "site/natural": 100 * sites,
-        "events_averted/natural": averted.sum("site"),
+        "events_averted/natural": averted.sum("site").assign_attrs(averted.attrs),
         "events_averted_site/natural": averted,
+        "course/link": estimands.course_effects(fit),
     }
     referrals = fit["constant_data"]["referrals"].to_numpy()
     if referrals[estimands.treated_sites(fit)].sum() > 0:
@@ -111,7 +117,11 @@ _NOTES = {
     "substitution": "10 percentage points moved: modification by mix across sites",
     "events_averted": "expected without minus with the service over the observed months",
     "site": "",
+    "course": "mean over the sites of the effect in these event months",
 }
+_SELECTED = (
+    "measured only among people whom the service helps to choose: no effect is reported; see bounds"
+)
 
 
 def effects_table(
@@ -158,7 +168,9 @@ def effects_table(
     for column in ("site", "intervention"):
         table[column] = table[column].fillna("").astype(str) if column in table else ""
     table["outcome"] = fit.attrs["outcome"]
-    table["window"] = f"{window[0]}-{window[1]}"
+    course = table["estimand"] == "course"
+    spans = table.get("window", "")
+    table["window"] = np.where(course, spans, f"{window[0]}-{window[1]}")
     table.loc[table["estimand"] == "events_averted", "window"] = "observed months"
     table["identified"] = [tiers.get(site, "") for site in table["site"]]
     pooled = table["estimand"] == "pooled"
@@ -168,16 +180,40 @@ def effects_table(
         f"; sites by tier: {mix}; {share:.0%} of treated exposure is identified by comparison with "
         "untreated observations, the rest by the model and the evidence channels"
     )
+    if fit.attrs.get("given"):
+        chained = table["estimand"] == "events_averted"
+        table.loc[chained, "note"] += _chain_note(fit, draws)
     table = _with_leverage(table, leverage)
+    if fit.attrs.get("selected"):
+        table = _withheld(table)
     return blank_tier_d(table, table["identified"])[list(EFFECT_COLUMNS)]
+
+
+def _withheld(table: pd.DataFrame) -> pd.DataFrame:
+    """Empty every number: what is not identified is told as bounds, never as an interval."""
+    table = table.copy()
+    table[[c for c in _NUMBERS if c in table]] = np.nan
+    table[["leverage_level_bias", "leverage_drift"]] = np.nan
+    table["note"] = _SELECTED
+    return table
+
+
+def _chain_note(fit: xr.DataTree, draws: Mapping[str, xr.DataArray]) -> str:
+    given = fit.attrs["given"]
+    if draws["events_averted/natural"].attrs.get("chained"):
+        return f"; with the effect on {given}, whose counts are the exposure"
+    return f"; at the {given} that happened: the effect on them is not in it"
 
 
 def _unit(fit: xr.DataTree, name: str, scale: str) -> str:
     if name.startswith("events_averted"):
         return str(fit.attrs["unit"])
+    link = str(fit.attrs.get("link", "logit"))
     if name in ("intervention", "substitution"):
-        return "log odds per 10 percentage points"
-    return "log odds" if scale == "link" else "percentage points"
+        return f"{LOG_RATIO[link]} per 10 percentage points"
+    if scale == "link":
+        return LOG_RATIO[link]
+    return f"per 100 {fit.attrs.get('trials', '')}" if link == "log" else "percentage points"
 
 
 def _with_leverage(table: pd.DataFrame, leverage: xr.Dataset | None) -> pd.DataFrame:

@@ -1,0 +1,123 @@
+"""All outcomes side by side: where the service does something, nothing, or the data cannot say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from lndbayes.effects import pooled_effect
+from lndbayes.families import FAMILIES, RATIO
+from lndbayes.identification import identified_share, site_tiers
+from lndbayes.names import CI_PROB
+from lndbayes.spec import ModelSpec
+from lndbayes.summaries import summarise
+
+__all__ = ["OVERVIEW_COLUMNS", "overview_row", "verdict"]
+
+OVERVIEW_COLUMNS = (
+    "outcome",
+    "label",
+    "family",
+    "scale",
+    "good_direction",
+    "median",
+    "lower",
+    "upper",
+    "ci_prob",
+    "p_below_zero",
+    "margin_low",
+    "margin_high",
+    "p_within_margin",
+    "verdict",
+    "tier_a",
+    "tier_b",
+    "tier_c",
+    "tier_d",
+    "identified_share",
+    "sd_over_prior_sd",
+    "note",
+)
+#: Posterior sd over prior sd above which the answer is the prior's.
+_PRIOR = 0.9
+
+
+def verdict(lower: float, upper: float, margin: float) -> str:
+    """Say in words what an interval says of an effect.
+
+    Parameters
+    ----------
+    lower, upper : float
+        Ends of the interval, link scale.
+    margin : float
+        Effects within this of zero count as none.
+
+    Returns
+    -------
+    str
+        ``lowers`` or ``raises`` where the interval leaves out zero; ``no more than a small effect``
+        where it lies within the margin; else ``cannot say``.
+    """
+    if not (np.isfinite(lower) and np.isfinite(upper)):
+        return "not identified"
+    if -margin <= lower and upper <= margin:
+        return "no more than a small effect"
+    if upper < 0:
+        return "lowers"
+    return "raises" if lower > 0 else "cannot say"
+
+
+def overview_row(
+    spec: ModelSpec, fit: xr.DataTree, prior_sd: float, *, ci_prob: float = CI_PROB
+) -> dict[str, Any]:
+    """One outcome's row.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        Its spec.
+    fit : xarray.DataTree
+        Its fit.
+    prior_sd : float
+        Standard deviation of the pooled effect under the prior.
+    ci_prob : float
+        Probability of the interval.
+
+    Returns
+    -------
+    dict
+        Keys `OVERVIEW_COLUMNS`. Numbers are ratios (`scale` says of what) of the pooled effect over
+        the window; a selected outcome has none.
+    """
+    link, margin = spec.family.link, spec.outcome.margin
+    tiers = site_tiers(fit, spec.effect.window).to_series().value_counts()
+    row: dict[str, Any] = {
+        "outcome": spec.outcome.name,
+        "label": spec.outcome.label,
+        "family": spec.likelihood.family,
+        "scale": RATIO[link],
+        "good_direction": spec.outcome.good_direction,
+        "ci_prob": ci_prob,
+        "margin_low": np.exp(-margin),
+        "margin_high": np.exp(margin),
+        **{f"tier_{t.lower()}": int(tiers.get(t, 0)) for t in "ABCD"},
+        "identified_share": identified_share(fit),
+        "note": FAMILIES[spec.likelihood.family].rate,
+    }
+    numbers = ("median", "lower", "upper", "p_below_zero", "p_within_margin", "sd_over_prior_sd")
+    if spec.outcome.selected:
+        told = f"measured only among people whom the service helps to choose ({spec.outcome.given})"
+        return row | dict.fromkeys(numbers, np.nan) | {"verdict": "not identified", "note": told}
+    draws = pooled_effect(fit, "link", spec.effect.window)
+    one = summarise(draws, ci_prob=ci_prob).iloc[0]
+    within = summarise((abs(draws) <= margin).astype(float), ci_prob=ci_prob, mcse=False)
+    ratio = float(one["sd"]) / prior_sd
+    told = verdict(float(one["lower"]), float(one["upper"]), margin)
+    row |= {k: float(np.exp(one[k])) for k in ("median", "lower", "upper")}
+    return row | {
+        "p_below_zero": float(one["p_below_zero"]),
+        "p_within_margin": float(within["mean"].iloc[0]),
+        "sd_over_prior_sd": ratio,
+        "verdict": "rests on the prior" if ratio > _PRIOR else told,
+    }
