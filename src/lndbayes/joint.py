@@ -56,8 +56,8 @@ def joint_effects(
     factors: int = 1,
     windows: Mapping[str, tuple[int, int]] | None = None,
     chains: int = 4,
-    tune: int = 1000,
-    draws: int = 2000,
+    tune: int = 500,
+    draws: int = 1500,
     seed: int,
 ) -> xr.Dataset:
     """Draw from the joint model of the site effects of several outcomes.
@@ -82,7 +82,8 @@ def joint_effects(
         ``mean`` and ``deviation_sd`` (chain, draw, outcome); ``loading`` (chain, draw, outcome,
         factor), rotated so that the first outcomes' loadings are triangular with a positive
         diagonal; ``score`` (chain, draw, site, factor); ``correlation`` (chain, draw, outcome,
-        outcome_other) of site effects in the population of sites; ``separate`` (outcome, site,
+        outcome_other) of site effects in the population of sites; ``unlinked_effect``, as
+        ``effect``, of the same second stage with no factor; ``separate`` (outcome, site,
         statistic) mean and sd of the fit's own draws; ``tier`` (outcome, site).
 
     Raises
@@ -95,11 +96,16 @@ def joint_effects(
     data = evidence_from(stage.information[None], stage.vector[None])
     rng = np.random.default_rng([seed, 44])
     drawn, effects = sample_joint(data, stage.prior, chains=chains, tune=tune, draws=draws, rng=rng)
+    apart = unlinked(stage.prior)
+    _, alone = sample_joint(data, apart, chains=chains, tune=tune, draws=draws, rng=rng)
+    if effects is None or alone is None:
+        raise ValueError("no site effects were drawn")
     loadings, scores = _rotated(drawn.loadings[0], drawn.scores[0])
     by = (*SAMPLE_DIMS, OUTCOME)
     ds = xr.Dataset(
         {
             "effect": ((*by, SITE), np.where(stage.present, effects[0], np.nan)),
+            "unlinked_effect": ((*by, SITE), np.where(stage.present, alone[0], np.nan)),
             "mean": (by, drawn.mean[0]),
             "deviation_sd": (by, drawn.deviation_sd[0]),
             "loading": ((*by, "factor"), loadings),
@@ -115,6 +121,11 @@ def joint_effects(
     return ds.assign(
         separate=_separate(fits, windows, ds), tier=_tiers(fits, windows, ds), unit=_units(fits)
     )
+
+
+def unlinked(prior: JointPrior) -> JointPrior:
+    """Prior of the same second stage with no factor: outcomes by themselves."""
+    return JointPrior(prior.mean, prior.mean_sd, prior.spread, 0)
 
 
 def correlations(drawn: JointDraws) -> np.ndarray:
@@ -183,6 +194,7 @@ def sampling_problems(ds: xr.Dataset) -> list[str]:
     upper = np.triu_indices(ds.sizes[OUTCOME], 1)
     for name, values in (
         ("effect", ds["effect"].to_numpy()[..., present]),
+        ("unlinked_effect", ds["unlinked_effect"].to_numpy()[..., present]),
         ("mean", ds["mean"].to_numpy()),
         ("deviation_sd", ds["deviation_sd"].to_numpy()),
         ("correlation", ds["correlation"].to_numpy()[..., upper[0], upper[1]]),
@@ -209,16 +221,20 @@ def joint_table(ds: xr.Dataset, ci_prob: float = CI_PROB) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns `JOINT_COLUMNS`; one row for each site that an outcome has. Sites of tier D keep
-        their row and lose its numbers.
+        Columns `JOINT_COLUMNS`; one row for each site that an outcome has. ``separate`` is the
+        stored fit; ``unlinked`` is the second stage with no factor, which unlike the fit knows no
+        mix and no wave: what the links between outcomes do is ``mean`` and ``sd`` beside it. Sites
+        of tier D keep their row and lose its numbers.
     """
     table = summarise(ds["effect"], ci_prob=ci_prob)
     separate = ds["separate"].transpose(OUTCOME, SITE, "statistic").to_numpy()
     table["separate_mean"], table["separate_sd"] = separate.reshape(-1, 2).T
+    alone = summarise(ds["unlinked_effect"], ci_prob=ci_prob, mcse=False)
+    table["unlinked_mean"], table["unlinked_sd"] = alone["mean"], alone["sd"]
     table["tier"] = ds["tier"].transpose(OUTCOME, SITE).to_numpy().ravel()
     table["unit"] = np.repeat(ds["unit"].to_numpy(), ds.sizes[SITE])
     table = table[table["tier"] != "-"].reset_index(drop=True)
-    numbers = ["separate_mean", "separate_sd", "mean", "sd", "lower", "upper", "ci_prob", "mcse"]
+    numbers = [c for c in JOINT_COLUMNS if c not in ("outcome", "site", "tier", "unit")]
     table.loc[table["tier"] == "D", numbers] = np.nan
     return table[list(JOINT_COLUMNS)]
 
@@ -265,8 +281,8 @@ def comparison_table(
     windows: Mapping[str, tuple[int, int]] | None = None,
     folds: int = 10,
     chains: int = 2,
-    tune: int = 500,
-    draws: int = 1000,
+    tune: int = 300,
+    draws: int = 500,
     seed: int,
 ) -> pd.DataFrame:
     """Compare the joint model with separate outcomes by prediction of cells left out.
@@ -289,7 +305,7 @@ def comparison_table(
     stage = build_stage(fits, windows, factors)
     rng = np.random.default_rng([seed, 64])
     fold = fold_of_cells(stage.usable, folds, rng)
-    apart = JointPrior(stage.prior.mean, stage.prior.mean_sd, stage.prior.spread, 0)
+    apart = unlinked(stage.prior)
     joint, separate = (
         cell_scores(
             stage.information, stage.vector, prior, fold,

@@ -53,12 +53,19 @@ class SiteLikelihood:
         than its prior.
     effective_draws : float
         Draws behind it, after weighting.
+    shift : ndarray, shape (S,)
+        How well a Gaussian stands in for the likelihood: mean that it gives back with the fit's own
+        hyperparameters, less the fit's, in the fit's posterior sds.
+    width : ndarray, shape (S,)
+        Likewise the sd that it gives back, over the fit's.
     """
 
     information: np.ndarray
     vector: np.ndarray
     floored: int
     effective_draws: float
+    shift: np.ndarray
+    width: np.ndarray
 
 
 def remove_prior(effects: np.ndarray, deviations: np.ndarray, sd: np.ndarray) -> SiteLikelihood:
@@ -101,7 +108,31 @@ def remove_prior(effects: np.ndarray, deviations: np.ndarray, sd: np.ndarray) ->
     told = np.eye(sites) - deviations.T @ centred / (len(sd) * variance)
     information = _symmetric_solution(told, covariance)
     vector = information @ mean + deviations.mean(axis=0) / variance
-    return _floored(information, vector, mean, FLOOR / variance, effective)
+    information, vector, floored = _floored(information, vector, mean, FLOOR / variance)
+    again_mean, again_sd = _given_back(information, vector, effects - deviations, sd**2)
+    own_sd = effects.std(axis=0, ddof=1)
+    return SiteLikelihood(
+        information,
+        vector,
+        floored,
+        effective,
+        shift=(again_mean - effects.mean(axis=0)) / own_sd,
+        width=again_sd / own_sd,
+    )
+
+
+def _given_back(
+    information: np.ndarray, vector: np.ndarray, centre: np.ndarray, variance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and sd of site effects when the likelihood meets the fit's hyperparameter draws again.
+
+    `centre` (N, S) and `variance` (N,) are the conditional prior of each draw.
+    """
+    values, axes = np.linalg.eigh(information)
+    inflated = 1 + variance[:, None] * values
+    means = ((variance[:, None] * (vector @ axes) + centre @ axes) / inflated) @ axes.T
+    within = (axes**2) @ (variance[:, None] / inflated).mean(axis=0)
+    return means.mean(axis=0), np.sqrt(within + means.var(axis=0, ddof=1))
 
 
 def _symmetric_solution(right: np.ndarray, covariance: np.ndarray) -> np.ndarray:
@@ -117,17 +148,15 @@ def _symmetric_solution(right: np.ndarray, covariance: np.ndarray) -> np.ndarray
 
 
 def _floored(
-    information: np.ndarray, vector: np.ndarray, mean: np.ndarray, floor: float, effective: float
-) -> SiteLikelihood:
+    information: np.ndarray, vector: np.ndarray, mean: np.ndarray, floor: float
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Raise eigenvalues to the floor, with an estimate at the posterior mean where that is done."""
     values, axes = np.linalg.eigh(information)
     low = values < floor
     told = axes.T @ vector
     told[low] = floor * (axes.T @ mean)[low]
     values = np.where(low, floor, values)
-    return SiteLikelihood(
-        np.asarray((axes * values) @ axes.T), axes @ told, int(low.sum()), effective
-    )
+    return np.asarray((axes * values) @ axes.T), np.asarray(axes @ told), int(low.sum())
 
 
 def drop_sites(

@@ -220,7 +220,8 @@ def sample_joint(
     tune: int,
     draws: int,
     rng: np.random.Generator,
-) -> tuple[JointDraws, np.ndarray]:
+    effects: bool = True,
+) -> tuple[JointDraws, np.ndarray | None]:
     """Run chains from draws of the prior, all data sets and chains at once.
 
     Parameters
@@ -231,23 +232,26 @@ def sample_joint(
     chains, tune, draws : int
         Chains a data set, sweeps that are thrown away, sweeps that are kept.
     rng : numpy.random.Generator
+    effects : bool
+        Whether to draw site effects too.
 
     Returns
     -------
     parameters : JointDraws, leading dims (F, C, draw)
-    effects : ndarray, shape (F, C, draw, K, S)
+    effects : ndarray, shape (F, C, draw, K, S), or None
     """
     sets, sites = data.values.shape[0], data.values.shape[-1]
     state = draw_prior(prior, (sets, chains), sites, rng)
     kept: list[JointDraws] = []
-    effects: list[np.ndarray] = []
+    sites_too: list[np.ndarray] = []
     for i in range(tune + draws):
         state = sweep(state, data, prior, rng)
         if i >= tune:
             kept.append(state)
-            effects.append(effects_given(state, data, rng))
+            if effects:
+                sites_too.append(effects_given(state, data, rng))
     stacked = [
         np.stack([getattr(s, name) for s in kept], axis=2)
         for name in ("mean", "loadings", "scores", "deviation_sd", "loading_scale")
     ]
-    return JointDraws(*stacked), np.stack(effects, axis=2)
+    return JointDraws(*stacked), np.stack(sites_too, axis=2) if effects else None

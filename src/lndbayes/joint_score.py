@@ -88,13 +88,16 @@ def cell_scores(
         np.array([[one[0] for one in row] for row in kept]),
         np.array([[one[1] for one in row] for row in kept]),
     )
-    drawn, _ = sample_joint(data, prior, chains=chains, tune=tune, draws=draws, rng=rng)
+    drawn, _ = sample_joint(
+        data, prior, chains=chains, tune=tune, draws=draws, rng=rng, effects=False
+    )
     out = np.full(fold.shape, np.nan)
-    for k, s in np.argwhere(fold >= 0):
-        f = fold[k, s]
-        held = np.flatnonzero(fold[k] == f)
-        more = drop_sites(information[k], vector[k], held[held != s])
-        out[k, s] = _cell_score(more, kept[f][k], s, k, _of_set(drawn, f))
+    for f in range(folds):
+        of_fold = _of_set(drawn, f)
+        for k, s in np.argwhere(fold == f):
+            held = np.flatnonzero(fold[k] == f)
+            more = drop_sites(information[k], vector[k], held[held != s])
+            out[k, s] = _cell_score(more, kept[f][k], s, k, of_fold)
     if not np.isfinite(out[fold >= 0]).all():
         raise ValueError("a score is not finite")
     return out
@@ -102,7 +105,8 @@ def cell_scores(
 
 def _of_set(drawn: JointDraws, f: int) -> tuple[np.ndarray, np.ndarray]:
     """Centres and deviation sds of one data set's draws, (N, K, S) and (N, K)."""
-    centre, sd = drawn.centre[f], drawn.deviation_sd[f]
+    one = JointDraws(*(getattr(drawn, name)[f] for name in JointDraws.__dataclass_fields__))
+    centre, sd = one.centre, one.deviation_sd
     return centre.reshape(-1, *centre.shape[2:]), sd.reshape(-1, sd.shape[-1])
 
 
