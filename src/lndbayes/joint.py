@@ -84,7 +84,9 @@ def joint_effects(
         diagonal; ``score`` (chain, draw, site, factor); ``correlation`` (chain, draw, outcome,
         outcome_other) of site effects in the population of sites; ``unlinked_effect``, as
         ``effect``, of the same second stage with no factor; ``separate`` (outcome, site,
-        statistic) mean and sd of the fit's own draws; ``tier`` (outcome, site).
+        statistic) mean and sd of the fit's own draws; ``tier`` (outcome, site); ``shift`` and
+        ``width`` (outcome, site) and ``floored`` (outcome), see
+        `lndbayes.joint_likelihood.SiteLikelihood`.
 
     Raises
     ------
@@ -106,6 +108,9 @@ def joint_effects(
         {
             "effect": ((*by, SITE), np.where(stage.present, effects[0], np.nan)),
             "unlinked_effect": ((*by, SITE), np.where(stage.present, alone[0], np.nan)),
+            "shift": ((OUTCOME, SITE), stage.shift),
+            "width": ((OUTCOME, SITE), stage.width),
+            "floored": ((OUTCOME,), stage.floored),
             "mean": (by, drawn.mean[0]),
             "deviation_sd": (by, drawn.deviation_sd[0]),
             "loading": ((*by, "factor"), loadings),

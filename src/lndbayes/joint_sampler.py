@@ -14,9 +14,9 @@ which nothing is known has information zero.
 The deviations are integrated out of every step, which is what lets chains move where a deviation's
 sd is near zero: with ``information = U diag(k) U'``, what remains of the likelihood at the sum of
 mean and factors has information ``U diag(k / (1 + sd^2 k)) U'``. Means, loadings and scores are
-then conjugate; the two kinds of scale are drawn by slice sampling of their prior probability
-(Neal 2003), the loading scale also with the standardised loadings held fixed (Yu and Meng 2011),
-since either way alone is slow at one end.
+then conjugate, scores with the means integrated out too. The two kinds of scale are drawn by slice
+sampling of their prior probability (Neal 2003), the loading scale also with the standardised
+loadings held fixed (Yu and Meng 2011), since either way alone is slow at one end.
 
 References
 ----------
@@ -67,7 +67,7 @@ def sweep(
     mean, loadings, scores = state.mean, state.loadings, state.scores
     scale = state.loading_scale
     if prior.factors:
-        scores = _draw_scores(mean, loadings, weight, told, data, rng)
+        scores = _draw_scores(loadings, weight, told, data, prior, rng)
         factors = data.axes.swapaxes(-1, -2) @ scores[..., None, :, :]
     else:
         factors = np.zeros((*weight.shape, 0))
@@ -92,24 +92,34 @@ def _normal(precision: np.ndarray, vector: np.ndarray, rng: np.random.Generator)
 
 
 def _draw_scores(
-    mean: np.ndarray,
     loadings: np.ndarray,
     weight: np.ndarray,
     told: np.ndarray,
     data: Evidence,
+    prior: JointPrior,
     rng: np.random.Generator,
 ) -> np.ndarray:
+    """Draw scores with the means integrated out, which are drawn anew after them.
+
+    A shift of all scores of a factor is nearly a shift of all means: given one, the other could
+    not move.
+    """
     batch, (outcomes, sites), factors = weight.shape[:2], weight.shape[2:], loadings.shape[-1]
     left = (data.axes * weight[..., None, :]) @ data.axes.swapaxes(-1, -2)  # (F, C, K, S, S)
-    seen = (data.axes @ told[..., None])[..., 0] - left.sum(axis=-1) * mean[..., None]
+    seen = (data.axes @ told[..., None])[..., 0]
+    total = left.sum(axis=-1)
+    precision = total.sum(axis=-1) + prior.mean_sd**-2
+    centre = (seen.sum(axis=-1) + prior.mean / prior.mean_sd**2) / precision
+    seen = seen - total * centre[..., None]
+    left -= total[..., :, None] * (total / precision[..., None])[..., None, :]
     pairs = loadings[..., :, None] * loadings[..., None, :]  # (F, C, K, R, R)
     pairs = np.swapaxes(pairs.reshape(*batch, outcomes, factors**2), -1, -2)
-    precision = pairs @ left.reshape(*batch, outcomes, sites**2)
-    precision = precision.reshape(*batch, factors, factors, sites, sites)
+    between = pairs @ left.reshape(*batch, outcomes, sites**2)
+    between = between.reshape(*batch, factors, factors, sites, sites)
     size = factors * sites
-    precision = np.swapaxes(precision, -3, -2).reshape(*batch, size, size) + np.eye(size)
+    between = np.swapaxes(between, -3, -2).reshape(*batch, size, size) + np.eye(size)
     vector = (np.swapaxes(loadings, -1, -2) @ seen).reshape(*batch, size)
-    flat = _normal(precision, vector, rng)
+    flat = _normal(between, vector, rng)
     return np.swapaxes(flat.reshape(*batch, factors, sites), -1, -2)
 
 

@@ -38,6 +38,10 @@ class Stage:
         Whether the outcome has the site.
     usable : ndarray of bool, shape (K, S)
         Whether the outcome has evidence on the site's effect.
+    shift, width : ndarray, shape (K, S)
+        See `lndbayes.joint_likelihood.SiteLikelihood`; NaN where an outcome has no such site.
+    floored : ndarray of int, shape (K,)
+        Directions without information.
     """
 
     outcomes: list[str]
@@ -47,6 +51,9 @@ class Stage:
     prior: JointPrior
     present: np.ndarray
     usable: np.ndarray
+    shift: np.ndarray
+    width: np.ndarray
+    floored: np.ndarray
 
 
 def effect_likelihood(
@@ -183,11 +190,13 @@ def build_stage(
     shape = (len(outcomes), len(sites))
     information, vector = np.zeros((*shape, len(sites))), np.zeros(shape)
     present, usable = np.zeros(shape, bool), np.zeros(shape, bool)
+    shift, width = np.full(shape, np.nan), np.full(shape, np.nan)
     for k, ((likelihood, own), (_, _, spread)) in enumerate(told.values()):
         at = [sites.index(site) for site in own]
         information[k][np.ix_(at, at)] = likelihood.information
         vector[k, at] = likelihood.vector
         present[k, at] = True
+        shift[k, at], width[k, at] = likelihood.shift, likelihood.width
         # alone among its outcome's sites it must say more than the floor
         usable[k, at] = np.diag(likelihood.information) > 100 * FLOOR / spread**2
     few = [f"fits/{name}.nc" for name, row in zip(outcomes, usable, strict=True) if row.sum() < 3]
@@ -196,4 +205,7 @@ def build_stage(
         raise DataError([Problem(file, rule) for file in few])
     scales = np.array([own for _, own in told.values()])
     prior = JointPrior(scales[:, 0], scales[:, 1], scales[:, 2], factors)
-    return Stage(outcomes, sites, information, vector, prior, present, usable)
+    floored = np.array([likelihood.floored for (likelihood, _), _ in told.values()])
+    return Stage(
+        outcomes, sites, information, vector, prior, present, usable, shift, width, floored
+    )
