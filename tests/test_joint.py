@@ -215,6 +215,37 @@ def test_separate_numbers_are_the_fits_own(fits) -> None:
     assert table.loc[("b", "D"), "separate_sd"] == pytest.approx(draws.std(ddof=1))
 
 
+def test_without_factors_site_effects_are_those_of_a_grid_over_the_spread(fits) -> None:
+    """Normal means integrated in closed form, the one scale by sums over a fine grid."""
+    stage = build_stage(fits, dict.fromkeys(fits, (7, 18)), 1)
+    found = joint_effects(fits, seed=1)["unlinked_effect"]
+    for k, name in enumerate(stage.outcomes):
+        information, prior = stage.information[k], stage.prior
+        size = len(information)
+        covariance = np.linalg.inv(information)
+        gap = covariance @ stage.vector[k] - prior.mean[k]
+        grid = prior.spread[k] * np.linspace(0.0005, 4, 2000)
+        log_p, mean, second = [], [], []
+        for sd in grid:
+            own = sd**2 * np.eye(size) + prior.mean_sd[k] ** 2
+            pull = own @ np.linalg.inv(covariance + own)
+            log_p.append(
+                -0.5 * np.linalg.slogdet(covariance + own)[1]
+                - 0.5 * gap @ np.linalg.solve(covariance + own, gap)
+                - 0.5 * (sd / prior.spread[k]) ** 2
+            )
+            mean.append(pull @ gap)
+            second.append(np.diag(own - pull @ own) + mean[-1] ** 2)
+        p = np.exp(log_p - np.max(log_p))
+        p /= p.sum()
+        expected = p @ np.array(mean)
+        sd = np.sqrt(p @ np.array(second) - expected**2)
+        draws = found.sel(outcome=name).to_numpy().reshape(-1, size)
+        # 6000 draws with an effective size of at least 400: means right to 0.05 sd
+        assert np.abs((draws.mean(axis=0) - prior.mean[k] - expected) / sd).max() < 0.15, name
+        np.testing.assert_allclose(draws.std(axis=0), sd, rtol=0.1)
+
+
 def test_the_prior_interval_is_symmetric_and_says_little() -> None:
     for factors in (1, 2):
         low, high = prior_interval(factors)

@@ -35,8 +35,8 @@ __all__ = [
 ]
 
 JOINT_COLUMNS = (
-    "outcome", "site", "tier", "unit", "separate_mean", "separate_sd", "mean", "sd", "lower",
-    "upper", "ci_prob", "mcse",
+    "outcome", "site", "tier", "unit", "separate_mean", "separate_sd", "unlinked_mean",
+    "unlinked_sd", "mean", "sd", "lower", "upper", "ci_prob", "mcse",
 )  # fmt: skip
 CORRELATION_COLUMNS = (
     "outcome_1", "outcome_2", "mean", "lower", "upper", "prior_lower", "prior_upper", "ci_prob",
@@ -84,8 +84,8 @@ def joint_effects(
         diagonal; ``score`` (chain, draw, site, factor); ``correlation`` (chain, draw, outcome,
         outcome_other) of site effects in the population of sites; ``unlinked_effect``, as
         ``effect``, of the same second stage with no factor; ``separate`` (outcome, site,
-        statistic) mean and sd of the fit's own draws; ``tier`` (outcome, site); ``shift`` and
-        ``width`` (outcome, site) and ``floored`` (outcome), see
+        statistic) mean and sd of the fit's own draws; ``tier`` (outcome, site); ``gaussian_shift``
+        and ``gaussian_width`` (outcome, site), ``floored`` (outcome), see
         `lndbayes.joint_likelihood.SiteLikelihood`.
 
     Raises
@@ -108,8 +108,8 @@ def joint_effects(
         {
             "effect": ((*by, SITE), np.where(stage.present, effects[0], np.nan)),
             "unlinked_effect": ((*by, SITE), np.where(stage.present, alone[0], np.nan)),
-            "shift": ((OUTCOME, SITE), stage.shift),
-            "width": ((OUTCOME, SITE), stage.width),
+            "gaussian_shift": ((OUTCOME, SITE), stage.shift),
+            "gaussian_width": ((OUTCOME, SITE), stage.width),
             "floored": ((OUTCOME,), stage.floored),
             "mean": (by, drawn.mean[0]),
             "deviation_sd": (by, drawn.deviation_sd[0]),
