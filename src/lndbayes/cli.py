@@ -179,6 +179,17 @@ def _savings(options: argparse.Namespace) -> int:
     return _exit(status, options)
 
 
+def _joint(options: argparse.Namespace) -> int:
+    from lndbayes.joint_run import joint_run
+
+    problems = joint_run(
+        options.run_directory, options.outcomes, factors=options.factors, say=_say(options)
+    )
+    for problem in problems:
+        print(f"FAIL: chains of the joint model: {problem}", file=sys.stderr)
+    return CHECK_FAILED if problems else OK
+
+
 def _exit(status: Any, options: argparse.Namespace) -> int:
     failed = str(status.value) == "FAIL"
     if failed:
@@ -262,6 +273,10 @@ def _parser() -> argparse.ArgumentParser:
     one = add("savings", _savings, "price stored draws with a costs file, fit nothing")
     one.add_argument("run_directory", metavar="RUN")
     one.add_argument("--costs", required=True, metavar="FILE")
+    one = add("joint", _joint, "site effects of several outcomes together, from stored fits")
+    one.add_argument("run_directory", metavar="RUN")
+    one.add_argument("--outcomes", type=_names, metavar="a,b", help="only these outcomes")
+    one.add_argument("--factors", type=_positive, default=1, help="factors the outcomes share")
     one = add("report", _report, "rewrite report and exports from stored draws")
     one.add_argument("run_directory", metavar="RUN")
     return parser
