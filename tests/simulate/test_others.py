@@ -17,13 +17,13 @@ from lndbayes.simulate import simulate as fresh
 from lndbayes.simulate.bands import band_logits
 from lndbayes.simulate.counts import dispersion, stage_shares
 from lndbayes.simulate.effect import draw_mix, ramp_at
-from lndbayes.simulate.exposures import draw_exposures, outcome_streams, shared_streams
+from lndbayes.simulate.exposures import draw_exposures, shared_streams
 from lndbayes.simulate.families import followed_bins
 from lndbayes.simulate.layout import draw_layout, streams
 from lndbayes.simulate.others import draw_others, seam_steps
 from lndbayes.simulate.outcome_effect import pulse_at
 from lndbayes.simulate.outcomes import OTHERS
-from lndbayes.simulate.surface import draw_surface, expit, logit
+from lndbayes.simulate.surface import expit, logit
 
 #: Nothing below changes what it is given.
 simulate = cache(fresh)
@@ -154,17 +154,24 @@ def test_effects_are_the_formula():
 
 
 def test_health_outcomes_share_a_factor_and_custody_does_not():
-    _, _, others = drawn(sites=300)
+    _, _, others = drawn(names=tuple(HEALTH), sites=100)
     deviation = np.array([others[name].effect.deviation for name in HEALTH])
     loading = np.array([OTHERS[name].factor_loading for name in HEALTH])
-    # Five standard errors of a standard deviation, and of a correlation, of 300 sites.
-    np.testing.assert_allclose(deviation.std(axis=1), 0.08, atol=5 * 0.08 / np.sqrt(600))
+    # Five standard errors of a standard deviation, and of a correlation, of 100 sites.
+    np.testing.assert_allclose(deviation.std(axis=1), 0.08, atol=5 * 0.08 / np.sqrt(200))
     expected = np.outer(loading, loading)
     np.fill_diagonal(expected, 1.0)
-    np.testing.assert_allclose(np.corrcoef(deviation), expected, atol=5 / np.sqrt(300))
-    custody = simulate(5, sites=300, outcomes=("custody",)).truth["parameters"]["site_deviation"]
+    np.testing.assert_allclose(np.corrcoef(deviation), expected, atol=5 / np.sqrt(100))
+    # Tolerances of single correlations would pass independent outcomes; all together do not.
+    z = (
+        (deviation / 0.08).T
+        @ loading
+        / np.sqrt((loading**2).sum() ** 2 + (loading**2 * (1 - loading**2)).sum())
+    )
+    assert z.std() == pytest.approx(1, abs=5 / np.sqrt(200))
+    custody = simulate(5, sites=100, outcomes=("custody",)).truth["parameters"]["site_deviation"]
     found = np.corrcoef(np.vstack([deviation, custody]))[-1, :-1]
-    assert np.abs(found).max() < 4 / np.sqrt(300)
+    assert np.abs(found).max() < 4 / np.sqrt(100)
 
 
 def test_justice_outcomes_would_share_a_factor_of_their_own(monkeypatch):
@@ -174,12 +181,14 @@ def test_justice_outcomes_would_share_a_factor_of_their_own(monkeypatch):
     }
     # The package's `simulate` is a function too, so the module has to be asked for by its path.
     monkeypatch.setattr(importlib.import_module("lndbayes.simulate.others"), "OTHERS", loud)
-    _, _, others = drawn.__wrapped__(sites=300)
-    found = np.corrcoef([others[n].effect.deviation for n in (*ZERO, "mh_referrals")])
-    # Loadings 0.5, 0.5 and -0.5, and 0 between the groups.
-    assert found[0, 1] == pytest.approx(0.25, abs=5 / np.sqrt(300))
-    assert found[0, 2] == pytest.approx(-0.25, abs=5 / np.sqrt(300))
-    np.testing.assert_allclose(found[3, :3], 0.0, atol=5 / np.sqrt(300))
+    _, _, others = drawn.__wrapped__(
+        names=("mh_referrals", "hearings", "court_duration"), sites=300
+    )
+    names = ("court_duration", "hearings", "mh_referrals")
+    found = np.corrcoef([others[name].effect.deviation for name in names])
+    # Loadings 0.5 and -0.5, and 0 between the groups; four standard errors of 300 sites.
+    assert found[0, 1] == pytest.approx(-0.25, abs=4 / np.sqrt(300))
+    np.testing.assert_allclose(found[2, :2], 0.0, atol=4 / np.sqrt(300))
 
 
 def test_seams_are_steps_of_the_untreated_surface():
@@ -199,21 +208,20 @@ def test_seams_are_steps_of_the_untreated_surface():
 
 
 def test_surfaces_have_the_outcomes_own_parameters():
-    layout, _, others = drawn(sites=300)
+    _, _, others = drawn()
     for name, one in others.items():
         outcome, level = one.outcome, one.surface.level
         sd = outcome.site_level_sd
-        assert level.mean() == pytest.approx(outcome.level, abs=5 * sd / np.sqrt(300)), name
-        assert level.std() == pytest.approx(sd, abs=5 * sd / np.sqrt(600)), name
-    world = plain(World())
-    rngs = outcome_streams(3, "iapt_referrals")
-    changed = replace(world, baseline_level=0.0, national_slope=0.0, national_curve_sd=0.0)
-    flat = draw_surface(replace(changed, site_level_sd=0.0, site_drift_sd=0.0), layout, rngs)
-    assert np.abs(flat.eta0.mean()) < 0.05
+        assert level.mean() == pytest.approx(outcome.level, abs=5 * sd / np.sqrt(27)), name
+        assert level.std() == pytest.approx(sd, abs=5 * sd / np.sqrt(54)), name
+    truth = simulate(3, plain(World()), outcomes=("iapt_referrals",)).truth["outcomes"]
+    assert np.shape(truth["iapt_referrals"]["parameters"]["national_curve"]) == (8,)
+    assert np.shape(truth["iapt_referrals"]["parameters"]["site_curve"]) == (4, 27)
+    assert truth["iapt_referrals"]["sites"]["ramp_months"] == [4.0] * 27
 
 
 def test_rates_have_the_stated_mean_and_variance():
-    _, _, others = drawn(sites=300)
+    _, _, others = drawn(names=tuple(RATES), sites=100)
     for name in RATES:
         one = others[name]
         outcome, exposure = one.outcome, one.counts.exposure
@@ -225,7 +233,7 @@ def test_rates_have_the_stated_mean_and_variance():
         assert (z**2).mean() == pytest.approx(1, abs=5 * (z**2).std() / np.sqrt(z.size)), name
         # The newest months alone, in which part of the events is not in yet.
         newest = (one.counts.count[0] - mean)[:, -3:].sum() / mean[:, -3:].sum()
-        assert newest == pytest.approx(0, abs=0.04), name
+        assert newest == pytest.approx(0, abs=0.06), name
         if outcome.given:
             np.testing.assert_array_equal(exposure, others[outcome.given].counts.count[0])
 
@@ -241,7 +249,7 @@ def test_coverage_thins_the_newest_reports():
 
 
 def test_offending_is_beta_binomial_with_its_rate():
-    _, _, others = drawn(sites=100)
+    _, _, others = drawn(names=("offending",), sites=50)
     one = others["offending"]
     n, rate = one.counts.exposure, expit(one.cells.eta1)
     inflation = (n + 400.0) / 401.0
@@ -255,7 +263,7 @@ def test_offending_is_beta_binomial_with_its_rate():
 def test_hearings_are_at_least_one_a_case():
     found = cells(simulate(8, outcomes=("hearings",)), "hearings")
     assert (found["count"] >= found["exposure"]).all()
-    _, _, others = drawn(sites=100)
+    _, _, others = drawn(names=("hearings",), sites=100)
     one = others["hearings"]
     mean = one.counts.exposure * np.exp(one.cells.eta0)
     further = one.counts.count[0] - one.counts.exposure
@@ -289,7 +297,7 @@ def test_cases_are_open_only_where_their_time_is_not_over():
 
 def test_changes_have_the_shares_of_their_stages():
     """Null has no newcomers, so the table is one law throughout."""
-    _, _, others = drawn(WORLDS["null"], sites=200)
+    _, _, others = drawn(WORLDS["null"], names=("wellbeing",), sites=80)
     one = others["wellbeing"]
     table = one.counts.count.reshape(4, 4, *one.counts.exposure.shape)
     np.testing.assert_array_equal(table.sum(axis=(0, 1)), one.counts.exposure)
@@ -299,13 +307,13 @@ def test_changes_have_the_shares_of_their_stages():
         share = stage_shares([a + one.cells.eta0 for a in constants])
         n = table[g].sum(axis=0)
         expected = (n * share).sum(axis=(1, 2))
-        np.testing.assert_allclose(
-            table[g].sum(axis=(1, 2)) / n.sum(), expected / n.sum(), atol=0.005
-        )
+        found, p = table[g].sum(axis=(1, 2)) / n.sum(), expected / n.sum()
+        # Few persons a cell, so hardly more than multinomial: five standard errors.
+        assert (np.abs(found - p) < 5 * np.sqrt(p * (1 - p) / n.sum())).all()
 
 
 def test_who_is_new_in_treatment_hides_the_effect():
-    layout, _, others = drawn(sites=200)
+    layout, _, others = drawn(names=("wellbeing",), sites=80)
     one = others["wellbeing"]
     late = layout.event_time >= 24
     table = one.counts.count.reshape(4, 4, *layout.exposure.shape)[:, :, late].sum(axis=2)
@@ -316,13 +324,15 @@ def test_who_is_new_in_treatment_hides_the_effect():
     always = one.effect.plateau.mean()
     assert always == pytest.approx(0.15, abs=0.03)
     assert seen - without < always - 0.08
-    truth = simulate(5, sites=200).truth["outcomes"]["wellbeing"]["selection"]["pooled"]
+    truth = simulate(5, sites=80, outcomes=("wellbeing",)).truth["outcomes"]["wellbeing"][
+        "selection"
+    ]["pooled"]
     assert truth["naive_window_effect"] == pytest.approx(seen - without, abs=0.05)
     assert truth["newcomer_share"] == pytest.approx(share, abs=0.03)
 
 
 def test_averted_sentences_come_from_the_short_end():
-    sim = simulate(10, sites=100)
+    sim = simulate(10, sites=100, outcomes=("custody",))
     bands = sim.truth["outcomes"]["custody"]["bands"]
     assert sum(bands["events_averted"]) == pytest.approx(sim.truth["events_averted"]["total"])
     assert sum(bands["events_averted_realised"]) == sim.truth["events_averted"]["realised_total"]
@@ -331,7 +341,9 @@ def test_averted_sentences_come_from_the_short_end():
     assert totals.index.tolist() == bands["names"]
     lost = np.array(bands["events_averted"]) / (totals.to_numpy() + bands["events_averted"])
     assert (np.diff(lost) < 0).all()
-    null = simulate(10, "null", sites=100).truth["outcomes"]["custody"]["bands"]
+    null = simulate(10, "null", sites=100, outcomes=("custody",)).truth["outcomes"]["custody"][
+        "bands"
+    ]
     assert null["events_averted"] == [0.0] * 4
     assert null["events_averted_realised"] == [0] * 4
 
@@ -381,7 +393,7 @@ def test_events_averted_recomputed_from_the_tables():
 
 
 def test_realised_events_are_close_to_the_expected_ones():
-    truth = simulate(6, sites=100).truth["outcomes"]
+    truth = simulate(6, sites=60, outcomes=(*RATES, "wellbeing")).truth["outcomes"]
     for name in (*RATES, "wellbeing"):
         total, realised = (truth[name]["events_averted"][k] for k in ("total", "realised_total"))
         # The same random numbers make them close; near zero there is no ratio to speak of.

@@ -60,8 +60,9 @@ def build_dataset(
     xarray.Dataset
         Dims outcome, site, month, intervention. (outcome, site, month): `exposure`, `count` (not
         given for suppressed cells), `count_low`, `count_high` (suppressed or rounded cells only),
-        `n`, `mean`, `sd`, `coverage` (1 where not given), and `status` (int8: -1 no row, 0 observed, 1 suppressed, 2 rounded,
-        3 missing). (site, intervention): `mix`, NaN at a site without mix rows. (site):
+        `n`, `mean`, `sd`, `coverage` (1 where not given), and `status` (int8: -1 no row,
+        0 observed, 1 suppressed, 2 rounded, 3 missing). (site, intervention): `mix`, NaN at a
+        site without mix rows. (site):
         `mix_months` (periods with mix rows; all of them for a row on the whole period), `go_live`
         (periods since the first month, NaN = never), `wave`, `population`, `predecessor`, `label`,
         `region`. (site, month): `referrals`.
