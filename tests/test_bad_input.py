@@ -191,7 +191,7 @@ CASES: list[tuple[str, Spoil, tuple[str, ...]]] = [
         "another outcome only",
         lambda data, specs: (
             [
-                path.write_text(path.read_text("utf-8").replace("custody", "offending"), "utf-8")
+                path.write_text(path.read_text("utf-8").replace("custody", "imprisonment"), "utf-8")
                 for path in [data / "outcomes.csv", *(data / "evidence").glob("*.csv")]
             ]
             and None
@@ -272,7 +272,7 @@ def test_all_problems_are_told_at_once(
     inputs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, specs = inputs
-    cell("outcomes.csv", 2, "month", "Apr-14")(data, specs)
+    cell("outcomes.csv", 2, "status", "ok")(data, specs)
     cell("sites.csv", 3, "wave", "0")(data, specs)
     cell("evidence/national.csv", 2, "se", "0")(data, specs)
     assert main(["validate", str(data)]) == 2

@@ -524,3 +524,34 @@ def test_the_printed_number_is_capped_per_file():
     assert "a.csv, column x: and 6 more of the same kind" in lines
     assert "a.csv: and 16 more problems of other kinds" in lines
     assert lines[-1] == "b.csv, row 2: rule"
+
+
+def test_coverage_is_the_same_in_all_rows_of_a_cell(tiny):
+    line = tiny.set(OUT, BAND, coverage="0.9")  # the other band of the cell is silent: 1
+    tiny.write()
+    problems = tiny.problems()
+    assert [problem.row for problem in problems] == [line - 1, line]
+    assert [problem.value for problem in problems] == ["", "0.9"]
+    assert {problem.column for problem in problems} == {"coverage"}
+    assert all("must be the same in every row" in problem.rule for problem in problems)
+
+
+@pytest.mark.parametrize("value", ["0", "1.01", "-0.2", "most"])
+def test_coverage_is_a_share(tiny, value):
+    line = tiny.set(OUT, CELL, coverage=value)
+    tiny.write()
+    (problem,) = tiny.problems()
+    assert (problem.row, problem.column, problem.value) == (line, "coverage", value)
+    assert "above 0 and at most 1" in problem.rule
+
+
+def test_coverage_is_not_for_means(tiny):
+    lines = [
+        tiny.set(OUT, MEAN | {"month": "2014-02", "stratum": sex}, coverage="0.9") for sex in "fm"
+    ]
+    tiny.write()
+    problems = tiny.problems()
+    assert [(problem.row, problem.column) for problem in problems] == [
+        (line, "coverage") for line in lines
+    ]
+    assert all("share of counted events" in problem.rule for problem in problems)

@@ -330,6 +330,7 @@ CHANGES = [
     (OUT, {"site": "A01", "month": "2014-02"}, {"source": "hmcts"}),
     (OUT, {"site": "A01", "month": "2014-02"}, {"stratum": "all"}),
     (OUT, {"site": "A01", "month": "2014-02"}, {"category": "any"}),
+    (OUT, {"site": "A01", "month": "2014-02"}, {"coverage": "0.9"}),
     (OUT, {"status": "suppressed"}, {"count_low": "2"}),
     (OUT, {"status": "suppressed"}, {"count_high": "6"}),
     (OUT, {"status": "suppressed"}, {"status": "rounded"}),
@@ -545,3 +546,15 @@ def test_status_codes_are_those_of_the_dataset(tiny):
     assert ds["status"].attrs["codes"] == (
         "-1 no row, 0 observed, 1 suppressed, 2 rounded, 3 missing"
     )
+
+
+def test_coverage_is_one_where_not_given(tiny):
+    lines = [
+        tiny.set(OUT, {"outcome": "sentence", "month": "2014-02", "category": band}, coverage="0.8")
+        for band in ("1 up to 3 months", "2 over 3 months")
+    ]
+    assert len(set(lines)) == 2
+    coverage = read_evaluation(tiny.write()).ds["coverage"]
+    assert coverage.dims == ("outcome", "site", "month")
+    assert float(coverage.sel(outcome="sentence", site="A02", month="2014-02")) == 0.8
+    assert int((coverage != 1).sum()) == 1

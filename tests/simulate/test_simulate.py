@@ -106,7 +106,7 @@ def test_a_world_given_by_its_parameters_is_recognised():
 
 def test_two_and_three_hundred_sites():
     for sites in (2, 300):
-        sim = simulate(25, sites=sites)
+        sim = simulate(25, sites=sites, outcomes=("custody", "iapt_attendances"))
         assert len(sim.frames["sites.csv"]) == sites
         assert np.shape(sim.truth["baseline"]["eta0"]) == (sites, 96)
 

@@ -173,7 +173,8 @@ def _negative_binomial(
     untreated = held
     if cells.exposure_untreated is not cells.exposure:
         untreated = count(cells.exposure_untreated, cells.eta0)
-    rate0, rate1 = np.exp(cells.eta0), np.exp(cells.eta1)
+    rate0, rate1 = (natural(outcome.family, eta) for eta in (cells.eta0, cells.eta1))
+    in_all: NDArray[np.float64] = cells.exposure_untreated * rate0 - cells.exposure * rate1
     return Counts(
         categories=("",),
         exposure=cells.exposure,
@@ -181,7 +182,7 @@ def _negative_binomial(
         untreated=untreated[None],
         averted=cells.exposure * (rate0 - rate1),
         averted_realised=held - treated,
-        averted_in_all=cells.exposure_untreated * rate0 - cells.exposure * rate1,
+        averted_in_all=in_all,
     )
 
 

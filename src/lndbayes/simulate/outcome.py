@@ -6,7 +6,7 @@ effect, and worlds with different effects share every count before go-live.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["beta_binomial_quantile"]
+
+#: Probabilities held at a time: cells with many trials are worked off in blocks.
+_BLOCK: Final = 400_000
 
 
 def beta_binomial_quantile(
@@ -46,17 +49,30 @@ def beta_binomial_quantile(
     ratio of neighbours, ``(n - k) (a + k) / ((k + 1) (b + n - k - 1))``. Sums of logarithms keep
     both from underflowing.
     """
-    shape = trials.shape
-    n = trials.reshape(-1, 1).astype(np.float64)
-    a = rate.reshape(-1, 1) * overdispersion
-    b = (1 - rate.reshape(-1, 1)) * overdispersion
+    n, p, u = (x.reshape(-1, 1) for x in (trials.astype(np.float64), rate, uniform))
     k = np.arange(int(trials.max()), dtype=np.float64)[None, :]
+    rows = max(1, _BLOCK // (k.size + 1))
+    blocks = [slice(i, i + rows) for i in range(0, n.size, rows)]
+    count = np.concatenate([_block(u[i], n[i], p[i], k, overdispersion) for i in blocks])
+    # Rounding may leave the last sum a hair below one.
+    return np.minimum(count, trials.reshape(-1)).reshape(trials.shape)
+
+
+def _block(
+    uniform: NDArray[np.float64],
+    n: NDArray[np.float64],
+    rate: NDArray[np.float64],
+    k: NDArray[np.float64],
+    overdispersion: float,
+) -> NDArray[np.int64]:
+    """Probabilities of the cells of one block below their numbers, counted: dims (cell)."""
+    a = rate * overdispersion
+    b = (1 - rate) * overdispersion
     inside = k < n
     first = np.sum(np.log(np.where(inside, (b + k) / (a + b + k), 1.0)), axis=1, keepdims=True)
     left = np.where(inside, n - k, 1.0)
     ratio = left * (a + k) / ((k + 1) * (b + left - 1))
     log_pmf = first + np.cumsum(np.log(np.where(inside, ratio, 1.0)), axis=1)
     pmf = np.hstack([np.exp(first), np.where(inside, np.exp(log_pmf), 0.0)])
-    below = np.cumsum(pmf, axis=1) < uniform.reshape(-1, 1)
-    # Rounding may leave the last sum a hair below one.
-    return np.minimum(below.sum(axis=1), trials.reshape(-1)).reshape(shape)
+    below: NDArray[np.int64] = (np.cumsum(pmf, axis=1) < uniform).sum(axis=1)
+    return below
