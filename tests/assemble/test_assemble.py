@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from small import load
 
 from lndbayes.assemble import assemble
 from lndbayes.assemble.cells import OUTCOMES
 from lndbayes.data.evaluation import read_evaluation
+from small import load
 
 extracts = load("assemble/extracts.py")
 reference = load("assemble/reference.py")
