@@ -234,6 +234,8 @@ def _load_sites(connection: duckdb.DuckDBPyConnection, root: Path, fresh: Path) 
         with path.open("w", encoding="utf-8", newline="") as handle:
             csv.writer(handle, lineterminator="\n").writerows([SITES.names, *rows])
     parsed, found = read_table(fresh, SITES)
+    if parsed is not None and parsed.frame.empty and not found:
+        found = [Problem(extract.file, "the table is empty: it has no rows")]
     if parsed is not None:
         frame = parsed.frame
         months = [month_number(text) if text else _NEVER for text in frame["go_live"]]
