@@ -167,6 +167,22 @@ def test_the_order_of_rows_changes_nothing(tmp_path) -> None:
     assert {p: p.read_bytes() for p in first.rglob("*.*")} == before
 
 
+def test_outcomes_that_nobody_has_are_left_out(tmp_path) -> None:
+    tables = extracts.made(8, persons=40)
+    kinds = tables["ndtms"]["kind"]
+    tables["ndtms"] = tables["ndtms"][~kinds.isin(["top_start", "attendance"])]
+    tables["pnc"] = tables["pnc"][tables["pnc"]["kind"] == "offence"]
+    tables["persons"]["matched_iapt"] = "0"
+    # nobody was with the service before the last day
+    tables["referrals"] = tables["referrals"].iloc[:1].assign(study_id="P0000", date="2013-01-01")
+    tables["persons"].loc[tables["persons"]["study_id"] == "P0000", "death_date"] = ""
+    out = assemble(extracts.write(tmp_path / "extracts", tables), tmp_path / "out")
+    found = set(read_evaluation(out).ds["outcome"].to_numpy())
+    without = {"wellbeing", "custody", "iapt_referrals", "iapt_attendances"}
+    assert found == {outcome.name for outcome in OUTCOMES} - without
+    assert not (out / "evidence" / "history.csv").exists()
+
+
 def test_evidence_is_copied_and_a_source_may_be_absent(tmp_path) -> None:
     tables = extracts.made(5, persons=60)
     del tables["hmcts"]

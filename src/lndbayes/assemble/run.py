@@ -239,8 +239,8 @@ def _load_sites(connection: duckdb.DuckDBPyConnection, root: Path, fresh: Path) 
     if parsed is not None:
         frame = parsed.frame
         months = [month_number(text) if text else _NEVER for text in frame["go_live"]]
-        listed = zip(range(len(frame)), frame["site"].tolist(), months, strict=True)
-        connection.executemany("INSERT INTO sites VALUES (?, ?, ?)", list(listed))
+        for row in zip(range(len(frame)), frame["site"].tolist(), months, strict=True):
+            connection.execute("INSERT INTO sites VALUES (?, ?, ?)", row)
     return problems + found
 
 
