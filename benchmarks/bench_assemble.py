@@ -205,7 +205,7 @@ of its process, reading, checking, counting and reading back included:
 | {events:,} | {seconds:.1f} | {cpu:.1f} | {peak:,.0f} |
 
 Other work shared the machine: its load average at the end was {load:.1f} on {os.cpu_count()}
-processors. On idle ones the wall seconds are fewer; the CPU seconds stay about what they are.
+processors. The wall seconds are inflated by it; no run on an idle machine has been made.
 
 `--memory` bounds the tables; the process also holds its libraries, the files being read and the
 cells. DuckDB {duckdb.__version__}, Python {platform.python_version()}.
