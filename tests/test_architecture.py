@@ -21,6 +21,7 @@ FLOORS: Mapping[str, int] = {
     "lndbayes.names": 0,
     "lndbayes.data": 1,
     "lndbayes.simulate": 1,
+    "lndbayes.assemble": 2,
     "lndbayes.spec": 1,
     "lndbayes.priors": 1,
     "lndbayes.costs": 1,

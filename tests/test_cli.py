@@ -63,7 +63,17 @@ def refused(
 
 # --- help and usage -------------------------------------------------------------------------------
 
-COMMANDS = ("simulate", "validate", "priors", "fit", "evaluate", "check", "savings", "report")
+COMMANDS = (
+    "simulate",
+    "assemble",
+    "validate",
+    "priors",
+    "fit",
+    "evaluate",
+    "check",
+    "savings",
+    "report",
+)
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

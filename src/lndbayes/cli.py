@@ -84,6 +84,20 @@ def _simulate(options: argparse.Namespace) -> int:
     return OK
 
 
+def _assemble(options: argparse.Namespace) -> int:
+    from lndbayes.assemble import assemble
+
+    assemble(
+        options.extracts,
+        options.out,
+        strata=options.strata,
+        memory=options.memory,
+        threads=options.threads,
+        say=_say(options),
+    )
+    return OK
+
+
 def _validate(options: argparse.Namespace) -> int:
     from lndbayes.data.describe import describe
     from lndbayes.data.evaluation import read_evaluation
@@ -243,6 +257,12 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--seed", type=_seed, required=True)
     one.add_argument("--world", choices=("effect", "null", "harm"), default="effect")
     one.add_argument("--sites", type=_positive, default=27)
+    one = add("assemble", _assemble, "person-level extracts to an evaluation directory")
+    one.add_argument("extracts", metavar="EXTRACTS")
+    one.add_argument("--out", required=True, metavar="DIR")
+    one.add_argument("--strata", action="store_true", help="split cells by number of needs")
+    one.add_argument("--memory", default="1GB", metavar="SIZE", help="most memory for tables")
+    one.add_argument("--threads", type=_positive, metavar="N", help="threads of the work")
     one = add("validate", _validate, "read and check an evaluation directory, fit nothing")
     one.add_argument("directory", metavar="DIR")
     one.add_argument("--models", metavar="M", help="folder of specs to check against the data")

@@ -163,6 +163,9 @@ def read_evaluation(path: str | Path) -> EvaluationData:
 #: Files that somebody may take for a table.
 _TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx")
 
+#: Files that belong to a directory and that no table is read from.
+_UNREAD: Final = frozenset({FILE, "truth.json", "data_quality.csv"})
+
 #: Tables by the stem of their file name, which names them in code.
 _STEMS: Final[Mapping[str, Table]] = {Path(table.file).stem: table for table in TABLES}
 
@@ -194,7 +197,7 @@ def _read_tables(root: Path) -> tuple[dict[str, Parsed], dict[str, str], list[Pr
             notes[table.file] = "header only: taken as absent"
         if parsed.ignored:
             notes[f"{table.file}, columns not read"] = ", ".join(parsed.ignored)
-    known = {table.file for table in TABLES} | {FILE, "truth.json"}
+    known = {table.file for table in TABLES} | _UNREAD
     if others := sorted(present - known):
         notes["files not read"] = ", ".join(others)
     return tables, notes, problems
