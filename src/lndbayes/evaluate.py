@@ -311,7 +311,8 @@ def _outcomes(
         trees = _fits(specs, data, out, pool, say, watch)
     with steps.step("sensitivity"):
         variants = run_variants(
-            [(spec, data, trees[name]) for name, spec in specs.items()],
+            # where no effect is reported, refits would show nothing
+            [(s, data, trees[name]) for name, s in specs.items() if not s.outcome.selected],
             out / VARIANT_FOLDER,
             workers=pool.workers,
             scheduler=pool.scheduler,
@@ -319,7 +320,10 @@ def _outcomes(
         )
     with steps.step("checks"):
         return with_checks(
-            {name: Outcome(spec, trees[name], variants[name], []) for name, spec in specs.items()}
+            {
+                name: Outcome(spec, trees[name], variants.get(name, {}), [])
+                for name, spec in specs.items()
+            }
         )
 
 

@@ -137,19 +137,21 @@ def _tables(outcome: Outcome, given: xr.DataTree | None) -> dict[str, pd.DataFra
     prior_sd = float(summarise(prior["pooled"])["sd"].iloc[0])
     interventions = tree["posterior"].sizes["intervention"]
     priors = prior_table(spec, interventions=interventions)
-    chain = None if spec.outcome.selected else given
-    draws = reported_draws(tree, window, chain)
-    overview = pd.DataFrame([overview_row(spec, tree, prior_sd)])
     selected = spec.outcome.selected
-    return {
+    draws = reported_draws(tree, window, None if selected else given)
+    overview = pd.DataFrame([overview_row(spec, tree, prior_sd)])
+    found = {
         "overview": overview[list(OVERVIEW_COLUMNS)],
-        "effects": effects_table(tree, window, outcome.variants["bias_on"], draws=draws),
+        "effects": effects_table(tree, window, outcome.variants.get("bias_on"), draws=draws),
         "before_after": before_after_table(tree, window),
-        "bounds": bounds_table(tree, given, window) if selected else pd.DataFrame(),
         "baseline": baseline_table(tree, window),
+        "priors": priors.assign(outcome=spec.outcome.name),
+    }
+    if selected:
+        return found | {"bounds": bounds_table(tree, given, window)}
+    return found | {
         "ledger": ledger_table(tree, window, base, outcome.variants),
         "sensitivity": sensitivity_table(spec.outcome.name, base, outcome.variants, prior_sd),
-        "priors": priors.assign(outcome=spec.outcome.name),
     }
 
 
@@ -219,7 +221,9 @@ def _stored(run: Path, thresholds: Mapping[str, Any], steps: Steps) -> dict[str,
             spec = parse_spec(json.loads(str(tree.attrs["spec_text"])), source=f"fits/{name}.nc")
             if name in thresholds:
                 spec = with_changes(spec, {"checks": thresholds[name]})
-            variants = _stored_variants(run, name, str(tree.attrs["fit_key"]))
+            variants: dict[str, xr.Dataset] = {}
+            if not spec.outcome.selected:
+                variants = _stored_variants(run, name, str(tree.attrs["fit_key"]))
             done[name] = Outcome(spec, tree, variants, [])
     return with_checks(done)
 
