@@ -37,6 +37,11 @@ FLOORS: Mapping[str, int] = {
     "lndbayes.summaries": 4,
     "lndbayes.identification": 4,
     "lndbayes.sensitivity": 4,
+    "lndbayes.observation": 4,
+    "lndbayes.comparators": 4,
+    "lndbayes.backtest_scores": 4,
+    "lndbayes.backtest_page": 6,
+    "lndbayes.backtest": 6,
     "lndbayes.tables": 5,
     "lndbayes.runs": 5,
     "lndbayes.prior_report": 3,
@@ -61,7 +66,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
 }
 
 # Draws are carried to the end and reduced in one place, so that totals are sums of draws.
-REDUCERS = ("lndbayes.summaries", "lndbayes.checks")
+REDUCERS = ("lndbayes.summaries", "lndbayes.checks", "lndbayes.backtest_scores")
 REDUCTIONS = frozenset(
     {"all", "any", "argmax", "argmin", "count", "max", "mean", "median", "min", "prod", "quantile"}
     | {"reduce", "std", "sum", "var"}
