@@ -262,12 +262,12 @@ def _against_best(outcome: str, row: pd.Series, others: pd.DataFrame) -> CheckRe
     others = others[others["not_predicted"] == 0]
     if others.empty:
         return not_run(outcome, "backtest_crps", "no comparator predicts every hidden cell")
-    best = others.loc[others["crps"].idxmin()]
+    best = others.sort_values("crps").iloc[0]
     ratio = float(row["crps"] / best["crps"])
     message = (
         f"CRPS {row['crps']:.3g} against {best['crps']:.3g} of the best comparator,"
-        f" {str(best['method']).replace('_', ' ')}, which is {best['crps_excess']:.2g} more"
-        f" (standard error over sites {best['crps_excess_se']:.2g})."
+        f" {str(best['method']).replace('_', ' ')}; the difference, {best['crps_excess']:+.2g}, has"
+        f" a standard error over sites of {best['crps_excess_se']:.2g}."
     )
     status = at_most(ratio, *CRPS_LIMITS)
     return CheckResult(outcome, "backtest_crps", status, ratio, f"<= {CRPS_LIMITS[0]:g}", message)

@@ -183,7 +183,8 @@ def _backtest(options: argparse.Namespace) -> int:
         say=_say(options),
     )
     whole = result.summary[result.summary["wave"] == "all"]
-    print(whole.drop(columns="wave").round(4).to_string(index=False))
+    shown = whole[["method", "channels", "cells", "coverage_50", "coverage_90", "crps", "bias"]]
+    print(shown.to_string(index=False, float_format="%.3g"))
     return _exit(overall(result.checks), options)
 
 

@@ -37,7 +37,7 @@ def pit_panels(cells: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     waves = [str(w) for w in sorted(cells["wave"].unique())]
     columns = [*(waves if 1 < len(waves) <= _MOST_WAVES else []), "all"]
     height = _HEAD + _FOOT + _PANEL * len(rows)
-    keyed = summary.set_index(["method", "channels", "wave"])
+    keyed = {(r["method"], r["channels"], r["wave"]): r for _, r in summary.iterrows()}
     with styled():
         figure = Figure(figsize=(WIDTH, height))
         grid = figure.subplots(len(rows), len(columns), sharex=True, sharey=True, squeeze=False)
@@ -47,7 +47,7 @@ def pit_panels(cells: pd.DataFrame, summary: pd.DataFrame) -> Figure:
             for ax, wave in zip(axes, columns, strict=True):
                 part = group if wave == "all" else group[group["wave"].astype(str) == wave]
                 _panel(ax, part["pit"].dropna().to_numpy(), model=method == "model")
-                _note(ax, keyed.loc[(method, channels, wave)])
+                _note(ax, keyed[method, channels, wave])
             name = shorten(str(method).replace("_", " "), 24)
             detail = shorten(str(channels).replace("_", " "), 24)
             axes[0].set_ylabel(f"{name}\n{detail}", rotation=0, ha="right", va="center")
