@@ -58,13 +58,14 @@ class BacktestResult:
 
     Attributes
     ----------
-    cells, summary : pandas.DataFrame
-        ``backtest.csv`` and ``backtest_summary.csv``.
+    cells, sites, summary : pandas.DataFrame
+        ``backtest.csv``, ``backtest_sites.csv`` and ``backtest_summary.csv``.
     checks : list of CheckResult
         The verdicts.
     """
 
     cells: pd.DataFrame
+    sites: pd.DataFrame
     summary: pd.DataFrame
     checks: list[CheckResult]
 
@@ -102,8 +103,9 @@ def backtest(
     Returns
     -------
     BacktestResult
-        Also written to ``backtest.csv``, ``backtest_summary.csv``, ``backtest_checks.csv``,
-        ``backtest.md``, ``backtest.svg``, ``backtest.png`` and ``backtest.json``.
+        Also written to ``backtest.csv``, ``backtest_sites.csv``, ``backtest_summary.csv``,
+        ``backtest_checks.csv``, ``backtest.md``, ``backtest.svg``, ``backtest.png`` and
+        ``backtest.json``.
 
     Raises
     ------
@@ -124,22 +126,21 @@ def backtest(
         scheduler=scheduler,
         say=say,
     )
-    parts, batches, sampling = [], [], []
+    scored, sampling = [], []
     for name, (_, channels, fold) in jobs.items():
         kept = load_fit(paths[name])
         sampling.append({"refit": name, **_sampling(kept)})
-        table, spread = _score_model(kept, design, channels, fold, members[fold])
-        parts.append(table)
-        batches.append(spread)
+        scored.append(_score_model(kept, design, channels, fold, members[fold]))
     for fold, sites in enumerate(members):
-        for table, spread in _score_comparators(spec, data, design, fold, sites):
-            parts.append(table)
-            batches.append(spread)
-    cells = pd.concat(parts, ignore_index=True)
-    summary = summary_table(cells, np.concatenate(batches))
+        scored += _score_comparators(spec, data, design, fold, sites)
+    cells, by_site = (
+        pd.concat([getattr(part, table) for part in scored], ignore_index=True)
+        for table in ("cells", "sites")
+    )
+    summary = summary_table(cells, np.concatenate([part.batches for part in scored]), by_site)
     divergent = sum(s["divergences"] for s in sampling) / sum(s["transitions"] for s in sampling)
     checks = verdicts(spec.outcome.name, summary, divergent)
-    result = BacktestResult(cells, summary, checks)
+    result = BacktestResult(cells, by_site, summary, checks)
     facts = {
         "outcome": spec.outcome.name,
         "data": data.name,
@@ -151,7 +152,7 @@ def backtest(
         "sampling": sampling,
         "versions": versions(),
     }
-    write_backtest(folder, result.cells, result.summary, result.checks, facts)
+    write_backtest(folder, cells, by_site, summary, checks, facts)
     return result
 
 
@@ -298,45 +299,59 @@ def _sampling(kept: xr.DataTree) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class _Scored:
+    """Scores of one method in one fold: by cell (with its CRPS by batch) and by site."""
+
+    cells: pd.DataFrame
+    batches: np.ndarray
+    sites: pd.DataFrame
+
+
 def _score_model(
     kept: xr.DataTree, design: Design, channels: str, fold: int, sites: list[int]
-) -> tuple[pd.DataFrame, np.ndarray]:
+) -> _Scored:
     found = kept["predictive"].to_dataset()
     at = (found["cell_site"].to_numpy(), found["cell_month"].to_numpy())
-    count = found["count"].to_numpy().reshape(-1, len(at[0]))
     expected = np.nonzero(_hidden(design, sites) & (design["exposure"] > 0))
     if not all(np.array_equal(a, b) for a, b in zip(at, expected, strict=True)):
         raise ValueError("a refit's hidden cells are not those of its fold")
-    exposure, observed = design["exposure_all"][at], design["count_all"][at]
-    rng = np.random.default_rng([64, fold])
-    table, spread = score_cells(count / exposure, observed / exposure, rng)
-    return _labelled(table, design, at, fold, "model", channels), spread
+    rates = found["count"].to_numpy().reshape(-1, len(at[0])) / design["exposure_all"][at]
+    labels = {"fold": fold + 1, "method": "model", "channels": channels}
+    return _score(rates, design, at, labels, np.random.default_rng([64, fold]))
 
 
-def _labelled(
-    table: pd.DataFrame,
+def _score(
+    rates: np.ndarray,
     design: Design,
     at: tuple[np.ndarray, np.ndarray],
-    fold: int,
-    method: str,
-    channels: str,
-) -> pd.DataFrame:
+    labels: Mapping[str, Any],
+    rng: np.random.Generator,
+) -> _Scored:
+    """Score drawn rates (draw, cell), and each site's rate over all its hidden cells."""
     site, month = at
-    labels = {
-        "site": np.asarray(design.coords["site"])[site],
-        "wave": np.asarray(design.coords["wave"])[design["wave_index"][site]],
-        "month": np.asarray(design.coords["month"])[month],
-        "fold": fold + 1,
-        "method": method,
-        "channels": channels,
-        "exposure": design["exposure_all"][at],
-    }
-    return pd.DataFrame({**labels, **{str(k): table[k] for k in table}})
+    exposure, count = design["exposure_all"][at], design["count_all"][at]
+    table, batches = score_cells(rates, count / exposure, rng)
+    members, start = np.unique(site, return_index=True)
+    total = np.add.reduceat(exposure, start)
+    whole = np.add.reduceat(rates * exposure, start, axis=1) / total
+    by_site, _ = score_cells(whole, np.add.reduceat(count, start) / total, rng)
+    names, waves = (np.asarray(design.coords[dim]) for dim in ("site", "wave"))
+
+    def told(of: np.ndarray) -> dict[str, Any]:
+        return {"site": names[of], "wave": waves[design["wave_index"][of]]}
+
+    months = {"month": np.asarray(design.coords["month"])[month]}
+    return _Scored(
+        pd.DataFrame({**told(site), **months, **labels, "exposure": exposure}).join(table),
+        batches,
+        pd.DataFrame({**told(members), **labels, "exposure": total}).join(by_site),
+    )
 
 
 def _score_comparators(
     spec: ModelSpec, data: EvaluationData, design: Design, fold: int, sites: list[int]
-) -> list[tuple[pd.DataFrame, np.ndarray]]:
+) -> list[_Scored]:
     counted = design["exposure"] > 0
     mask = _hidden(design, sites)
     panel = MaskedPanel(
@@ -349,11 +364,10 @@ def _score_comparators(
         time=np.arange(counted.shape[1], dtype=float) * PERIOD_MONTHS[data.period],
     )
     at = np.nonzero(panel.hidden)
-    observed = panel.count[at] / panel.exposure[at]
     out = []
     for index, (method, predict) in enumerate(COMPARATORS.items()):
         rng = np.random.default_rng([64, fold, index])
         draws = predict(panel, _DRAWS, rng)
-        table, spread = score_cells(draws, observed, rng)
-        out.append((_labelled(table, design, at, fold, method, PANEL), spread))
+        labels = {"fold": fold + 1, "method": method, "channels": PANEL}
+        out.append(_score(draws, design, at, labels, rng))
     return out

@@ -20,6 +20,7 @@ __all__ = ["backtest_page", "write_backtest"]
 def write_backtest(
     folder: Path,
     cells: pd.DataFrame,
+    sites: pd.DataFrame,
     summary: pd.DataFrame,
     checks: Sequence[CheckResult],
     facts: Mapping[str, Any],
@@ -30,14 +31,15 @@ def write_backtest(
     ----------
     folder : Path
         Where to.
-    cells, summary : pandas.DataFrame
-        Scores by cell, and their averages.
+    cells, sites, summary : pandas.DataFrame
+        Scores by cell and by site, and their averages.
     checks : sequence of CheckResult
         Verdicts.
     facts : mapping of str to object
         Inputs, versions, times.
     """
     write_table(cells, folder / "backtest.csv")
+    write_table(sites, folder / "backtest_sites.csv")
     write_table(summary, folder / "backtest_summary.csv")
     write_table(checks_table(checks), folder / "backtest_checks.csv")
     write_json(facts, folder / "backtest.json")
@@ -60,6 +62,8 @@ _COLUMNS = {
     "crps_excess": "over the model's",
     "crps_excess_se": "its s.e.",
     "bias": "bias",
+    "site_coverage_90": "sites' 90% cover",
+    "site_crps": "sites' CRPS",
     "mcse": "MC error of CRPS",
 }
 
@@ -97,6 +101,6 @@ def _cell(name: str, value: Any) -> str:
         return f"{value:.0f}"
     if not np.isfinite(value):
         return "-"
-    if name.startswith(("coverage", "expected")):
+    if name.startswith(("coverage", "expected", "site_coverage")):
         return f"{100 * value:.1f}%"
     return f"{value:.3g}"

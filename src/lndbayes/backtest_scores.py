@@ -142,7 +142,7 @@ def score_cells(
     return table, np.where(known[:, None], np.column_stack(parts), np.nan)
 
 
-def summary_table(cells: pd.DataFrame, batches: np.ndarray) -> pd.DataFrame:
+def summary_table(cells: pd.DataFrame, batches: np.ndarray, sites: pd.DataFrame) -> pd.DataFrame:
     """Average scores by method, channel set and wave.
 
     Parameters
@@ -151,6 +151,8 @@ def summary_table(cells: pd.DataFrame, batches: np.ndarray) -> pd.DataFrame:
         Rows of `score_cells` with ``site``, ``month``, ``wave``, ``method`` and ``channels``.
     batches : ndarray, shape (len(cells), BATCHES)
         CRPS by batch, in the same order.
+    sites : pandas.DataFrame
+        The same columns but ``month``, scores being of a site's rate over all its hidden cells.
 
     Returns
     -------
@@ -161,7 +163,8 @@ def summary_table(cells: pd.DataFrame, batches: np.ndarray) -> pd.DataFrame:
         law, however few counts are possible), ``crps``, ``crps_se``,
         ``crps_excess`` (over the model's with all its evidence, in the same cells),
         ``crps_excess_se``, ``mean_observed``, ``bias``, ``mcse`` (Monte Carlo error of ``crps``).
-        The ``_se`` are over sites: the cells of one are nearly one observation.
+        The ``_se`` are over sites: the cells of one are nearly one observation. ``site_...`` are
+        of the sites' rates over all their hidden cells, where counting noise hides less.
     """
     rows = []
     model = cells[(cells["method"] == "model") & (cells["channels"] == ALL_CHANNELS)]
@@ -173,7 +176,11 @@ def summary_table(cells: pd.DataFrame, batches: np.ndarray) -> pd.DataFrame:
             part = group if wave == ALL_WAVES else group[group["wave"] == wave]
             known = part[part["crps"].notna()]
             row = {"method": method, "channels": channels, "wave": str(wave)}
-            rows.append(row | _averages(known, batches[known.index], len(part)))
+            row |= _averages(known, batches[known.index], len(part))
+            mine = (sites["method"] == method) & (sites["channels"] == channels)
+            if wave != ALL_WAVES:
+                mine &= sites["wave"] == wave
+            rows.append(row | _site_averages(sites[mine].dropna(subset="crps")))
     return pd.DataFrame(rows)
 
 
@@ -198,6 +205,16 @@ def _averages(known: pd.DataFrame, batches: np.ndarray, asked: int) -> dict[str,
     out["bias"] = float((known["mean"] - known["observed"]).mean())
     out["mcse"] = float(batches.mean(axis=0).std(ddof=1) / np.sqrt(batches.shape[1]))
     return out
+
+
+def _site_averages(sites: pd.DataFrame) -> dict[str, float]:
+    if sites.empty:
+        return {}
+    return {
+        "site_coverage_90": float(sites["inside_90"].mean()),
+        "site_crps": float(sites["crps"].mean()),
+        "site_bias": float((sites["mean"] - sites["observed"]).mean()),
+    }
 
 
 def _by_site(cells: pd.DataFrame, values: pd.Series) -> float:

@@ -183,7 +183,8 @@ def _backtest(options: argparse.Namespace) -> int:
         say=_say(options),
     )
     whole = result.summary[result.summary["wave"] == "all"]
-    shown = whole[["method", "channels", "cells", "coverage_50", "coverage_90", "crps", "bias"]]
+    columns = ["method", "channels", "cells", "coverage_50", "coverage_90", "crps", "bias"]
+    shown = whole[[*columns, "site_coverage_90", "site_crps"]]
     print(shown.to_string(index=False, float_format="%.3g"))
     return _exit(overall(result.checks), options)
 

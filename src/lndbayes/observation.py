@@ -15,6 +15,9 @@ from scipy.special import expit
 
 from lndbayes.model.predictive import draw_counts
 
+#: Logs above this are no rate of anything, and sums of their exponentials overflow.
+_LARGEST_LOG = 500.0
+
 __all__ = ["LINKS", "empirical_link", "predicted_counts", "rate_of"]
 
 Link = Literal["logit", "log"]
@@ -38,7 +41,9 @@ def rate_of(family: str, eta: np.ndarray) -> np.ndarray:
     ndarray
         Events per unit of exposure.
     """
-    return np.asarray(expit(eta) if LINKS[family] == "logit" else np.exp(eta))
+    if LINKS[family] == "logit":
+        return np.asarray(expit(eta))
+    return np.asarray(np.exp(np.minimum(eta, _LARGEST_LOG)))
 
 
 def empirical_link(family: str, count: np.ndarray, exposure: np.ndarray) -> np.ndarray:
