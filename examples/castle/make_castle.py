@@ -152,16 +152,19 @@ def _name(state: float) -> str:
     return STATES.split(", ")[int(state) - 1]
 
 
-def main() -> None:
+def write(panel: pd.DataFrame, out: Path) -> None:
     """Write the directory."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path, metavar="OUT")
-    out = parser.parse_args().out
-    panel = recover(read_panel())
     out.mkdir(parents=True, exist_ok=True)
     sites(panel).to_csv(out / "sites.csv", index=False, lineterminator="\n")
     outcomes(panel).to_csv(out / "outcomes.csv", index=False, lineterminator="\n")
     (out / "evaluation.toml").write_text(EVALUATION, encoding="utf-8")
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="make the castle-doctrine evaluation directory")
+    parser.add_argument("out", type=Path, metavar="OUT")
+    write(recover(read_panel()), parser.parse_args().out)
 
 
 if __name__ == "__main__":
