@@ -179,7 +179,7 @@ def write_small(
     example ``draws=100``.
     """
     data, models = root / "data", root / "models"
-    write_evaluation(simulate(simulation, "effect", sites), data)
+    write_evaluation(simulate(simulation, "effect", sites, outcomes=("custody",)), data)
     models.mkdir(parents=True)
     for name in ("custody.toml", "costs.toml"):
         shutil.copyfile(MODELS / name, models / name)

@@ -10,18 +10,20 @@ from typing import Literal
 
 import numpy as np
 import xarray as xr
-from scipy.special import expit
 
-from lndbayes.model.layout import ramp_means
+from lndbayes.families import LOG_RATIO, inverse
+from lndbayes.model.layout import pulse_means, ramp_means
 from lndbayes.model.surface import linear_predictors
 from lndbayes.names import EFFECT_WINDOW, PERIOD_MONTHS, SAMPLE_DIMS
 
 __all__ = [
     "baseline_rates",
     "component_effects",
+    "course_effects",
     "events_averted",
     "leverages",
     "mean_effect",
+    "natural",
     "new_site_effect",
     "plateau_effects",
     "pooled_effect",
@@ -74,8 +76,8 @@ def _window_weights(fit: xr.DataTree, window: tuple[int, int]) -> np.ndarray:
     return inside / np.maximum(inside.sum(axis=1, keepdims=True), 1)
 
 
-def _window_ramp(fit: xr.DataTree, window: tuple[int, int]) -> np.ndarray:
-    """Mean of the ramp over all event months of the window, shape (chain, draw).
+def _window_shape(fit: xr.DataTree, window: tuple[int, int]) -> tuple[xr.DataArray, xr.DataArray]:
+    """Means over all event months of the window of the ramp and of the pulse, (chain, draw).
 
     The whole window counts, also where a site's months end before it does: on the link scale the
     effect is a function of event time alone.
@@ -85,10 +87,24 @@ def _window_ramp(fit: xr.DataTree, window: tuple[int, int]) -> np.ndarray:
     events = events[events >= window[0]]
     if events.size == 0:
         raise ValueError(f"no {fit.attrs['period']} starts in the window {window}")
-    months = fit["posterior"]["ramp_months"].to_numpy()
+    posterior = fit["posterior"].to_dataset()
     half = float(fit["constant_data"]["half_period"])
     weight = np.full((1, events.size), 1 / events.size)
-    return np.asarray(ramp_means(months, weight, events[None, :], half)[..., 0])
+    ramp = ramp_means(posterior["ramp_months"].to_numpy(), weight, events[None, :], half)[..., 0]
+    passing = np.zeros_like(ramp)
+    if "pulse_months" in posterior:
+        values = {name: posterior[name].to_numpy() for name in ("pulse", "pulse_months")}
+        passing = pulse_means(values, weight, events[None, :], half)[..., 0]
+    return xr.DataArray(ramp, dims=SAMPLE_DIMS), xr.DataArray(passing, dims=SAMPLE_DIMS)
+
+
+def _unit(fit: xr.DataTree) -> str:
+    return LOG_RATIO[str(fit.attrs.get("link", "logit"))]
+
+
+def natural(fit: xr.DataTree, eta: np.ndarray) -> np.ndarray:
+    """Natural values of linear predictors: the inverse of the fit's link."""
+    return inverse(str(fit.attrs.get("link", "logit")), eta)
 
 
 def site_effects(
@@ -101,8 +117,8 @@ def site_effects(
     fit : xarray.DataTree
         A fit.
     scale : {"link", "natural"}
-        ``link``: log odds. ``natural``: difference of rates, averaged over the window's months that
-        lie in the data's months.
+        ``link``: log odds, log rate or log hazard. ``natural``: difference of rates, averaged over
+        the window's months that lie in the data's months.
     window : tuple of int
         First and last event month.
 
@@ -115,9 +131,9 @@ def site_effects(
     treated = treated_sites(fit)
     posterior = fit["posterior"].to_dataset()
     if scale == "link":
-        ramp = xr.DataArray(_window_ramp(fit, window), dims=SAMPLE_DIMS)
-        effect = posterior["site_effect"] * ramp
-        return _named(effect.isel(site=treated), "log odds")
+        ramp, passing = _window_shape(fit, window)
+        effect = posterior["site_effect"] * ramp + passing
+        return _named(effect.isel(site=treated), _unit(fit))
     if scale != "natural":
         raise ValueError("scale must be 'link' or 'natural'")
     weight = _window_weights(fit, window)
@@ -134,7 +150,7 @@ def _over_draws(
     parts = []
     for start in range(0, posterior.sizes["draw"], _CHUNK):
         eta = predictors(fit, slice(start, start + _CHUNK))
-        p0, p1 = expit(eta["eta0"].to_numpy()), expit(eta["eta1"].to_numpy())
+        p0, p1 = (natural(fit, eta[name].to_numpy()) for name in ("eta0", "eta1"))
         parts.append(function(p0, p1))
     values = np.concatenate(parts, axis=1)
     coords = {dim: posterior[dim] for dim in (*SAMPLE_DIMS, "site")}
@@ -156,7 +172,7 @@ def plateau_effects(fit: xr.DataTree) -> xr.DataArray:
         Dims (chain, draw, site), link scale.
     """
     posterior = fit["posterior"].to_dataset()
-    return _named(posterior["site_effect"].isel(site=treated_sites(fit)), "log odds")
+    return _named(posterior["site_effect"].isel(site=treated_sites(fit)), _unit(fit))
 
 
 def pooled_effect(
@@ -204,8 +220,8 @@ def mean_effect(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr
         Dims (chain, draw); wider than `pooled_effect` by the sampling of sites.
     """
     posterior = fit["posterior"].to_dataset()
-    ramp = xr.DataArray(_window_ramp(fit, window), dims=SAMPLE_DIMS)
-    return _named(posterior["effect_mean"] * ramp, "log odds")
+    ramp, passing = _window_shape(fit, window)
+    return _named(posterior["effect_mean"] * ramp + passing, _unit(fit))
 
 
 def new_site_effect(
@@ -247,8 +263,8 @@ def new_site_effect(
         centre = fit["constant_data"]["mix_centre"]
         shares = xr.DataArray([mix[k] for k in labels], dims="intervention")
         plateau = plateau + ((shares - centre) * posterior["mix_effect"]).sum("intervention")
-    ramp = xr.DataArray(_window_ramp(fit, window), dims=SAMPLE_DIMS)
-    return _named(plateau * ramp, "log odds")
+    ramp, passing = _window_shape(fit, window)
+    return _named(plateau * ramp + passing, _unit(fit))
 
 
 def component_effects(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr.DataArray:
@@ -265,10 +281,10 @@ def component_effects(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW)
     """
     posterior = fit["posterior"].to_dataset()
     centre = fit["constant_data"]["mix_centre"]
-    ramp = xr.DataArray(_window_ramp(fit, window), dims=SAMPLE_DIMS)
+    ramp, _ = _window_shape(fit, window)
     mean = (centre * posterior["mix_effect"]).sum("intervention")
     slope = (posterior["mix_effect"] - mean) / (1 - centre).clip(min=1e-12)
-    return _named(0.1 * slope * ramp, "log odds per 10 percentage points")
+    return _named(0.1 * slope * ramp, f"{_unit(fit)} per 10 percentage points")
 
 
 def substitution_effects(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr.DataArray:
@@ -281,7 +297,7 @@ def substitution_effects(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WIND
     """
     posterior = fit["posterior"].to_dataset()
     labels = [str(x) for x in posterior["intervention"].to_numpy()]
-    ramp = xr.DataArray(_window_ramp(fit, window), dims=SAMPLE_DIMS)
+    ramp, _ = _window_shape(fit, window)
     effect = posterior["mix_effect"]
     pairs = [(a, b) for i, a in enumerate(labels) for b in labels[i + 1 :]]
     parts = [
@@ -289,10 +305,10 @@ def substitution_effects(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WIND
         for a, b in pairs
     ]
     if not parts:
-        return _named((effect * ramp).isel(intervention=slice(0, 0)), "log odds")
+        return _named((effect * ramp).isel(intervention=slice(0, 0)), _unit(fit))
     joined = xr.concat(parts, dim="intervention", coords="minimal")
     joined = joined.assign_coords(intervention=[f"{a} -> {b}" for a, b in pairs])
-    return _named(joined, "log odds per 10 percentage points")
+    return _named(joined, f"{_unit(fit)} per 10 percentage points")
 
 
 def events_averted(fit: xr.DataTree) -> xr.DataArray:
@@ -329,7 +345,34 @@ def baseline_rates(fit: xr.DataTree, draws: int = 1000) -> xr.DataArray:
     posterior = fit["posterior"]
     step = max(1, posterior.sizes["draw"] * posterior.sizes["chain"] // draws)
     eta0 = predictors(fit, slice(None, None, step))["eta0"]
-    return _named(xr.DataArray(expit(eta0.to_numpy()), dims=eta0.dims, coords=eta0.coords), "rate")
+    return _named(
+        xr.DataArray(natural(fit, eta0.to_numpy()), dims=eta0.dims, coords=eta0.coords), "rate"
+    )
+
+
+#: Event months over which the effect's course is told.
+COURSE = ((0, 2), (3, 6), (7, 12), (13, 18), (19, 30), (31, 60))
+
+
+def course_effects(fit: xr.DataTree) -> xr.DataArray:
+    """Mean effect over the sites by stretches of event time, link scale: build-up and pulse.
+
+    Stretches that begin after the longest follow-up are left out.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (chain, draw, window), labels such as ``"0-2"``.
+    """
+    longest = np.nanmax(fit["constant_data"]["event_time"].to_numpy())
+    step = PERIOD_MONTHS[fit.attrs["period"]]
+    parts, labels = [], []
+    for first, last in COURSE:
+        if first <= longest and -(-first // step) * step <= last:
+            parts.append(pooled_effect(fit, "link", (first, last)))
+            labels.append(f"{first}-{last}")
+    joined = xr.concat(parts, dim="window", coords="minimal")
+    return _named(joined.assign_coords(window=labels), _unit(fit))
 
 
 def leverages(fit: xr.DataTree, effects: xr.DataArray) -> xr.Dataset:

@@ -15,14 +15,21 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.special import expit
 
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.errors import FitError, Problem
+from lndbayes.families import inverse
 from lndbayes.model.design import NEVER, Design, build_design
-from lndbayes.model.layout import constrain, metric_parts
+from lndbayes.model.layout import constrain, inactive, metric_parts
 from lndbayes.model.mask import without_cells, without_treated
-from lndbayes.model.predictive import cell_log_likelihood, draw_counts, prior_draws
+from lndbayes.model.predictive import (
+    cell_log_likelihood,
+    complete_counts,
+    dispersion,
+    draw_counts,
+    draw_stages,
+    prior_draws,
+)
 from lndbayes.model.surface import linear_predictors
 from lndbayes.names import SAMPLE_DIMS
 from lndbayes.sampler import Metric, RawDraws, find_metric, metric_from, sample_density
@@ -31,7 +38,7 @@ from lndbayes.spec import ModelSpec
 __all__ = ["fit", "fit_key", "load_fit", "metric_of", "save_fit", "stored_fit", "versions"]
 
 #: Version of what a fit file holds; part of the key under which finished fits are reused.
-SCHEMA = 2
+SCHEMA = 3
 
 _PRIOR_DRAWS = 1000
 _PREDICTIVE_DRAWS = 250
@@ -39,6 +46,8 @@ _PREDICTIVE_DRAWS = 250
 _DIMS: Mapping[str, tuple[str, ...]] = {
     "national_curve": ("basis_national",),
     "season": ("harmonic",),
+    "seam": ("seam_month",),
+    "stage_level": ("stage",),
     "site_level": ("site",),
     "site_drift": ("site",),
     "site_curve": ("basis_site", "site"),
@@ -151,12 +160,12 @@ def fit(
     clock = time.perf_counter()
     values = constrain(raw.x, design)
     groups = {
-        "posterior": _dataset(values, design),
+        "posterior": _dataset(values, spec, design),
         "sample_stats": xr.Dataset(
             {k: (SAMPLE_DIMS, v) for k, v in raw.stats.items()}, coords=_sample_coords(raw.x.shape)
         ),
         **(_predictive(spec, design, values) if predictive else {}),
-        "observed_data": _cells(design, "count"),
+        "observed_data": _observed(spec, design, values),
         "constant_data": _constant_data(design).merge(_unconstrained(raw, design)),
     }
     tree = xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
@@ -169,9 +178,13 @@ def _sample_coords(shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     return {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
 
 
-def _dataset(values: Mapping[str, np.ndarray], design: Design) -> xr.Dataset:
+def _dataset(values: Mapping[str, np.ndarray], spec: ModelSpec, design: Design) -> xr.Dataset:
+    """Variables the model has: neither idle scalars nor empty arrays."""
+    idle = inactive(spec)
     variables = {
-        name: ((*SAMPLE_DIMS, *_DIMS.get(name, ())), value) for name, value in values.items()
+        name: ((*SAMPLE_DIMS, *_DIMS.get(name, ())), value)
+        for name, value in values.items()
+        if name not in idle and value.size
     }
     used = {dim for dims, _ in variables.values() for dim in dims}
     labels = {dim: design.coords[dim] for dim in design.coords if dim in used}
@@ -179,11 +192,17 @@ def _dataset(values: Mapping[str, np.ndarray], design: Design) -> xr.Dataset:
     return xr.Dataset(variables, coords={**_sample_coords(first.shape), **labels})
 
 
-def _cells(design: Design, name: str) -> xr.Dataset:
-    used = design["exposure"] > 0
-    values = np.where(used, design[name], np.nan)
+def _observed(spec: ModelSpec, design: Design, values: Mapping[str, np.ndarray]) -> xr.Dataset:
+    """First-stage counts, interval cells completed by a draw; and the later stages' counts."""
+    rng = np.random.default_rng(np.random.SeedSequence([spec.sampling.seed, 3]))
+    y = complete_counts(values, design, spec.family, rng)
     coords = {dim: design.coords[dim] for dim in ("site", "month")}
-    return xr.Dataset({"y": (("site", "month"), values)}, coords=coords)
+    found = xr.Dataset({"y": (("site", "month"), y)}, coords=coords)
+    if design.coords["stage"]:
+        later = np.where(design["stage_exposure"] > 0, design["stage_count"], np.nan)
+        found["y_stage"] = (("site", "month", "stage"), later)
+        found = found.assign_coords(stage=design.coords["stage"])
+    return found
 
 
 def _predictive(
@@ -195,22 +214,29 @@ def _predictive(
     step = max(1, spec.sampling.draws // _PREDICTIVE_DRAWS)
     thin = {k: v[:, ::step] for k, v in values.items()}
     few = {k: v[:, :_PREDICTIVE_DRAWS] for k, v in prior.items()}
-    out = {"prior": _dataset(prior, design)}
+    out = {"prior": _dataset(prior, spec, design)}
+    family = spec.family
     for group, part, seed in (
         ("prior_predictive", few, prior_noise),
         ("posterior_predictive", thin, noise),
     ):
         _, eta1 = linear_predictors(part, design)
         rng = np.random.default_rng(seed)
-        y = draw_counts(eta1, part["overdispersion"], design["exposure"], rng)
+        spread = dispersion(part, family)
+        y = draw_counts(eta1, spread, design["exposure"], design["coverage"], family, rng)
         coords = {**_sample_coords(y.shape), **{d: design.coords[d] for d in ("site", "month")}}
         dims = (*SAMPLE_DIMS, "site", "month")
         used = design["exposure"] > 0
-        mu = np.where(used, expit(eta1), np.nan)
+        mu = np.where(used, design["coverage"] * inverse(family.link, eta1), np.nan)
         variables = {"y": (dims, y.astype(np.float32)), "mu": (dims, mu.astype(np.float32))}
         out[group] = xr.Dataset(variables, coords=coords)
-    log_likelihood = cell_log_likelihood(values, design).astype(np.float32)
-    site, month = np.nonzero(design["exposure"] > 0)
+    if family.staged and design.coords["stage"]:
+        later = draw_stages(thin, design, family, rng).astype(np.float32)
+        out["posterior_predictive"]["y_stage"] = ((*dims, "stage"), later)
+        stages = out["posterior_predictive"].assign_coords(stage=design.coords["stage"])
+        out["posterior_predictive"] = stages
+    log_likelihood = cell_log_likelihood(values, design, family).astype(np.float32)
+    site, month = np.nonzero(design["site_weight"] > 0)
     out["log_likelihood"] = xr.Dataset(
         {"y": ((*SAMPLE_DIMS, "cell"), log_likelihood)},
         coords={
@@ -223,11 +249,14 @@ def _predictive(
 
 
 def _constant_data(design: Design) -> xr.Dataset:
-    variables = {name: (design.dims[name], value) for name, value in design.arrays.items()}
+    # an array without any element has nothing to say, and not every file format holds one
+    variables = {
+        name: (design.dims[name], value) for name, value in design.arrays.items() if value.size
+    }
     labels = {
         dim: design.coords[dim]
         for dim in design.coords
-        if any(dim in design.dims[name] for name in design.arrays)
+        if any(dim in dims for dims, _ in variables.values())
     }
     data = xr.Dataset(variables, coords=labels)
     event = data["event_time"].astype(float)
@@ -266,6 +295,9 @@ def _attributes(
         "outcome": spec.outcome.name,
         "label": spec.outcome.label,
         "family": spec.likelihood.family,
+        "link": spec.family.link,
+        "given": spec.outcome.given,
+        "selected": int(spec.outcome.selected),
         "unit": spec.outcome.event,
         "trials": spec.outcome.trials,
         "good_direction": spec.outcome.good_direction,
@@ -288,6 +320,8 @@ def _fixed_variables(spec: ModelSpec, data: EvaluationData) -> list[str]:
     """Variables that are constant by construction, so that their spread is no sign of trouble."""
     scales = spec.sensitivity
     fixed = [n for n in ("shared_bias", "drift", "go_live_step") if getattr(scales, f"{n}_sd") == 0]
+    if spec.effect.pulse_sd == 0:
+        fixed.append("pulse")
     if scales.wave_sd == 0 or len(np.unique(data.ds["wave"])) == 1:
         fixed.append("wave_effect")
     if data.ds.sizes["site"] == 1:

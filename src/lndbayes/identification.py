@@ -34,7 +34,7 @@ def site_tiers(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr.
     """
     data = fit["constant_data"].to_dataset()
     event = data["event_time"].to_numpy()
-    clean = (data["exposure"].to_numpy() > 0) & ~(event >= 0)
+    clean = (data["site_weight"].to_numpy() > 0) & ~(event >= 0)
     own = clean.sum(axis=1) * PERIOD_MONTHS[fit.attrs["period"]]
     untreated_sites = clean.sum(axis=0)
     tiers = []
@@ -77,7 +77,7 @@ def identified_share(fit: xr.DataTree) -> float:
     """
     data = fit["constant_data"].to_dataset()
     event = data["event_time"].to_numpy()
-    clean = (data["exposure"].to_numpy() > 0) & ~(event >= 0)
+    clean = (data["site_weight"].to_numpy() > 0) & ~(event >= 0)
     treated = data["exposure_all"].to_numpy() * (np.nan_to_num(event, nan=-1.0) >= 0)
     covered = clean.any(axis=1)[:, None] & clean.any(axis=0)[None, :]
     total = treated.sum()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import expit
 
 from lndbayes.data.evaluation import EvaluationData
+from lndbayes.families import RATIO, inverse
 from lndbayes.model.design import build_design
 from lndbayes.model.predictive import prior_draws
 from lndbayes.model.surface import linear_predictors
@@ -40,7 +40,8 @@ def prior_report(spec: ModelSpec, data: EvaluationData) -> str:
     text = table.round(3).to_string(index=False, max_colwidth=60)
     values = prior_draws(spec, design, _DRAWS, spec.sampling.seed)
     eta0, eta1 = linear_predictors(values, design)
-    p0, p1 = expit(eta0), expit(eta1)
+    link = spec.family.link
+    p0, p1 = inverse(link, eta0), inverse(link, eta1)
     n, event = design["exposure_all"], design["event_time"]
     weight = n / np.maximum(n.sum(axis=0), 1)
     observed = n.sum(axis=0) > 0
@@ -51,7 +52,9 @@ def prior_report(spec: ModelSpec, data: EvaluationData) -> str:
     lines = {
         "untreated rate of a site-month": p0[..., n > 0],
         "month-to-month ratio of the national rate": change,
-        f"effect in event months {first} to {last}, odds ratio": np.exp((eta1 - eta0)[..., window]),
+        f"effect in event months {first} to {last}, {RATIO[link]}": np.exp(
+            (eta1 - eta0)[..., window]
+        ),
         f"{spec.outcome.event} averted, all sites": ((n * (event >= 0)) * (p0 - p1)).sum(
             axis=(-1, -2)
         ),

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 from scipy import stats
-from scipy.special import expit
 
+from lndbayes.families import FAMILIES, RATIO, inverse
 from lndbayes.names import CI_PROB
 
 if TYPE_CHECKING:
@@ -150,12 +150,13 @@ class Slot:
     channel: str | None = None
 
 
-#: Every slot of the binomial-family models, in the order of the parameter vector's scalars.
+#: Every slot, in the order of the parameter vector's scalars. Units name the ratio of a logit link;
+#: `prior_table` puts the family's own in their place.
 SLOTS: Mapping[str, Slot] = {
     "effect_mean": Slot(
         "real", "effect at the mean mix, long after go-live", "odds ratio", (), np.exp
     ),
-    "baseline_level": Slot("real", "untreated level of a typical site", "rate", (), expit),
+    "baseline_level": Slot("real", "untreated level of a typical site", "rate"),
     "national_slope": Slot("real", "linear national trend", "odds ratio per 24 months", (), np.exp),
     "season": Slot("real", "seasonal harmonics", "odds ratio", ("harmonic",), np.exp),
     "predecessor_effect": Slot(
@@ -205,7 +206,9 @@ SLOTS: Mapping[str, Slot] = {
     ),
     "ramp_months": Slot("positive", "time constant of the build-up after go-live", "months"),
     "overdispersion": Slot(
-        "positive", "beta-binomial concentration (large = close to binomial)", "persons"
+        "positive",
+        "concentration of cells about their expectation (large = binomial or Poisson)",
+        "persons or events",
     ),
     "mix_concentration": Slot(
         "positive", "concentration of recorded mix about the true mix", "contacts"
@@ -229,15 +232,45 @@ SLOTS: Mapping[str, Slot] = {
     "crisis_recovery_months": Slot(
         "positive", "time constant of that rise, looking back", "months", (), _same, "history"
     ),
+    "person_dispersion": Slot(
+        "positive",
+        "how alike persons are: gamma shape of their own rates, per unit of exposure",
+        "shape",
+    ),
+    "stage_level": Slot(
+        "real", "later stages (length given any, review given start)", "rate", ("stage",)
+    ),
+    "stage_loading": Slot("real", "how far later stages follow the untreated rate", "slope"),
+    "stage_effect": Slot("real", "how far later stages follow the effect", "slope"),
+    "pulse_months": Slot("positive", "month after go-live in which the pulse is highest", "months"),
     "mix_share": Slot(
         "simplex", "share of each intervention at a site", "share", ("site", "intervention")
     ),
 }
 
 
-def required_slots() -> tuple[str, ...]:
-    """Names of the prior slots every spec must fill."""
-    return tuple(SLOTS)
+#: Slots that only some specs have.
+_OPTIONAL = (
+    "person_dispersion",
+    "stage_level",
+    "stage_loading",
+    "stage_effect",
+    "pulse_months",
+)
+
+
+def required_slots(family: str, *, pulse: bool) -> tuple[str, ...]:
+    """Names of the prior slots that a spec must fill, and the only ones it may.
+
+    Parameters
+    ----------
+    family : str
+        A key of `lndbayes.families.FAMILIES`.
+    pulse : bool
+        Whether the effect has a passing pulse.
+    """
+    own = {*FAMILIES[family].slots, *(("pulse_months",) if pulse else ())}
+    return tuple(slot for slot in SLOTS if slot not in _OPTIONAL or slot in own)
 
 
 def prior_table(
@@ -263,8 +296,9 @@ def prior_table(
     tail = (1 - ci_prob) / 2
     quantiles = np.array([tail, 0.5, 1 - tail])
     rows = []
-    for name, slot in SLOTS.items():
-        prior = spec.priors[name]
+    link = spec.family.link
+    for name in spec.priors:
+        slot, prior = SLOTS[name], spec.priors[name]
         if prior.dist == "Dirichlet":
             a = prior["concentration"]
             several = interventions > 1
@@ -272,20 +306,26 @@ def prior_table(
                 stats.beta(a, a * (interventions - 1)).ppf(quantiles) if several else np.ones(3)
             )
         else:
-            values = slot.to_unit(prior.frozen().ppf(quantiles))
+            values = _to_unit(name, link, prior.frozen().ppf(quantiles))
         off = slot.channel is not None and not getattr(spec.baseline.channels, slot.channel)
         rows.append(
             {
                 "slot": name,
                 "distribution": str(prior),
                 "dims": ", ".join(slot.dims) or "scalar",
-                "unit": slot.unit,
+                "unit": slot.unit.replace("odds ratio", RATIO[link]),
                 **dict(zip(("lower", "median", "upper"), values, strict=True)),
                 "ci_prob": ci_prob,
                 "note": slot.description + (f" ({slot.channel} is switched off)" if off else ""),
             }
         )
     return pd.DataFrame(rows + _fixed_rows(spec, quantiles, ci_prob))
+
+
+def _to_unit(name: str, link: str, values: np.ndarray) -> np.ndarray:
+    if name in ("baseline_level", "stage_level"):
+        return inverse(link, values)
+    return SLOTS[name].to_unit(values)
 
 
 def _fixed_rows(spec: ModelSpec, quantiles: np.ndarray, ci_prob: float) -> list[dict[str, Any]]:
@@ -299,13 +339,17 @@ def _fixed_rows(spec: ModelSpec, quantiles: np.ndarray, ci_prob: float) -> list[
         "shared_bias": (spec.sensitivity.shared_bias_sd, "bias of all reconstructed evidence"),
         "drift": (spec.sensitivity.drift_sd, "untreated drift after go-live, per year"),
         "go_live_step": (spec.sensitivity.go_live_step_sd, "recording or case-mix step at go-live"),
+        "pulse": (spec.effect.pulse_sd, "passing pulse after go-live, at its height"),
     }
+    if spec.baseline.seams:
+        told = f"step where the collection changed: {', '.join(spec.baseline.seams)}"
+        fixed["seam"] = (spec.baseline.seam_sd, told)
     return [
         {
             "slot": name,
             "distribution": f"Normal(mu=0, sigma={sd:g}), sigma fixed" if sd > 0 else "off (0)",
-            "dims": "wave" if name == "wave_effect" else "scalar",
-            "unit": "odds ratio",
+            "dims": {"wave_effect": "wave", "seam": "seam"}.get(name, "scalar"),
+            "unit": RATIO[spec.family.link],
             **dict(
                 zip(
                     ("lower", "median", "upper"),

@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from lndbayes.errors import Problem, SpecError
+from lndbayes.families import FAMILIES, Family, FamilyName
 from lndbayes.priors import SLOTS, PriorDistribution, required_slots
 
 __all__ = ["CHANNELS", "ModelSpec", "load_spec", "parse_spec"]
@@ -60,12 +61,16 @@ class Outcome(_Strict):
     event: str
     trials: str
     good_direction: Literal["lower", "higher", "none"]
+    #: outcome whose counts are the exposure, such as referrals of attendances; empty = none
+    given: Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]*)?$")]
+    #: measured only among people whom the service helps to choose: no effect is reported
+    selected: bool
 
 
 class Likelihood(_Strict):
-    """Observation family; a key of the family table of the model layer."""
+    """Observation family; a key of `lndbayes.families.FAMILIES`."""
 
-    family: Literal["beta_binomial"]
+    family: FamilyName
 
 
 class Channels(_Strict):
@@ -83,25 +88,37 @@ class Baseline(_Strict):
 
     national_basis: Annotated[int, Field(ge=1, le=40)]
     site_basis: Annotated[int, Field(ge=1, le=40)]
+    seams: tuple[Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")], ...]
+    seam_sd: _Positive
     national_offset_sd: _Positive
     elicited_bias_sd: _Positive
     channels: Channels
 
+    @model_validator(mode="before")
+    @classmethod
+    def _arrays(cls, value: Any) -> Any:
+        return _tuples(value)
+
+
+def _tuples(value: Any) -> Any:
+    """Turn TOML arrays into tuples so that strict mode accepts them."""
+    if isinstance(value, Mapping):
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    return value
+
 
 class Effect(_Strict):
-    """Windows in event months, the go-live month being 0."""
+    """Windows in event months, the go-live month being 0, and the scale of a passing pulse."""
 
     window: tuple[int, int]
     transition: tuple[int, int]
     hide_first_months: Annotated[int, Field(ge=0)]
+    pulse_sd: _Scale
 
     @model_validator(mode="before")
     @classmethod
     def _pairs(cls, value: Any) -> Any:
-        """Turn TOML arrays into tuples so that strict mode accepts them."""
-        if isinstance(value, Mapping):
-            return {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
-        return value
+        return _tuples(value)
 
     @field_validator("window", "transition", mode="before")
     @classmethod
@@ -159,6 +176,11 @@ class ModelSpec(_Strict):
     priors: Annotated[dict[str, PriorDistribution], AfterValidator(_Frozen)]
     sampling: Sampling
     checks: Annotated[dict[str, float | int | bool], AfterValidator(_Frozen)]
+
+    @property
+    def family(self) -> Family:
+        """The observation family's facts."""
+        return FAMILIES[self.likelihood.family]
 
     def canonical(self) -> str:
         """Canonical JSON of the whole spec, sorted by key; `parse_spec` reads it back."""
@@ -246,7 +268,7 @@ def load_spec(path: str | Path) -> ModelSpec:
 def parse_spec(raw: Mapping[str, Any], *, source: str) -> ModelSpec:
     """Check a parsed spec; see `load_spec`."""
     problems: list[Problem] = []
-    priors, bad = _parse_priors(raw.get("priors"), source)
+    priors, bad = _parse_priors(raw.get("priors"), source, _wanted_slots(raw))
     problems += bad
     rest = {k: v for k, v in raw.items() if k != "priors"}
     try:
@@ -260,14 +282,26 @@ def parse_spec(raw: Mapping[str, Any], *, source: str) -> ModelSpec:
     return spec
 
 
-def _parse_priors(raw: object, source: str) -> tuple[dict[str, PriorDistribution], list[Problem]]:
+def _wanted_slots(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """Slots of the family and of the switches that the spec names, as far as they can be read."""
+    section, effect = raw.get("likelihood"), raw.get("effect")
+    family = section.get("family") if isinstance(section, Mapping) else None
+    scale = effect.get("pulse_sd") if isinstance(effect, Mapping) else 0.0
+    known = family if isinstance(family, str) and family in FAMILIES else "beta_binomial"
+    return required_slots(known, pulse=isinstance(scale, int | float) and scale > 0)
+
+
+def _parse_priors(
+    raw: object, source: str, wanted: tuple[str, ...]
+) -> tuple[dict[str, PriorDistribution], list[Problem]]:
     if not isinstance(raw, Mapping):
         return {}, [Problem(source, "a table [priors] is required", column="priors")]
     problems: list[Problem] = []
-    wanted = required_slots()
     for slot in sorted(set(raw) - set(wanted)):
         hint = difflib.get_close_matches(slot, wanted, n=1)
         rule = "unknown prior slot" + (f"; did you mean {hint[0]!r}?" if hint else "")
+        if slot in SLOTS:
+            rule = "prior slot without a parameter in this family and with these switches"
         problems.append(Problem(source, rule, column=f"priors.{slot}"))
     priors = {}
     for slot in wanted:
@@ -277,8 +311,8 @@ def _parse_priors(raw: object, source: str) -> tuple[dict[str, PriorDistribution
             continue
         try:
             priors[slot] = PriorDistribution.parse(raw[slot], SLOTS[slot].support)
-            if slot == "season" and priors[slot].dist != "Normal":
-                raise ValueError("the prior of the seasonal harmonics must be Normal")
+            if slot in ("season", "stage_level") and priors[slot].dist != "Normal":
+                raise ValueError(f"the prior of {slot} must be Normal")
         except ValueError as error:
             value = json.dumps(raw[slot], default=str)
             problems.append(Problem(source, str(error), column=f"priors.{slot}", value=value))

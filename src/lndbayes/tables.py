@@ -225,7 +225,7 @@ def baseline_table(
     """
     table = summarise(estimands.baseline_rates(fit), ci_prob=ci_prob, mcse=False)
     constants = fit["constant_data"]
-    n, y = constants["exposure_all"].to_numpy(), constants["count_all"].to_numpy()
+    n, y = constants["exposure_exact"].to_numpy(), constants["count_exact"].to_numpy()
     observed = np.where(n > 0, y / np.where(n > 0, n, 1), np.nan)
     table.insert(0, "outcome", fit.attrs["outcome"])
     table["observed"] = observed.ravel()

@@ -88,7 +88,7 @@ def test_no_file_is_documented_that_is_not_read():
 PROMISED = {
     "sites.csv": "site label region wave go_live population predecessor",
     "outcomes.csv": "outcome site month source exposure count n mean sd status count_low "
-    "count_high stratum category",
+    "count_high stratum category coverage",
     "mix.csv": "site month intervention contacts",
     "referrals.csv": "site month referrals",
     "evidence/retrospective.csv": "outcome site month exposure count n mean sd coverage_mean "

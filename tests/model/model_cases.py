@@ -19,7 +19,7 @@ from pytensor.gradient import grad
 from lndbayes.data.evaluation import EvaluationData, read_evaluation
 from lndbayes.model.build import model_from_design
 from lndbayes.model.design import Design, build_design
-from lndbayes.model.layout import SCALARS, layout, size
+from lndbayes.model.layout import SCALARS, inactive, layout, size
 from lndbayes.simulate import WORLDS, plain, simulate, write_evaluation
 from lndbayes.spec import ModelSpec, load_spec
 
@@ -257,6 +257,11 @@ class Compiled:
         """Joint log density and its gradient, in the vector's order."""
         value, *parts = self._joint(*self._values(x))
         gradient = np.full(size(self.design), np.nan)
+        # scalars that the graph does not have are standard normal in the vector
+        for name in inactive(self.spec):
+            i = SCALARS.index(name)
+            value = value - 0.5 * x[i] ** 2 - 0.5 * np.log(2 * np.pi)
+            gradient[i] = -x[i]
         for variable, part in zip(self.model.value_vars, parts, strict=True):
             gradient[place(vector_name(variable.name), self.design)[0]] = np.ravel(part)
         return float(value), gradient

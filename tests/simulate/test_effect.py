@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cells import cells
 from lndbayes.simulate import World, plain, simulate
 from lndbayes.simulate.effect import draw_effect, draw_mix, ramp_at
 from lndbayes.simulate.layout import draw_layout, streams
@@ -124,7 +125,7 @@ def test_events_and_savings_by_hand():
 
 def test_truth_of_two_sites_recomputed_from_the_tables():
     sim = simulate(12, "effect", sites=2)
-    truth, outcomes = sim.truth, sim.frames["outcomes.csv"]
+    truth, outcomes = sim.truth, cells(sim)
     months, sites = truth["axes"]["month"], truth["axes"]["site"]
     rate = truth["baseline"]["rate"]
     expected = dict.fromkeys(sites, 0.0)
@@ -195,7 +196,10 @@ def test_realised_events_scatter_round_the_expected_ones():
 
 def test_new_site_has_the_law_of_the_sites():
     world = replace(World(), predecessor_effect=0.0, wave_effects=(0.0, 0.0, 0.0))
-    plateaus = [simulate(seed, world, sites=4).truth["new_site"]["plateau"] for seed in range(60)]
+    plateaus = [
+        simulate(seed, world, sites=4, outcomes=("custody",)).truth["new_site"]["plateau"]
+        for seed in range(60)
+    ]
     # Standard deviation: .12 of the site itself and about .04 from its mix; four standard errors.
     assert np.mean(plateaus) == pytest.approx(-0.35, abs=4 * 0.13 / np.sqrt(60))
     assert 0.08 < np.std(plateaus) < 0.18

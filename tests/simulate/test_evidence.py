@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
+from cells import cells, of_outcome
 from lndbayes.simulate import World, simulate
 from lndbayes.simulate.surface import expit, logit
+
+simulate_custody = partial(simulate, outcomes=("custody",))
 
 
 def surface(sim):
@@ -30,8 +34,8 @@ def standardised(count, n, rate, inflation=1.0):
 @pytest.mark.parametrize("sites", [2, 27, 120])
 @pytest.mark.parametrize("referral_month", [60, 74, 96])
 def test_history_lies_wholly_before_go_live(sites, referral_month):
-    sim = simulate(8, World(history_referral_month=referral_month), sites)
-    frame = sim.frames["evidence/history.csv"]
+    sim = simulate_custody(8, World(history_referral_month=referral_month), sites)
+    frame = of_outcome(sim, "evidence/history.csv")
     s, t = located(sim, frame, "calendar_month")
     go_live = np.array(sim.truth["sites"]["go_live"])
     assert len(frame) > 0 or sites == 2
@@ -43,8 +47,8 @@ def test_history_lies_wholly_before_go_live(sites, referral_month):
 def test_history_counts_have_crisis_and_selection():
     # Many persons, so that a recovery that starts a month early or late would show.
     world = World(history_persons=1e6, crisis_dip=0.9, crisis_recovery_months=9.0)
-    sim = simulate(8, world)
-    frame = sim.frames["evidence/history.csv"]
+    sim = simulate_custody(8, world)
+    frame = of_outcome(sim, "evidence/history.csv")
     s, t = located(sim, frame, "calendar_month")
     before = -frame["months_from_referral"].to_numpy()
     eta = surface(sim)[s, t] - 0.10
@@ -55,16 +59,16 @@ def test_history_counts_have_crisis_and_selection():
 
 
 def test_no_outcome_before_the_panel_and_none_untreated_after():
-    sim = simulate(9)
-    _, t = located(sim, sim.frames["outcomes.csv"], "month")
+    sim = simulate_custody(9)
+    _, t = located(sim, cells(sim), "month")
     assert t.min() == 36
     s, t = located(sim, sim.frames["referrals.csv"], "month")
     assert (t >= np.array(sim.truth["sites"]["go_live"])[s]).all()
 
 
 def test_outcomes_follow_treated_rates_with_overdispersion():
-    sim = simulate(10, World(overdispersion=40.0), sites=300)
-    frame = sim.frames["outcomes.csv"]
+    sim = simulate_custody(10, World(overdispersion=40.0), sites=300)
+    frame = cells(sim)
     s, t = located(sim, frame, "month")
     truth = sim.truth["sites"]
     e = t - np.array(truth["go_live"])[s]
@@ -82,7 +86,7 @@ def test_outcomes_follow_treated_rates_with_overdispersion():
 
 def test_retrospective_counts_have_bias_and_coverage():
     world = World(retrospective_bias=0.4, shared_bias=0.1, size_median=120.0)
-    sim = simulate(11, world, sites=120)
+    sim = simulate_custody(11, world, sites=120)
     frame = sim.frames["evidence/retrospective.csv"]
     s, t = located(sim, frame, "month")
     assert sorted(set(t)) == list(range(24, 36))
@@ -101,19 +105,19 @@ def test_retrospective_counts_have_bias_and_coverage():
 
 
 def test_coverage_is_a_share_of_all_persons():
-    wide = simulate(11, World(coverage=(1e7, 1e-2)))
+    wide = simulate_custody(11, World(coverage=(1e7, 1e-2)))
     frame = wide.frames["evidence/retrospective.csv"]
     assert len(frame) == 11 * 12
     sizes = frame.groupby("site")["exposure"].mean()
-    half = simulate(11, World(coverage=(1e7, 1e7))).frames["evidence/retrospective.csv"]
+    half = simulate_custody(11, World(coverage=(1e7, 1e7))).frames["evidence/retrospective.csv"]
     ratio = half.groupby("site")["exposure"].mean() / sizes
     assert ratio.mean() == pytest.approx(0.5, abs=0.03)
 
 
 def test_national_series_is_the_weighted_untreated_rate():
     world = World(national_noise=1e-12, national_offset=-0.25, shared_bias=0.05)
-    sim = simulate(13, world)
-    frame, sites = sim.frames["evidence/national.csv"], sim.frames["sites.csv"]
+    sim = simulate_custody(13, world)
+    frame, sites = of_outcome(sim, "evidence/national.csv"), sim.frames["sites.csv"]
     weight = sites["population"] / sites["population"].sum()
     rate = expit(surface(sim))
     months = sim.truth["axes"]["month"]
@@ -126,12 +130,14 @@ def test_national_series_is_the_weighted_untreated_rate():
 
 def test_national_error_is_stated_on_the_scale_of_the_rate():
     base = World()
-    quiet = simulate(13, replace(base, national_noise=1e-12)).frames["evidence/national.csv"]
+    quiet = of_outcome(
+        simulate_custody(13, replace(base, national_noise=1e-12)), "evidence/national.csv"
+    )
     noise = []
     for seed in range(25):
-        frame = simulate(seed, base, sites=3).frames["evidence/national.csv"]
-        silent = simulate(seed, replace(base, national_noise=1e-12), sites=3)
-        clean = silent.frames["evidence/national.csv"]
+        frame = of_outcome(simulate_custody(seed, base, sites=3), "evidence/national.csv")
+        silent = simulate_custody(seed, replace(base, national_noise=1e-12), sites=3)
+        clean = of_outcome(silent, "evidence/national.csv")
         noise += list(logit(frame["rate"].to_numpy()) - logit(clean["rate"].to_numpy()))
         np.testing.assert_allclose(frame["se"], 0.02 * frame["rate"] * (1 - frame["rate"]))
     assert len(quiet) == 12
@@ -141,7 +147,7 @@ def test_national_error_is_stated_on_the_scale_of_the_rate():
 
 def test_elicited_quantiles_bracket_the_biased_level():
     world = World(elicited_error=0.0, elicited_bias=0.12, shared_bias=-0.05)
-    sim = simulate(14, world)
+    sim = simulate_custody(14, world)
     frame = sim.frames["evidence/elicited.csv"]
     assert frame["site"].tolist() == sim.truth["axes"]["site"][:10]
     level = surface(sim)[:10, 24:36].mean(axis=1)
@@ -153,7 +159,7 @@ def test_elicited_quantiles_bracket_the_biased_level():
 
 def test_elicited_errors_have_the_worlds_spread():
     noisy, quiet = (
-        simulate(15, World(elicited_error=error), sites=150).frames["evidence/elicited.csv"]
+        simulate_custody(15, World(elicited_error=error), sites=150).frames["evidence/elicited.csv"]
         for error in (0.25, 0.0)
     )
     error = logit(noisy["q50"].to_numpy()) - logit(quiet["q50"].to_numpy())

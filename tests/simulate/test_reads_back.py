@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cells import cells
 from lndbayes.data.evaluation import read_evaluation
-from lndbayes.simulate import simulate, write_evaluation
+from lndbayes.simulate import NAMES, simulate, write_evaluation
+from lndbayes.simulate.outcomes import OTHERS
 
 
 @pytest.mark.parametrize("sites", [2, 27])
@@ -17,15 +19,25 @@ def test_the_reader_finds_no_fault_and_the_same_numbers(tmp_path, sites):
     assert data.synthetic
     assert data.ds["site"].values.tolist() == axes["site"]
     assert data.ds["month"].values.tolist() == axes["month"]
-    assert data.ds["outcome"].values.tolist() == ["custody"]
+    assert data.ds["outcome"].values.tolist() == sorted(NAMES)
     np.testing.assert_array_equal(data.ds["go_live"], truth["go_live"])
     np.testing.assert_array_equal(data.ds["wave"], truth["wave"])
 
-    outcomes = sim.frames["outcomes.csv"]
-    count = data.ds["count"].sel(outcome="custody")
-    assert int(count.notnull().sum()) == len(outcomes)
-    for row in outcomes.sample(40, random_state=1).itertuples():
-        assert float(count.sel(site=row.site, month=row.month)) == row.count
+    for name in NAMES:
+        outcome, cube = cells(sim, name), data.ds.sel(outcome=name)
+        assert int(cube["count"].notnull().sum()) == len(outcome)
+        for row in outcome.sample(min(40, len(outcome)), random_state=1).itertuples():
+            at = cube.sel(site=row.site, month=row.month)
+            assert (float(at["count"]), float(at["exposure"])) == (row.count, row.exposure)
+
+    late = OTHERS["drug_alcohol_referrals"].coverage
+    coverage = data.ds["coverage"].where(data.ds["status"] >= 0)
+    for name in NAMES:
+        newest = coverage.sel(outcome=name, month=axes["month"][-4:]).max("site").values
+        wanted = (1, *late) if name.startswith("drug_alcohol") else (1, 1, 1, 1)
+        np.testing.assert_array_equal(
+            newest[~np.isnan(newest)], np.array(wanted)[~np.isnan(newest)]
+        )
 
     mix = sim.frames["mix.csv"].groupby(["site", "intervention"])["contacts"].sum()
     for (site, intervention), contacts in mix.items():

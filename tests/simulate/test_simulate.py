@@ -13,12 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cells import cells
 from lndbayes.errors import SpecError
-from lndbayes.simulate import WORLDS, World, simulate
+from lndbayes.simulate import NAMES, WORLDS, World, simulate
 
 COLUMNS = {
     "sites.csv": "site label region wave go_live population predecessor",
-    "outcomes.csv": "outcome site month source exposure count status count_low count_high",
+    "outcomes.csv": "outcome site month source exposure count status count_low count_high category "
+    "coverage",
     "mix.csv": "site month intervention contacts",
     "referrals.csv": "site month referrals",
     "evidence/retrospective.csv": ("outcome site month exposure count coverage_mean coverage_sd"),
@@ -33,28 +35,36 @@ def test_tables_have_the_contracts_columns():
     assert {name: " ".join(frame.columns) for name, frame in frames.items()} == COLUMNS
     assert all(len(frame) for frame in frames.values())
     outcomes = frames["outcomes.csv"]
-    assert (outcomes["count"] <= outcomes["exposure"]).all()
-    assert not outcomes.duplicated(["outcome", "site", "month"]).any()
+    assert outcomes["outcome"].unique().tolist() == list(NAMES)
+    assert not outcomes.duplicated(["outcome", "site", "month", "category"]).any()
+    trials = ("custody", "offending", "wellbeing", "court_duration")
+    for name in trials:
+        found = cells(simulate(1, outcomes=(name,)), name)
+        assert (found["count"] <= found["exposure"]).all()
 
 
 def test_worlds_share_everything_but_the_effect():
     sims = {name: simulate(21, name) for name in WORLDS}
-    effect = sims["effect"]
+    effect, found = sims["effect"], {name: cells(sim) for name, sim in sims.items()}
     go_live = dict(
         zip(effect.frames["sites.csv"]["site"], effect.frames["sites.csv"]["go_live"], strict=True)
     )
-    before = effect.frames["outcomes.csv"]
+    before = found["effect"]
     untreated = before["month"] < before["site"].map(go_live)
     assert untreated.sum() > 300
-    for other in (sims["null"], sims["harm"]):
+    for world in ("null", "harm"):
+        other = sims[world]
         assert other.truth["baseline"] == effect.truth["baseline"]
         for name in COLUMNS:
             if name != "outcomes.csv":
                 pd.testing.assert_frame_equal(other.frames[name], effect.frames[name])
-        after = other.frames["outcomes.csv"]
+        after = found[world]
         pd.testing.assert_frame_equal(after[untreated], before[untreated])
         assert (after["count"] != before["count"]).sum() > 100
-    counts = {name: sim.frames["outcomes.csv"]["count"] for name, sim in sims.items()}
+        rows = [sim.frames["outcomes.csv"] for sim in (effect, other)]
+        first = [r[r["month"] < r["site"].map(go_live)].reset_index(drop=True) for r in rows]
+        pd.testing.assert_frame_equal(*first)
+    counts = {name: table["count"] for name, table in found.items()}
     assert (counts["effect"] <= counts["null"] + 1).all()
     assert counts["effect"].sum() < counts["null"].sum() < counts["harm"].sum()
 
@@ -117,6 +127,9 @@ def test_a_simulation_takes_less_than_a_second():
         ({"seed": 1, "sites": 1}, "between 2 and 300"),
         ({"seed": 1, "sites": 301}, "between 2 and 300"),
         ({"seed": 1, "world": "heaven"}, "effect, null, harm"),
+        ({"seed": 1, "outcomes": ("custody", "height")}, "height"),
+        ({"seed": 1, "outcomes": ()}, "one or more of custody, offending"),
+        ({"seed": 1, "outcomes": "custody"}, "one or more of"),
     ],
 )
 def test_unusable_arguments_are_refused(arguments, words):
@@ -143,6 +156,9 @@ def test_unusable_arguments_are_refused(arguments, words):
         ("months", 84),
         ("history_referral_month", 97),
         ("size_limits", (160.0, 12.0)),
+        ("band_stages", (0.1, 0.2)),
+        ("bands", ("1", "3", "2", "4")),
+        ("other_effects", float("inf")),
     ],
 )
 def test_parameters_out_of_range_are_refused(field, value):

@@ -20,16 +20,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy import special, stats
+from scipy import stats
 
 from lndbayes.checks.mcmc import chain_statistics
 from lndbayes.costs import Costs
 from lndbayes.data.evaluation import read_evaluation
 from lndbayes.errors import CheckError
+from lndbayes.families import inverse
 from lndbayes.fit import versions
 from lndbayes.many import Task, run_tasks
 from lndbayes.model.design import Design, build_design
-from lndbayes.model.layout import SCALARS, constrain, ramp_means
+from lndbayes.model.layout import SCALARS, constrain, inactive, ramp_means
 from lndbayes.model.predictive import cell_log_likelihood
 from lndbayes.model.surface import linear_predictors
 from lndbayes.names import CI_PROB
@@ -41,7 +42,7 @@ from lndbayes.spec import ModelSpec, with_changes
 __all__ = ["calibrate", "calibration_table", "prior_world", "simultaneous_p"]
 
 _FIRST_SEED = 9001
-_FIXED = ("shared_bias", "drift", "go_live_step")
+_FIXED = ("shared_bias", "drift", "go_live_step", "pulse")
 #: A site without own evidence, two with records, and late sites, of the 27 of the plain world.
 _SITES = (1, 0, 10, 22, 26)
 _WINDOW = np.arange(7, 19)
@@ -166,7 +167,9 @@ def prior_world(spec: ModelSpec, rng: np.random.Generator) -> tuple[World, dict[
     return replace(base, **drawn), v
 
 
-def _quantities(values: Mapping[str, np.ndarray], design: Design) -> dict[str, np.ndarray]:
+def _quantities(
+    values: Mapping[str, np.ndarray], design: Design, spec: ModelSpec
+) -> dict[str, np.ndarray]:
     """Everything that is ranked, from constrained values with leading sample dims."""
     event = design["event_time"]
     months = _WINDOW[None, :]
@@ -175,25 +178,27 @@ def _quantities(values: Mapping[str, np.ndarray], design: Design) -> dict[str, n
     eta0, _ = linear_predictors(values, design)
     first = int(np.argmax((event >= 0).any(axis=0)))
     level = eta0[..., first - 12 : first].mean(axis=-1)
-    averted = _averted(values, design)
+    averted = _averted(values, design, spec)
     out = {
         "pooled effect": ramp * values["site_effect"].mean(axis=-1),
         "events averted": averted.sum(axis=-1),
-        "log likelihood": cell_log_likelihood(values, design).sum(axis=-1),
+        "log likelihood": cell_log_likelihood(values, design, spec.family).sum(axis=-1),
     }
     for s in _SITES:
         out[f"effect of site {s + 1}"] = ramp * values["site_effect"][..., s]
         out[f"baseline of site {s + 1}"] = level[..., s]
-    out |= {name: values[name] for name in SCALARS if name not in _FIXED}
+    left_out = (*_FIXED, *inactive(spec))
+    out |= {name: values[name] for name in SCALARS if name not in left_out}
     out |= {"mix effect 1": values["mix_effect"][..., 0], "wave 1": values["wave_effect"][..., 0]}
     return out
 
 
-def _averted(values: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
+def _averted(values: Mapping[str, np.ndarray], design: Design, spec: ModelSpec) -> np.ndarray:
     """Events averted by site, (..., S)."""
     eta0, eta1 = linear_predictors(values, design)
     exposed = design["exposure_all"] * (design["event_time"] >= 0)
-    return np.asarray((exposed * (special.expit(eta0) - special.expit(eta1))).sum(axis=-1))
+    p0, p1 = (inverse(spec.family.link, eta) for eta in (eta0, eta1))
+    return np.asarray((exposed * (p0 - p1)).sum(axis=-1))
 
 
 def _priced(averted: np.ndarray, outcome: str, costs: Costs, seed: int) -> np.ndarray:
@@ -221,6 +226,7 @@ def _truth(simulated: Any, design: Design, drawn: Mapping[str, float]) -> dict[s
     truth["mix_share"] = truth["mix_share"][:, order]
     truth["mix_effect"] = truth["mix_effect"][order]
     truth["mix_effect_sd"] = np.asarray(drawn["mix_effect_sd"])
+    truth.setdefault("pulse", np.zeros(()))
     return {k: v[None, None] for k, v in truth.items()}
 
 
@@ -235,7 +241,7 @@ def replicate(index: int, spec: ModelSpec, costs: Costs | None) -> dict[str, Any
     """
     start = time.perf_counter()
     world, drawn = prior_world(spec, np.random.default_rng([_FIRST_SEED, index]))
-    simulated = simulate(_FIRST_SEED + index, world)
+    simulated = simulate(_FIRST_SEED + index, world, outcomes=("custody",))
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "data"
         write_evaluation(simulated, path)
@@ -244,12 +250,12 @@ def replicate(index: int, spec: ModelSpec, costs: Costs | None) -> dict[str, Any
     raw = sample_density(spec, design, cores=1, metric=find_metric(spec, design, cores=1))
     values = constrain(raw.x, design)
     true_values = _truth(simulated, design, drawn)
-    found, truth = _quantities(values, design), _quantities(true_values, design)
+    found, truth = (_quantities(v, design, spec) for v in (values, true_values))
     if costs is not None:
         outcome = spec.outcome.name
-        found["savings"] = _priced(_averted(values, design), outcome, costs, index)
+        found["savings"] = _priced(_averted(values, design, spec), outcome, costs, index)
         # one draw of every factor is this replicate's truth; two are made since one has no spread
-        pair = np.repeat(_averted(true_values, design), 2, axis=1)
+        pair = np.repeat(_averted(true_values, design, spec), 2, axis=1)
         truth["savings"] = _priced(pair, outcome, costs, 10**6 + index)[:, :1]
     chains = chain_statistics(np.stack([found[k] for k in found]))
     return {

@@ -40,6 +40,7 @@ from lndbayes.checks.replication import (
     standardised_residuals,
 )
 from lndbayes.checks.thresholds import Thresholds
+from lndbayes.families import FAMILIES
 
 __all__ = [
     "COUNT_FAMILIES",
@@ -52,7 +53,7 @@ __all__ = [
 ]
 
 #: Families whose outcome is a count over an exposure, so that ``y / exposure`` is a rate.
-COUNT_FAMILIES = frozenset({"binomial", "beta_binomial", "poisson", "negative_binomial"})
+COUNT_FAMILIES = frozenset({"binomial", "poisson", *FAMILIES})
 
 
 _TINY = 2 * np.finfo(float).tiny

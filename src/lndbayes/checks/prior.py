@@ -7,17 +7,13 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.checks.structure import likelihood_cells
+from lndbayes.families import FAMILIES, inverse
 from lndbayes.names import MONTH, SAMPLE_DIMS, SITE
 
 __all__ = ["LINKS", "pooled_rates", "prior_changes", "rate_ratios", "sd_ratios"]
 
 #: Link of each family: what turns the linear predictor's scale into a rate.
-LINKS = {
-    "binomial": "logit",
-    "beta_binomial": "logit",
-    "poisson": "log",
-    "negative_binomial": "log",
-}
+LINKS = {"binomial": "logit", "poisson": "log"} | {k: f.link for k, f in FAMILIES.items()}
 
 # Sampling noise of a total of this many events is at most 10%; smaller totals move by more than
 # any plausible trend for no reason.
@@ -77,7 +73,7 @@ def rate_ratios(prior: xr.Dataset, link: str) -> np.ndarray:
     prior : xr.Dataset
         With scalars ``effect_mean`` and ``baseline_level``, both on the link scale.
     link : str
-        ``logit`` or ``log``.
+        ``logit``, ``log`` or ``cloglog``.
 
     Returns
     -------
@@ -87,6 +83,8 @@ def rate_ratios(prior: xr.Dataset, link: str) -> np.ndarray:
     if link == "log":
         return np.exp(effect)
     level = np.asarray(prior["baseline_level"].transpose(*SAMPLE_DIMS).values, dtype=float).ravel()
+    if link == "cloglog":
+        return np.asarray(inverse(link, level + effect) / inverse(link, level))
     # expit(level + effect) / expit(level), written without overflow.
     return np.exp(np.logaddexp(0, -level) - np.logaddexp(0, -(level + effect)))
 

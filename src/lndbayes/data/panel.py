@@ -20,6 +20,7 @@ _SEVERITY = np.array([STATUS[s] for s in ("observed", "rounded", "suppressed", "
 _UNITS = {
     "exposure": "trials, or an amount such as person-months",
     "count": "events",
+    "coverage": "share of the events that the source holds",
     "count_low": "events",
     "count_high": "events",
     "n": "measurements",
@@ -59,7 +60,7 @@ def build_dataset(
     xarray.Dataset
         Dims outcome, site, month, intervention. (outcome, site, month): `exposure`, `count` (not
         given for suppressed cells), `count_low`, `count_high` (suppressed or rounded cells only),
-        `n`, `mean`, `sd`, and `status` (int8: -1 no row, 0 observed, 1 suppressed, 2 rounded,
+        `n`, `mean`, `sd`, `coverage` (1 where not given), and `status` (int8: -1 no row, 0 observed, 1 suppressed, 2 rounded,
         3 missing). (site, intervention): `mix`, NaN at a site without mix rows. (site):
         `mix_months` (periods with mix rows; all of them for a row on the whole period), `go_live`
         (periods since the first month, NaN = never), `wave`, `population`, `predecessor`, `label`,
@@ -133,6 +134,8 @@ def _cells(
     n, mean, sd = _pooled(at, total, columns)
     missing, withheld = status == STATUS["missing"], status == STATUS["suppressed"]
     ranged = withheld | (status == STATUS["rounded"])
+    coverage = np.ones(size)
+    coverage[at] = outcomes["coverage"].fillna(1.0)  # the same in all rows of a cell
     cells = {
         "exposure": exposure,
         "count": np.where(
@@ -143,6 +146,7 @@ def _cells(
         "n": np.where(missing, np.nan, n),
         "mean": np.where(missing, np.nan, mean),
         "sd": np.where(missing, np.nan, sd),
+        "coverage": coverage,
         "status": status,
     }
     notes = {}

@@ -279,7 +279,21 @@ def _check_outcomes(parsed: Parsed) -> list[Problem]:
         broken = ranged & ~parsed.filled(column)
         rule = "must be given where status is suppressed or rounded"
         problems += parsed.problems(broken, column, rule)
-    return problems + _check_range(parsed, observed, ranged) + _check_parts(parsed)
+    problems += _check_range(parsed, observed, ranged) + _check_coverage(parsed)
+    return problems + _check_parts(parsed)
+
+
+def _check_coverage(parsed: Parsed) -> list[Problem]:
+    """Check that coverage is told once for a cell, and only of counts."""
+    cell = [parsed.frame[name] for name in ("outcome", "site", "month")]
+    groups = parsed.frame["coverage"].fillna(1.0).groupby(cell)
+    differs = (groups.transform("max") > groups.transform("min")).to_numpy(bool)
+    broken = differs & parsed.usable("outcome", "site", "month", "coverage")
+    rule = "must be the same in every row of one outcome, site and month (empty is 1)"
+    problems = parsed.problems(broken, "coverage", rule)
+    broken = parsed.filled("coverage") & parsed.filled(*CONTINUOUS)
+    rule = "must be empty where n, mean and sd are given: it is a share of counted events"
+    return problems + parsed.problems(broken, "coverage", rule)
 
 
 def _check_range(parsed: Parsed, observed: np.ndarray, ranged: np.ndarray) -> list[Problem]:

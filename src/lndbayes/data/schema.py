@@ -165,6 +165,17 @@ OUTCOMES: Final = Table(
             needed=False,
             meaning="ordered band of the event, such as sentence length; bands share one exposure",
         ),
+        Column(
+            name="coverage",
+            kind="number",
+            low=0,
+            low_open=True,
+            high=1,
+            unit="share, 0 to 1",
+            empty="all events: 1",
+            needed=False,
+            meaning="share of the events that the source holds; the same in all rows of a month",
+        ),
     ),
     examples=(
         {

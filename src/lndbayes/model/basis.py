@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-__all__ = ["harmonics", "rw2_basis", "scaled_time"]
+__all__ = ["harmonics", "rw2_basis", "scaled_time", "steps"]
 
 
 def scaled_time(times: np.ndarray) -> np.ndarray:
@@ -73,3 +75,23 @@ def harmonics(times: np.ndarray, period_months: int) -> np.ndarray:
     columns = [np.cos(angle), np.sin(angle), np.cos(2 * angle), np.sin(2 * angle)]
     keep = {1: 4, 3: 3, 12: 0}[period_months]
     return np.stack(columns[:keep], axis=1) if keep else np.zeros((len(times), 0))
+
+
+def steps(months: Sequence[str], seams: Sequence[str]) -> np.ndarray:
+    """Unit steps at months in which a collection changed.
+
+    Parameters
+    ----------
+    months : sequence of str
+        First months of the periods, ``YYYY-MM``, in order.
+    seams : sequence of str
+        Months of change; a seam within a longer period steps at the next period.
+
+    Returns
+    -------
+    ndarray, shape (T, C)
+        Each column has mean 0, so that a step moves no level.
+    """
+    table = np.array([[float(m >= seam) for seam in seams] for m in months])
+    table = table.reshape(len(months), len(seams))
+    return np.asarray(table - table.mean(axis=0, keepdims=True))

@@ -54,9 +54,41 @@ def model_from_design(spec: ModelSpec, design: Design) -> pm.Model:
         effect = _effect(spec, X, design)
         moved = pt.dot(effect["site_effect"], X["shear"])
         base = _untreated_surface(spec, X, design, moved)
-        eta0 = _likelihood(spec, X, base, effect, moved)
-        _channels(spec, X, eta0, effect["shared_bias"], len(design.coords["retrospective_site"]))
+        eta0, spread = _likelihood(spec, X, base, effect, moved, design)
+        covered = len(design.coords["retrospective_site"])
+        _channels(spec, X, eta0, effect["shared_bias"], spread, covered)
     return model
+
+
+def _inverse(link: str, eta: Any) -> tuple[Any, Any]:
+    """Natural scale and, for shares, its complement to full precision."""
+    if link == "logit":
+        return pm.math.sigmoid(eta), pm.math.sigmoid(-eta)
+    if link == "log":
+        return pt.exp(eta), None
+    hazard = pt.exp(eta)
+    return -pt.expm1(-hazard), pt.exp(-hazard)
+
+
+def _forward(link: str, rate: Any) -> Any:
+    if link == "logit":
+        return pt.log(rate / (np.float64(1.0) - rate))
+    if link == "log":
+        return pt.log(rate)
+    return pt.log(-pt.log1p(-rate))
+
+
+def _log_beta_binomial(y: Any, n: Any, p: Any, q: Any, phi: Any) -> Any:
+    choose = pt.gammaln(n + 1) - pt.gammaln(y + 1) - pt.gammaln(n - y + 1)
+    value = pt.gammaln(p * phi + y) - pt.gammaln(p * phi)
+    value += pt.gammaln(q * phi + n - y) - pt.gammaln(q * phi)
+    return value - pt.gammaln(phi + n) + pt.gammaln(phi) + choose
+
+
+def _log_negative_binomial(y: Any, mean: Any, size: Any) -> Any:
+    value = pt.gammaln(size + y) - pt.gammaln(size) - pt.gammaln(y + 1)
+    shrink = pt.log1p(mean / size)
+    return value + y * (pt.log(mean) - pt.log(size) - shrink) - size * shrink
 
 
 def _prior(spec: ModelSpec, name: str, *, shift: Any = 0.0, rename: str | None = None) -> Any:
@@ -127,9 +159,11 @@ def _effect(spec: ModelSpec, X: dict[str, Any], design: Design) -> dict[str, Any
         name: pm.Deterministic(
             name, X[f"{name}_sd"] * pm.Normal(f"{name}_z", np.float64(0), np.float64(1))
         )
-        for name in ("shared_bias", "drift", "go_live_step")
+        for name in ("shared_bias", "drift", "go_live_step", "pulse")
     }
+    pulsing = spec.effect.pulse_sd > 0
     return {
+        "pulse_months": _prior(spec, "pulse_months") if pulsing else None,
         "effect_mean": mean,
         "site_effect": site_effect,
         "ramp_months": _prior(spec, "ramp_months"),
@@ -155,6 +189,10 @@ def _untreated_surface(spec: ModelSpec, X: dict[str, Any], design: Design, moved
     national = (
         slope * X["time"] + pt.dot(X["national_functions"], curve) + pt.dot(X["harmonics"], season)
     )
+    if design.coords["seam_month"]:
+        step = pm.Normal("seam_z", np.float64(0), np.float64(1), dims="seam_month")
+        step = pm.Deterministic("seam", X["seam_sd"] * step, dims="seam_month")
+        national = national + pt.dot(X["seam_functions"], step)
     sites, rank = len(design.coords["site"]), len(design.coords["basis_site"])
     drift = pm.Deterministic(
         "site_drift",
@@ -171,20 +209,28 @@ def _untreated_surface(spec: ModelSpec, X: dict[str, Any], design: Design, moved
 
 
 def _likelihood(
-    spec: ModelSpec, X: dict[str, Any], base: Any, effect: dict[str, Any], moved: Any
-) -> Any:
-    """Site level anchored at the site's observed mean, linear predictors, beta-binomial cells.
+    spec: ModelSpec,
+    X: dict[str, Any],
+    base: Any,
+    effect: dict[str, Any],
+    moved: Any,
+    design: Design,
+) -> tuple[Any, dict[str, Any]]:
+    """Site level anchored at the site's observed mean, linear predictors, cells.
 
     The anchor is a shear with unit Jacobian: the prior of the site level is exact, and sites with
     no untreated data lose the ridge between their level and their effect.
     """
     event = X["event_time"].astype("float64")
     after = pt.ge(event, 0.0).astype("float64")
-    months = effect["ramp_months"]
     elapsed = pt.maximum(event, 0.0)
-    ramp = after * (np.float64(1.0) - pt.exp(-(elapsed + X["half_period"]) / months))
+    since = elapsed + X["half_period"]
+    ramp = after * (np.float64(1.0) - pt.exp(-since / effect["ramp_months"]))
     base = base + effect["drift"] * elapsed / np.float64(12.0)
     treated = base + ramp * effect["site_effect"][:, None] + effect["go_live_step"] * after
+    if effect["pulse_months"] is not None:
+        u = since / effect["pulse_months"]
+        treated = treated + effect["pulse"] * after * u * pt.exp(np.float64(1.0) - u)
     anchor = (X["site_weight"] * treated).sum(axis=1)
     level_sd = _prior(spec, "site_level_sd")
     typical = _prior(spec, "baseline_level", shift=moved[0], rename="baseline_level_observed")
@@ -193,24 +239,125 @@ def _likelihood(
     level = pm.Deterministic("site_level", level - anchor, dims="site")
     eta0 = pm.Deterministic("eta0", level[:, None] + base, dims=("site", "month"))
     eta1 = pm.Deterministic("eta1", level[:, None] + treated, dims=("site", "month"))
-    mu = pm.Deterministic("mu", pm.math.sigmoid(eta1), dims=("site", "month"))
-    phi = _prior(spec, "overdispersion")
-    # 1 - sigmoid(eta) loses digits at high rates; sigmoid(-eta) does not
-    pm.BetaBinomial(
+    rate, rest = _inverse(spec.family.link, eta1)
+    mu = pm.Deterministic("mu", rate, dims=("site", "month"))
+    spread = {"phi": _prior(spec, "overdispersion")}
+    if spec.family.link == "log":
+        spread["r"] = _prior(spec, "person_dispersion")
+    _cells(X, mu, rest, spread, design)
+    if spec.family.staged:
+        _stages(spec, X, eta0, eta1, spread["phi"])
+    return eta0, spread
+
+
+def _size(n: Any, spread: dict[str, Any]) -> Any:
+    """Size of a negative binomial cell: persons differ, and so do cells."""
+    one = np.float64(1.0)
+    return one / (one / (n * spread["r"]) + one / spread["phi"])
+
+
+def _cells(X: dict[str, Any], mu: Any, rest: Any, spread: dict[str, Any], design: Design) -> None:
+    """First stage of every cell: exact counts, or the sum over the counts it can stand for."""
+    low, high, n = design["count"], design["count_high"], X["exposure"]
+    held = X["coverage"] * mu
+    width = int((high - low).max(initial=0)) + 1
+    if width == 1 and rest is not None:
+        # 1 - sigmoid(eta) loses digits at high rates; sigmoid(-eta) does not
+        missed = rest + (np.float64(1.0) - X["coverage"]) * mu
+        pm.BetaBinomial(
+            "y",
+            alpha=held * spread["phi"],
+            beta=missed * spread["phi"],
+            n=n.astype("int64"),
+            observed=X["count"].astype("int64"),
+            dims=("site", "month"),
+        )
+        return
+    used = np.nonzero(design["exposure"])
+
+    def logp(value: Any, top: Any, *rest_of: Any) -> Any:
+        terms = []
+        for k in range(width):
+            y = value + k
+            one = (
+                _log_negative_binomial(y, *rest_of)
+                if rest is None
+                else _log_beta_binomial(y, *rest_of)
+            )
+            # a large negative number, not infinity: arithmetic on infinity is not kept exact
+            terms.append(pt.switch(pt.le(y, top), one, np.float64(-1e30)))
+        return pt.logsumexp(pt.stack(terms), axis=0)
+
+    if rest is None:
+        arguments = [(n * held)[used], _size(n[used], spread)]
+    else:
+        missed = rest + (np.float64(1.0) - X["coverage"]) * mu
+        arguments = [n[used], held[used], missed[used], spread["phi"]]
+    pm.CustomDist(
         "y",
-        alpha=mu * phi,
-        beta=pm.math.sigmoid(-eta1) * phi,
-        n=X["exposure"].astype("int64"),
-        observed=X["count"].astype("int64"),
-        dims=("site", "month"),
+        X["count_high"][used],
+        *arguments,
+        logp=logp,
+        observed=X["count"].astype("float64")[used],
     )
-    return eta0
 
 
-def _channels(spec: ModelSpec, X: dict[str, Any], eta0: Any, shared: Any, covered: int) -> None:
+def _stages(spec: ModelSpec, X: dict[str, Any], eta0: Any, eta1: Any, phi: Any) -> None:
+    """Later stages, each beta-binomial among those who reached the one before."""
+    prior = spec.priors["stage_level"]
+    mean, sd = np.float64(prior["mu"]), np.float64(prior["sigma"])
+    level = pm.Normal("stage_level", mean, sd, dims="stage")
+    if spec.family.lengthens:
+        loading, along = _prior(spec, "stage_loading"), _prior(spec, "stage_effect")
+        f = loading * (eta0 - X["stage_centre"]) + along * (eta1 - eta0)
+    else:
+        f = eta1
+    p, q = _inverse(spec.family.link, f[:, :, None] + level)
+    pm.BetaBinomial(
+        "y_stage",
+        alpha=p * phi,
+        beta=q * phi,
+        n=X["stage_exposure"].astype("int64"),
+        observed=X["stage_count"].astype("int64"),
+        dims=("site", "month", "stage"),
+    )
+
+
+def _counted(
+    spec: ModelSpec, X: dict[str, Any], channel: str, eta: Any, spread: dict[str, Any]
+) -> None:
+    """Rows of a counted channel: binomial, or for counts the law of the cells."""
+    n, y = X[f"{channel}_exposure"], X[f"{channel}_count"].astype("int64")
+    dims, link = f"{channel}_row", spec.family.link
+    if link == "log":
+        # a channel that is off has exposure 0, where the law is certain and its parameters are not
+        used = pt.gt(n, 0.0)
+        size = _size(pt.switch(used, n, 1.0), spread)
+        mean = pt.switch(used, n, np.float64(1.0)) * pt.exp(eta)
+        pm.CustomDist(
+            f"y_{channel}",
+            mean,
+            size,
+            used,
+            logp=lambda value, mean, size, used: pt.switch(
+                used, _log_negative_binomial(value, mean, size), np.float64(0.0)
+            ),
+            observed=X[f"{channel}_count"],
+            dims=dims,
+        )
+    elif link == "logit":
+        pm.Binomial(f"y_{channel}", n=n.astype("int64"), logit_p=eta, observed=y, dims=dims)
+    else:
+        p, _ = _inverse(link, eta)
+        pm.Binomial(f"y_{channel}", n=n.astype("int64"), p=p, observed=y, dims=dims)
+
+
+def _channels(
+    spec: ModelSpec, X: dict[str, Any], eta0: Any, shared: Any, spread: dict[str, Any], covered: int
+) -> None:
     """Reconstructed evidence on the untreated surface, each source with a common bias."""
     common = _prior(spec, "retrospective_bias")
-    spread = _prior(spec, "retrospective_bias_sd")
+    bias_sd = _prior(spec, "retrospective_bias_sd")
     dip, recovery = _prior(spec, "crisis_dip"), _prior(spec, "crisis_recovery_months")
     selection = _prior(spec, "history_selection")
     if covered:
@@ -218,35 +365,23 @@ def _channels(spec: ModelSpec, X: dict[str, Any], eta0: Any, shared: Any, covere
             "retrospective_site_bias_z", np.float64(0), np.float64(1), dims="retrospective_site"
         )
         bias = pm.Deterministic(
-            "retrospective_site_bias", common + spread * z, dims="retrospective_site"
+            "retrospective_site_bias", common + bias_sd * z, dims="retrospective_site"
         )
         at = X["retrospective_at"]
-        pm.Binomial(
-            "y_retrospective",
-            n=X["retrospective_exposure"].astype("int64"),
-            logit_p=eta0[at[:, 0], at[:, 1]] + bias[at[:, 2]] + shared,
-            observed=X["retrospective_count"].astype("int64"),
-            dims="retrospective_row",
-        )
+        predictor = eta0[at[:, 0], at[:, 1]] + bias[at[:, 2]] + shared
+        _counted(spec, X, "retrospective", predictor, spread)
     at = X["history_at"]
     if X["history_at"].get_value().shape[0]:
         lag = at[:, 2].astype("float64")
-        pm.Binomial(
-            "y_history",
-            n=X["history_exposure"].astype("int64"),
-            logit_p=eta0[at[:, 0], at[:, 1]]
-            + dip * pt.exp(-(lag - np.float64(1.0)) / recovery)
-            + selection
-            + shared,
-            observed=X["history_count"].astype("int64"),
-            dims="history_row",
-        )
+        crisis = dip * pt.exp(-(lag - np.float64(1.0)) / recovery)
+        predictor = eta0[at[:, 0], at[:, 1]] + crisis + selection + shared
+        _counted(spec, X, "history", predictor, spread)
     if X["national_logit"].get_value().size:
-        monthly = pt.dot(X["national_share"], pm.math.sigmoid(eta0))
+        monthly = pt.dot(X["national_share"], _inverse(spec.family.link, eta0)[0])
         rate = pt.dot(X["national_weight"], monthly)
         pm.MvNormal(
             "y_national",
-            mu=pt.log(rate / (np.float64(1.0) - rate)) + shared,
+            mu=_forward(spec.family.link, rate) + shared,
             chol=X["national_chol"],
             observed=X["national_logit"],
             dims="national_row",

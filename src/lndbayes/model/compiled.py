@@ -16,7 +16,7 @@ import numpy as np
 from numba import carray, cfunc, njit, types
 from numba.extending import intrinsic
 
-from lndbayes.model import kernel, special
+from lndbayes.model import kernel, layout, pack, parts, special, terms
 from lndbayes.model.kernel import KernelData, evaluate_density
 from lndbayes.model.stamp import source_stamp
 
@@ -205,38 +205,45 @@ def _unpack(h: np.ndarray) -> KernelData:
         _i1(h, 0),
         _i1(h, 1),
         _f2(h, 2),
-        _f1(h, 3),
-        _f1(h, 4)[0],
-        _f1(h, 5),
-        _f2(h, 6),
-        _f1(h, 7),
-        _f2(h, 8),
+        _f2(h, 3),
+        _i1(h, 4),
+        _f1(h, 5)[0],
+        _f1(h, 6),
+        _f2(h, 7),
+        _f1(h, 8),
         _f2(h, 9),
         _f2(h, 10),
         _f2(h, 11),
-        _i2(h, 12),
-        _f1(h, 13)[0],
-        _i2(h, 14),
-        _f2(h, 15),
-        _f1(h, 16),
-        _f1(h, 17),
-        _i1(h, 18),
-        _f1(h, 19),
+        _f2(h, 12),
+        _i2(h, 13),
+        _f1(h, 14)[0],
+        _i2(h, 15),
+        _f2(h, 16),
+        _i2(h, 17),
+        _f2(h, 18),
+        _i2(h, 19),
         _f2(h, 20),
-        _f1(h, 21),
-        _i2(h, 22),
-        _f2(h, 23),
-        _i2(h, 24),
-        _f2(h, 25),
-        _f2(h, 26),
-        _f1(h, 27),
+        _f2(h, 21),
+        _f1(h, 22)[0],
+        _f1(h, 23),
+        _f1(h, 24),
+        _i1(h, 25),
+        _f1(h, 26),
+        _f2(h, 27),
         _f1(h, 28),
-        _f2(h, 29),
+        _i2(h, 29),
         _f2(h, 30),
-        _f1(h, 31),
-        _f1(h, 32),
+        _i2(h, 31),
+        _f2(h, 32),
         _f2(h, 33),
-        _f1(h, 34)[0],
+        _f1(h, 34),
+        _f1(h, 35),
+        _f2(h, 36),
+        _f2(h, 37),
+        _f1(h, 38),
+        _f1(h, 39),
+        _f2(h, 40),
+        _f1(h, 41)[0],
     )
 
 
@@ -276,7 +283,10 @@ _double = types.CPointer(types.double)
 _DENSITY = types.int64(types.uint64, _double, _double, _double, types.voidptr)
 _EXPAND = types.int64(types.uint64, types.uint64, _double, _double, types.voidptr)
 _compiled: dict[str, Any] = {}
-_SOURCES = (kernel.__file__, special.__file__, __file__)
+_SOURCES = (
+    *(module.__file__ for module in (kernel, terms, parts, pack, layout, special)),
+    __file__,
+)
 
 
 def entry_point() -> Any:

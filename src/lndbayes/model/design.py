@@ -14,16 +14,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import logit
 
 from lndbayes.data.evaluation import EvaluationData
-from lndbayes.data.trials import check_trials
 from lndbayes.errors import DataError, Problem
-from lndbayes.model.basis import harmonics, rw2_basis, scaled_time
+from lndbayes.families import forward, slope
+from lndbayes.model.basis import harmonics, rw2_basis, scaled_time, steps
+from lndbayes.model.cells import cell_arrays
 from lndbayes.names import PERIOD_MONTHS
 from lndbayes.spec import ModelSpec
 
-__all__ = ["NEVER", "OFF_SD", "Design", "build_design", "national_shear"]
+__all__ = ["NEVER", "OFF_SD", "Design", "build_design", "national_shear", "site_weights"]
 
 #: Event time of a site that never goes live.
 NEVER = -100_000
@@ -86,26 +86,33 @@ def build_design(spec: ModelSpec, data: EvaluationData) -> Design:
     DataError
         If the outcome is absent or has cells that the family cannot use, with every problem.
     """
-    panel = _panel(spec, data)
+    cells = cell_arrays(spec, data)
+    stage = cells.pop("stage")
     step = PERIOD_MONTHS[data.period]
     times = np.arange(data.ds.sizes["month"], dtype=float) * step
     event = _event_time(data, step)
-    exposure_all = panel["exposure"]
-    keep = _kept_cells(spec, event) & (exposure_all > 0)
-    exposure = np.where(keep, exposure_all, 0.0)
+    keep = _kept_cells(spec, event) & (cells["total"] > 0)
     arrays: dict[str, np.ndarray] = {
-        "exposure": exposure,
-        "count": np.where(keep, panel["count"], 0.0),
-        "exposure_all": exposure_all,
-        "count_all": panel["count"],
+        "exposure": np.where(keep, cells["exposure"], 0.0),
+        "count": np.where(keep, cells["low"], 0.0),
+        "count_high": np.where(keep, cells["high"], 0.0),
+        "coverage": cells["coverage"],
+        "stage_exposure": np.where(keep[..., None], cells["stage_exposure"], 0.0),
+        "stage_count": np.where(keep[..., None], cells["stage_count"], 0.0),
+        "exposure_all": cells["total"],
+        # what can be shown as observed: exact counts of the first stage
+        "exposure_exact": np.where(cells["low"] == cells["high"], cells["exposure"], 0.0),
+        "count_exact": np.where(cells["low"] == cells["high"], cells["low"], 0.0),
         "event_time": event,
         "time": scaled_time(times),
         "national_functions": rw2_basis(len(times), spec.baseline.national_basis),
         "site_functions": rw2_basis(len(times), spec.baseline.site_basis),
         "harmonics": harmonics(times, step),
-        "site_weight": exposure / np.maximum(exposure.sum(axis=1, keepdims=True), 1.0),
+        "seam_functions": _seams(spec, data),
+        "seam_sd": np.array(spec.baseline.seam_sd),
         "half_period": np.array(0.5 * step),
     }
+    arrays["site_weight"] = site_weights(arrays)
     arrays["shear"] = national_shear(arrays)
     arrays |= _site_arrays(data)
     arrays |= _retrospective(spec, data)
@@ -116,20 +123,56 @@ def build_design(spec: ModelSpec, data: EvaluationData) -> Design:
         name: np.array(getattr(spec.sensitivity, name), dtype=float)
         for name in ("shared_bias_sd", "drift_sd", "go_live_step_sd", "wave_sd")
     }
-    return Design(_coords(data, arrays), arrays, {k: _DIMS[k] for k in arrays})
+    arrays["pulse_sd"] = np.array(spec.effect.pulse_sd, dtype=float)
+    arrays["stage_centre"] = np.array(_observed_level(spec, arrays))
+    coords = _coords(spec, data, arrays, stage)
+    return Design(coords, arrays, {k: _DIMS[k] for k in arrays})
+
+
+def site_weights(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Weights of a site's observed cells, shape (S, T); rows sum to 1 or 0."""
+    n = arrays["exposure"] + arrays["stage_exposure"].sum(axis=-1)
+    return np.asarray(n / np.maximum(n.sum(axis=1, keepdims=True), 1e-9))
+
+
+def _seams(spec: ModelSpec, data: EvaluationData) -> np.ndarray:
+    """A step for each month in which the collection changed, shape (T, C)."""
+    months = [str(m) for m in data.ds["month"].to_numpy()]
+    outside = [m for m in spec.baseline.seams if not months[0] < m <= months[-1]]
+    if outside:
+        rule = f"must be after the evaluation's first month, {months[0]}, and up to {months[-1]}"
+        raise DataError(
+            [Problem("spec", rule, column="baseline.seams", value=month) for month in outside]
+        )
+    return steps(months, spec.baseline.seams)
+
+
+def _observed_level(spec: ModelSpec, arrays: Mapping[str, np.ndarray]) -> float:
+    """Link of the observed rate of all sites together: a constant to centre at."""
+    n, y = arrays["exposure"].sum(), arrays["count"].sum()
+    return float(forward(spec.family.link, np.array((y + 0.5) / (n + 1.0))))
 
 
 _CELL = ("site", "month")
 _DIMS: Mapping[str, tuple[str, ...]] = {
     "exposure": _CELL,
     "count": _CELL,
+    "count_high": _CELL,
+    "coverage": _CELL,
+    "stage_exposure": (*_CELL, "stage"),
+    "stage_count": (*_CELL, "stage"),
+    "stage_centre": (),
     "exposure_all": _CELL,
-    "count_all": _CELL,
+    "exposure_exact": _CELL,
+    "count_exact": _CELL,
     "event_time": _CELL,
     "time": ("month",),
     "national_functions": ("month", "basis_national"),
     "site_functions": ("month", "basis_site"),
     "harmonics": ("month", "harmonic"),
+    "seam_functions": ("month", "seam_month"),
+    "seam_sd": (),
+    "pulse_sd": (),
     "site_weight": _CELL,
     "half_period": (),
     "shear": ("site", "national_term"),
@@ -157,34 +200,6 @@ _DIMS: Mapping[str, tuple[str, ...]] = {
     "go_live_step_sd": (),
     "wave_sd": (),
 }
-
-
-def _panel(spec: ModelSpec, data: EvaluationData) -> dict[str, np.ndarray]:
-    name = spec.outcome.name
-    if name not in data.ds["outcome"].to_numpy():
-        rule = f"has no rows for outcome {name!r}, which the spec models"
-        raise DataError(Problem("outcomes.csv", rule, column="outcome"))
-    problems: list[Problem] = []
-    try:
-        check_trials(data, name)
-    except DataError as error:
-        problems += error.problems
-    ds = data.ds.sel(outcome=name)
-    status, sites, months = (ds[k].to_numpy() for k in ("status", "site", "month"))
-    problems += [
-        Problem(
-            "outcomes.csv",
-            f"suppressed or rounded cell of {name} (site {sites[s]}, month {months[t]}): "
-            f"the family {spec.likelihood.family!r} needs exact counts",
-            column="status",
-        )
-        for s, t in zip(*np.nonzero((status == 1) | (status == 2)), strict=True)
-    ]
-    if problems:
-        raise DataError(problems)
-    exposure, count = ds["exposure"].to_numpy(), ds["count"].to_numpy()
-    usable = (status == 0) & np.isfinite(exposure) & np.isfinite(count)
-    return {"exposure": np.where(usable, exposure, 0.0), "count": np.where(usable, count, 0.0)}
 
 
 def _event_time(data: EvaluationData, step: int) -> np.ndarray:
@@ -260,6 +275,20 @@ def _site_index(data: EvaluationData, labels: pd.Series) -> np.ndarray:
     return np.asarray(index.get_indexer(labels), dtype=np.int64)
 
 
+def _shifted(spec: ModelSpec, frame: pd.DataFrame, exposure: str, channel: str) -> np.ndarray:
+    """Counts of a channel's rows, less what every unit of exposure has at least."""
+    count = frame["count"].to_numpy(float) - spec.family.shift * frame[exposure].to_numpy(float)
+    if (count < 0).any():
+        rule = "fewer events than cases, each of which has at least one"
+        raise DataError(
+            [
+                Problem(f"evidence/{channel}.csv", rule, int(row), "count")
+                for row in frame["row"][count < 0]
+            ]
+        )
+    return count
+
+
 def _retrospective(spec: ModelSpec, data: EvaluationData) -> dict[str, np.ndarray]:
     frame = _rows(data, "retrospective", spec.outcome.name)
     site = _site_index(data, frame["site"])
@@ -269,7 +298,7 @@ def _retrospective(spec: ModelSpec, data: EvaluationData) -> dict[str, np.ndarra
     return {
         "retrospective_at": at.astype(np.int64).reshape(-1, 3),
         "retrospective_exposure": frame["exposure"].to_numpy(float) * on,
-        "retrospective_count": frame["count"].to_numpy(float) * on,
+        "retrospective_count": _shifted(spec, frame, "exposure", "retrospective") * on,
     }
 
 
@@ -282,7 +311,7 @@ def _history(spec: ModelSpec, data: EvaluationData) -> dict[str, np.ndarray]:
     return {
         "history_at": at.astype(np.int64).reshape(-1, 3),
         "history_exposure": frame["persons"].to_numpy(float) * on,
-        "history_count": frame["count"].to_numpy(float) * on,
+        "history_count": _shifted(spec, frame, "persons", "history") * on,
     }
 
 
@@ -298,8 +327,12 @@ def _national(
     frame, start, length = frame[clean], start[clean], length[clean]
     months = np.arange(arrays["exposure"].shape[1])
     inside = (months >= start[:, None]) & (months < (start + length)[:, None])
-    rate = frame["rate"].to_numpy(float)
-    se = frame["se"].to_numpy(float) / (rate * (1 - rate))
+    link, shift = spec.family.link, spec.family.shift
+    rate = frame["rate"].to_numpy(float) - shift
+    if (rate <= 0).any():
+        rule = f"must be above {shift}: every case has at least one event"
+        raise DataError(Problem("evidence/national.csv", rule, column="rate"))
+    se = frame["se"].to_numpy(float) * slope(link, rate)
     size = len(frame)
     covariance = np.diag(se**2) + spec.baseline.national_offset_sd**2
     on = spec.baseline.channels.national
@@ -309,7 +342,7 @@ def _national(
     return {
         "national_weight": inside / np.maximum(length, 1)[:, None],
         "national_share": weight / weight.sum(),
-        "national_logit": np.asarray(logit(rate)),
+        "national_logit": forward(link, rate),
         "national_chol": np.linalg.cholesky(covariance) if on and size else OFF_SD * np.eye(size),
     }
 
@@ -341,7 +374,13 @@ def _elicited(spec: ModelSpec, data: EvaluationData, step: int) -> dict[str, np.
     for row, index in enumerate(site):
         if index >= 0:
             weight[row] = np.eye(sites)[index]
-    low, middle, high = (logit(frame[q].to_numpy(float)) for q in ("q05", "q50", "q95"))
+    link, shift = spec.family.link, spec.family.shift
+    if (frame["q05"].to_numpy(float) <= shift).any():
+        rule = f"must be above {shift}: every case has at least one event"
+        raise DataError(Problem("evidence/elicited.csv", rule, column="q05"))
+    low, middle, high = (
+        forward(link, frame[q].to_numpy(float) - shift) for q in ("q05", "q50", "q95")
+    )
     covariance = np.diag(((high - low) / (2 * _Z95)) ** 2) + spec.baseline.elicited_bias_sd**2
     return {
         "elicited_weight": weight,
@@ -351,7 +390,9 @@ def _elicited(spec: ModelSpec, data: EvaluationData, step: int) -> dict[str, np.
     }
 
 
-def _coords(data: EvaluationData, arrays: Mapping[str, np.ndarray]) -> dict[str, list[object]]:
+def _coords(
+    spec: ModelSpec, data: EvaluationData, arrays: Mapping[str, np.ndarray], stage: np.ndarray
+) -> dict[str, list[object]]:
     ds = data.ds
     interventions: list[object] = [str(x) for x in ds["intervention"].to_numpy()]
     covered = np.unique(arrays["retrospective_at"][:, 0])
@@ -373,6 +414,8 @@ def _coords(data: EvaluationData, arrays: Mapping[str, np.ndarray]) -> dict[str,
         "intervention": interventions if len(interventions) > 1 else ["all"],
         "wave": [int(x) for x in np.unique(ds["wave"].to_numpy())],
         "harmonic": list(range(arrays["harmonics"].shape[1])),
+        "seam_month": list(spec.baseline.seams),
+        "stage": [str(x) for x in stage],
         "basis_national": list(range(arrays["national_functions"].shape[1])),
         "basis_site": list(range(arrays["site_functions"].shape[1])),
         "retrospective_site": [str(ds["site"].to_numpy()[int(i)]) for i in covered],

@@ -12,23 +12,29 @@ from dataclasses import dataclass
 import numpy as np
 
 from lndbayes.model.design import Design
+from lndbayes.spec import ModelSpec
 
 __all__ = [
+    "MULTIPLIERS",
     "POSITIVE",
     "REAL",
     "SCALARS",
     "Block",
     "MetricParts",
     "constrain",
+    "inactive",
     "layout",
     "metric_parts",
+    "pulse",
+    "pulse_means",
     "size",
     "unconstrain",
 ]
 
 #: Scalars on the whole line. ``baseline_level`` and ``national_slope`` are stored as the level and
-#: slope of what is OBSERVED, treated months included; the last three are standard normal
-#: multipliers of fixed scales.
+#: slope of what is OBSERVED, treated months included; `MULTIPLIERS` are standard normal multipliers
+#: of fixed scales. Every family's vector has all scalars: those that its spec has no prior for are
+#: standard normal (their logarithm, where positive), touch nothing else, and are not reported.
 REAL = (
     "effect_mean",
     "baseline_level",
@@ -39,7 +45,12 @@ REAL = (
     "shared_bias",
     "drift",
     "go_live_step",
+    "pulse",
+    "stage_loading",
+    "stage_effect",
 )
+#: Scalars that are multiplied by ``<name>_sd`` of the design.
+MULTIPLIERS = ("shared_bias", "drift", "go_live_step", "pulse")
 #: Positive scalars, stored as logarithms.
 POSITIVE = (
     "national_curve_sd",
@@ -54,6 +65,8 @@ POSITIVE = (
     "retrospective_bias_sd",
     "crisis_dip",
     "crisis_recovery_months",
+    "person_dispersion",
+    "pulse_months",
 )
 SCALARS = REAL + POSITIVE
 
@@ -92,6 +105,8 @@ def layout(design: Design) -> Mapping[str, Block]:
     shapes = {
         "national_curve": (sizes["basis_national"],),
         "season": (sizes["harmonic"],),
+        "seam": (sizes["seam_month"],),
+        "stage_level": (sizes["stage"],),
         "mix_effect": (mix - 1,),
         "site_drift": (sites - 1,),
         "site_curve": (sizes["basis_site"], sites - 1),
@@ -181,6 +196,29 @@ def ramp(event_time: np.ndarray, months: np.ndarray, half_period: float) -> np.n
     return np.where(on, -np.expm1(-(np.where(on, event_time, 0) + half_period) / months), 0.0)
 
 
+def pulse(event_time: np.ndarray, months: np.ndarray, half_period: float) -> np.ndarray:
+    """Passing pulse after go-live: 0 before, 1 at its height, ``(u / m) exp(1 - u / m)``.
+
+    Parameters
+    ----------
+    event_time : ndarray, shape (...)
+        Months since go-live; ``u`` is that plus `half_period`.
+    months : ndarray
+        Month of the height; broadcasts against `event_time`.
+    half_period : float
+        Half a period in months.
+    """
+    on = event_time >= 0
+    u = (np.where(on, event_time, 0) + half_period) / months
+    return np.where(on, u * np.exp(1.0 - u), 0.0)
+
+
+def inactive(spec: ModelSpec) -> tuple[str, ...]:
+    """Scalars of the vector that a spec's model does not use."""
+    optional = ("person_dispersion", "stage_loading", "stage_effect", "pulse_months")
+    return tuple(name for name in optional if name not in spec.priors)
+
+
 def constrain(x: np.ndarray, design: Design) -> dict[str, np.ndarray]:
     """Turn unconstrained draws into the model's variables.
 
@@ -203,9 +241,11 @@ def constrain(x: np.ndarray, design: Design) -> dict[str, np.ndarray]:
         name: x[..., block.start : block.stop].reshape(*x.shape[:-1], *block.shape)
         for name, block in blocks.items()
     }
-    for name in ("shared_bias", "drift", "go_live_step"):
+    for name in MULTIPLIERS:
         out[name] = out[name] * design[f"{name}_sd"]
     out["season"] = raw["season"]
+    out["seam"] = design["seam_sd"] * raw["seam"]
+    out["stage_level"] = raw["stage_level"]
     out["site_drift"] = out["site_drift_sd"][..., None] * _extend_zero_sum(raw["site_drift"])
     out["site_curve"] = out["site_curve_sd"][..., None, None] * _extend_zero_sum(raw["site_curve"])
     out["mix_share"] = _simplex(raw["mix_share"])
@@ -260,10 +300,13 @@ def _anchor(values: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
         values["national_slope"][..., None] * design["time"]
         + values["national_curve"] @ design["national_functions"].T
         + values["season"] @ design["harmonics"].T
+        + values["seam"] @ design["seam_functions"].T
     )
     shape = ramp_means(values["ramp_months"], weight, event, float(design["half_period"]))
+    passing = pulse_means(values, weight, event, float(design["half_period"]))
     return np.asarray(
-        values["site_drift"] * (weight @ design["time"])
+        passing
+        + values["site_drift"] * (weight @ design["time"])
         + national @ weight.T
         + np.einsum("...ks,sk->...s", values["site_curve"], weight @ design["site_functions"])
         + values["drift"][..., None] * post_years
@@ -292,12 +335,29 @@ def ramp_means(
     -------
     ndarray, shape (..., S)
     """
+    levels, by_level = _by_level(weight, event_time)
+    return np.asarray(ramp(levels, months[..., None], half_period) @ by_level.T)
+
+
+def pulse_means(
+    values: Mapping[str, np.ndarray], weight: np.ndarray, event_time: np.ndarray, half_period: float
+) -> np.ndarray:
+    """Weighted means of the pulse, with its height, by site; see `ramp_means`."""
+    if not np.any(values["pulse"]):
+        return np.zeros((*np.shape(values["pulse"]), len(weight)))
+    levels, by_level = _by_level(weight, event_time)
+    shape = pulse(levels, values["pulse_months"][..., None], half_period) @ by_level.T
+    return np.asarray(values["pulse"][..., None] * shape)
+
+
+def _by_level(weight: np.ndarray, event_time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct event times, and each site's weight on them."""
     levels, inverse = np.unique(event_time, return_inverse=True)
     inverse = inverse.reshape(event_time.shape)
     by_level = np.zeros((len(event_time), len(levels)))
     for s in range(len(event_time)):
         by_level[s] = np.bincount(inverse[s], weight[s], minlength=len(levels))
-    return np.asarray(ramp(levels, months[..., None], half_period) @ by_level.T)
+    return levels, by_level
 
 
 def unconstrain(values: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
@@ -320,7 +380,7 @@ def unconstrain(values: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
     shift = {"baseline_level": moved[0], "national_slope": moved[1]}
     for i, name in enumerate(REAL):
         value = values[name]
-        if name in ("shared_bias", "drift", "go_live_step"):
+        if name in MULTIPLIERS:
             scale = float(design[f"{name}_sd"])
             value = np.asarray(value / scale if scale > 0 else 0.0)
         x[i] = value + shift.get(name, 0.0)
@@ -331,6 +391,8 @@ def unconstrain(values: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
     raw = {
         "national_curve": values["national_curve"] + moved[2:],
         "season": values["season"],
+        "seam": values["seam"] / design["seam_sd"],
+        "stage_level": values["stage_level"],
         "site_drift": _reduce_zero_sum(values["site_drift"] / values["site_drift_sd"]),
         "site_curve": _reduce_zero_sum(values["site_curve"] / values["site_curve_sd"]),
         "mix_share": (log_share - log_share.mean(axis=-1, keepdims=True))[..., :-1],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lndbayes.model.design import Design, national_shear
+from lndbayes.model.design import Design, national_shear, site_weights
 
 __all__ = ["without_cells", "without_treated"]
 
@@ -39,9 +39,10 @@ def without_treated(design: Design) -> Design:
 
 def _masked(design: Design, hidden: np.ndarray) -> Design:
     """Mask cells, and anchor the site level at the cells that remain."""
-    exposure = np.where(hidden, 0.0, design["exposure"])
-    return design.replace(
-        exposure=exposure,
-        count=np.where(hidden, 0.0, design["count"]),
-        site_weight=exposure / np.maximum(exposure.sum(axis=1, keepdims=True), 1.0),
-    )
+    arrays = {
+        name: np.where(hidden, 0.0, design[name]) for name in ("exposure", "count", "count_high")
+    } | {
+        name: np.where(hidden[..., None], 0.0, design[name])
+        for name in ("stage_exposure", "stage_count")
+    }
+    return design.replace(**arrays, site_weight=site_weights(arrays))

@@ -10,17 +10,25 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from scipy.special import expit, gammaln
+from scipy.special import gammaln, logsumexp
 
+from lndbayes.families import Family, inverse
 from lndbayes.model import special
 from lndbayes.model.design import Design
 from lndbayes.model.layout import POSITIVE, REAL, constrain, layout, size
-from lndbayes.model.special import rates, rising
+from lndbayes.model.special import rising
 from lndbayes.model.stamp import source_stamp
-from lndbayes.model.surface import linear_predictors
+from lndbayes.model.surface import linear_predictors, stage_predictors
 from lndbayes.spec import ModelSpec
 
-__all__ = ["cell_log_likelihood", "draw_counts", "prior_draws"]
+__all__ = [
+    "cell_log_likelihood",
+    "complete_counts",
+    "dispersion",
+    "draw_counts",
+    "draw_stages",
+    "prior_draws",
+]
 
 
 def prior_draws(spec: ModelSpec, design: Design, draws: int, seed: int) -> dict[str, np.ndarray]:
@@ -58,6 +66,10 @@ def prior_draws(spec: ModelSpec, design: Design, draws: int, seed: int) -> dict[
     season = spec.priors["season"]
     x[..., block.start : block.stop] *= season["sigma"]
     x[..., block.start : block.stop] += season["mu"]
+    if "stage_level" in spec.priors:
+        level, block = spec.priors["stage_level"], blocks["stage_level"]
+        x[..., block.start : block.stop] *= level["sigma"]
+        x[..., block.start : block.stop] += level["mu"]
     block = blocks["mix_share"]
     kinds = block.shape[1] + 1
     if kinds > 1:
@@ -76,57 +88,123 @@ def prior_draws(spec: ModelSpec, design: Design, draws: int, seed: int) -> dict[
     return values
 
 
+def dispersion(values: Mapping[str, np.ndarray], family: Family) -> tuple[np.ndarray, ...]:
+    """Parameters of the cells' spread: concentration, and where there is one persons' shape."""
+    names = ("overdispersion", *(("person_dispersion",) if family.link == "log" else ()))
+    return tuple(np.asarray(values[name]) for name in names)
+
+
 def draw_counts(
-    eta: np.ndarray, overdispersion: np.ndarray, exposure: np.ndarray, rng: np.random.Generator
+    eta: np.ndarray,
+    spread: tuple[np.ndarray, ...],
+    exposure: np.ndarray,
+    coverage: np.ndarray,
+    family: Family,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """Draw beta-binomial counts.
+    """Draw counts of the first stage as a source with this coverage would hold them.
 
     Parameters
     ----------
     eta : ndarray, shape (..., S, T)
-        Linear predictor, logit scale.
-    overdispersion : ndarray, shape (...)
-        Beta concentration.
-    exposure : ndarray, shape (S, T)
-        Trials; cells with none give NaN.
+        Linear predictor.
+    spread : tuple of ndarray, each of shape (...)
+        From `dispersion`.
+    exposure, coverage : ndarray, shape (S, T)
+        Trials or amount, and share of events the source holds; cells without exposure give NaN.
+    family : Family
+        The family.
     rng : numpy.random.Generator
         Source of randomness.
 
     Returns
     -------
     ndarray, shape (..., S, T)
-        Counts as float, NaN where there is no exposure.
+        Counts as float, less what every unit of exposure has at least (`Family.shift`).
     """
     out = np.full(eta.shape, np.nan)
     used = exposure > 0
-    phi = np.asarray(overdispersion)[..., None]
-    p, q = expit(eta[..., used]), expit(-eta[..., used])
+    n, held = exposure[used], coverage[used]
+    if family.link == "log":
+        mean = n * held * np.exp(eta[..., used])
+        size = 1.0 / (1.0 / (n * spread[1][..., None]) + 1.0 / spread[0][..., None])
+        out[..., used] = rng.poisson(rng.gamma(size, mean / size))
+        return out
+    p, q = inverse(family.link, eta[..., used]), 1.0 - inverse(family.link, eta[..., used])
+    if family.link == "logit":
+        q = inverse("logit", -eta[..., used])
+    out[..., used] = _beta_binomial(n, held * p, q + (1.0 - held) * p, spread[0][..., None], rng)
+    return out
+
+
+def _beta_binomial(
+    n: np.ndarray, p: np.ndarray, q: np.ndarray, phi: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     rate = rng.beta(np.maximum(p * phi, 1e-12), np.maximum(q * phi, 1e-12))
-    out[..., used] = rng.binomial(exposure[used].astype(np.int64), rate)
+    return np.asarray(rng.binomial(n.astype(np.int64), rate))
+
+
+def draw_stages(
+    values: Mapping[str, np.ndarray],
+    design: Design,
+    family: Family,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Draw the later stages' counts given those at risk in the data.
+
+    Returns
+    -------
+    ndarray, shape (..., S, T, L)
+        NaN where nobody is at risk.
+    """
+    eta0, eta1 = linear_predictors(values, design)
+    f = stage_predictors(values, design, eta0, eta1, lengthens=family.lengthens)
+    used = design["stage_exposure"] > 0
+    out = np.full(f.shape, np.nan)
+    p = inverse(family.link, f[..., used])
+    phi = np.asarray(values["overdispersion"])[..., None]
+    out[..., used] = _beta_binomial(design["stage_exposure"][used], p, 1.0 - p, phi, rng)
     return out
 
 
 def _compile_pointwise(stamp: int) -> Any:
     @njit(cache=True, nogil=True, error_model="numpy")
-    def pointwise(eta, phi, n, y, constant, out):  # type: ignore[no-untyped-def]
+    def pointwise(p, q, phi, n, y, out):  # type: ignore[no-untyped-def]
         if stamp == 0:
             return
-        for i in range(eta.shape[0]):
-            for j in range(eta.shape[1]):
-                p, q = rates(eta[i, j])
-                a, _ = rising(p * phi[i], y[j])
-                b, _ = rising(q * phi[i], n[j] - y[j])
+        for i in range(p.shape[0]):
+            for j in range(p.shape[1]):
+                a, _ = rising(p[i, j] * phi[i], y[j])
+                b, _ = rising(q[i, j] * phi[i], n[j] - y[j])
                 c, _ = rising(phi[i], n[j])
-                out[i, j] = a + b - c + constant[j]
+                out[i, j] = a + b - c
 
     return pointwise
 
 
+def _compile_counts(stamp: int) -> Any:
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def counts(mean, size, y, out):  # type: ignore[no-untyped-def]
+        if stamp == 0:
+            return
+        for i in range(mean.shape[0]):
+            for j in range(mean.shape[1]):
+                m, k = mean[i, j], size[i, j]
+                a, _ = rising(k, y[j])
+                shrink = np.log1p(m / k)
+                out[i, j] = a + y[j] * (np.log(m) - np.log(k) - shrink) - k * shrink
+
+    return counts
+
+
 _pointwise = _compile_pointwise(source_stamp(special.__file__, __file__))
+_counts = _compile_counts(source_stamp(special.__file__, __file__))
 
 
-def cell_log_likelihood(values: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
-    """Log likelihood of every cell in the likelihood, for each draw.
+def cell_log_likelihood(
+    values: Mapping[str, np.ndarray], design: Design, family: Family
+) -> np.ndarray:
+    """Log likelihood of every cell in the likelihood, all its stages together, for each draw.
 
     Parameters
     ----------
@@ -134,17 +212,134 @@ def cell_log_likelihood(values: Mapping[str, np.ndarray], design: Design) -> np.
         Constrained draws with leading dims (chain, draw).
     design : Design
         The data.
+    family : Family
+        The family.
 
     Returns
     -------
     ndarray, shape (chain, draw, cell)
-        Cells in row-major (site, month) order.
+        Cells with ``site_weight`` above 0, in row-major (site, month) order.
     """
-    _, eta = linear_predictors(values, design)
+    eta0, eta1 = linear_predictors(values, design)
+    cells = design["site_weight"] > 0
+    out = np.zeros((*eta1.shape[:-2], int(cells.sum())))
+    first = design["exposure"][cells] > 0
+    out[..., first] = _first_stage(values, design, family, eta1)
+    if design["stage_exposure"].shape[-1]:
+        f = stage_predictors(values, design, eta0, eta1, lengthens=family.lengthens)
+        used = design["stage_exposure"] > 0
+        p = inverse(family.link, f[..., used])
+        phi = np.asarray(values["overdispersion"])
+        n, y = design["stage_exposure"][used], design["stage_count"][used]
+        part = _shares(p, 1.0 - p, phi, n, y) + _log_choose(n, y)
+        number = np.full(cells.shape, -1)
+        number[cells] = np.arange(cells.sum())
+        at = np.broadcast_to(number[..., None], used.shape)[used]
+        onto = np.zeros((len(at), out.shape[-1]))
+        onto[np.arange(len(at)), at] = 1.0
+        out += part @ onto
+    return out
+
+
+def _first_stage(
+    values: Mapping[str, np.ndarray], design: Design, family: Family, eta1: np.ndarray
+) -> np.ndarray:
     used = design["exposure"] > 0
-    n, y = design["exposure"][used], design["count"][used]
-    flat = np.ascontiguousarray(eta[..., used].reshape(-1, n.size))
-    phi = np.ascontiguousarray(values["overdispersion"].reshape(-1))
-    out = np.empty_like(flat)
-    _pointwise(flat, phi, n, y, gammaln(n + 1) - gammaln(y + 1) - gammaln(n - y + 1), out)
-    return out.reshape(*eta.shape[:-2], n.size)
+    n, low, high = design["exposure"][used], design["count"][used], design["count_high"][used]
+    coverage, eta = design["coverage"][used], eta1[..., used]
+    spread = dispersion(values, family)
+    if family.link == "log":
+        mean = n * coverage * np.exp(eta)
+        size = 1.0 / (1.0 / (n * spread[1][..., None]) + 1.0 / spread[0][..., None])
+
+        def at(y: np.ndarray, which: np.ndarray) -> np.ndarray:
+            return _log_counts(mean[..., which], size[..., which], y) - gammaln(y + 1)
+    else:
+        p = inverse(family.link, eta)
+        q = inverse("logit", -eta) if family.link == "logit" else 1.0 - p
+        p, q = coverage * p, q + (1.0 - coverage) * p
+
+        def at(y: np.ndarray, which: np.ndarray) -> np.ndarray:
+            part = _shares(p[..., which], q[..., which], spread[0], n[which], y)
+            return part + _log_choose(n[which], y)
+
+    everywhere = np.ones(n.size, dtype=bool)
+    out = at(low, everywhere)
+    width = high - low
+    for k in range(1, int(width.max(initial=0)) + 1):
+        which = width >= k
+        terms = np.stack([out[..., which], at(low[which] + k, which)])
+        out[..., which] = logsumexp(terms, axis=0)
+    return out
+
+
+def complete_counts(
+    values: Mapping[str, np.ndarray], design: Design, family: Family, rng: np.random.Generator
+) -> np.ndarray:
+    """Counts of the first stage, with one draw from what the model says of each interval cell.
+
+    A suppressed cell has no count to compare with replicates. One draw from its posterior
+    predictive distribution within its bounds stands in for it (Gelman and others 2005, *Biometrics*
+    61, 74-85, on checks with incomplete data).
+
+    Parameters
+    ----------
+    values : mapping of str to ndarray
+        Constrained draws with leading dims (chain, draw).
+    design, family, rng
+        See `draw_counts`.
+
+    Returns
+    -------
+    ndarray, shape (S, T)
+        NaN where there is no exposure.
+    """
+    used = design["exposure"] > 0
+    out = np.where(used, design["count"], np.nan)
+    ranged = design["count_high"] > design["count"]
+    if not ranged.any():
+        return out
+    chains, draws = np.shape(values["overdispersion"])
+    c, d = rng.integers(chains), rng.integers(draws)
+    one = {k: v[c : c + 1, d : d + 1] for k, v in values.items()}
+    _, eta1 = linear_predictors(one, design)
+    low, width = design["count"], int((design["count_high"] - design["count"]).max())
+    log_p = np.full((width + 1, int(ranged.sum())), -np.inf)
+    for k in range(width + 1):
+        count = np.where(ranged, low + k, low)
+        inside = count <= design["count_high"]
+        # where the count is beyond the bounds any count will do: its probability is not used
+        at = np.where(inside, count, low)
+        exact = design.replace(count=at, count_high=at)
+        cells = np.full(ranged.shape, np.nan)
+        cells[used] = _first_stage(one, exact, family, eta1)[0, 0]
+        log_p[k] = np.where(inside[ranged], cells[ranged], -np.inf)
+    noise = rng.gumbel(size=log_p.shape)
+    out[ranged] = low[ranged] + (log_p + noise).argmax(axis=0)
+    return out
+
+
+def _log_choose(n: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.asarray(gammaln(n + 1) - gammaln(y + 1) - gammaln(n - y + 1))
+
+
+def _shares(
+    p: np.ndarray, q: np.ndarray, phi: np.ndarray, n: np.ndarray, y: np.ndarray
+) -> np.ndarray:
+    """Beta-binomial log probabilities without factorials, shape of `p`."""
+    if not n.size:
+        return np.zeros(p.shape)
+    flat = [np.ascontiguousarray(a.reshape(-1, n.size)) for a in (p, q)]
+    out = np.empty_like(flat[0])
+    _pointwise(*flat, np.ascontiguousarray(phi.reshape(-1)), n, y, out)
+    return out.reshape(p.shape)
+
+
+def _log_counts(mean: np.ndarray, size: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Negative binomial log probabilities without the factorial, shape of `mean`."""
+    if not y.size:
+        return np.zeros(mean.shape)
+    flat = [np.ascontiguousarray(a.reshape(-1, y.size)) for a in (mean, size)]
+    out = np.empty_like(flat[0])
+    _counts(*flat, y, out)
+    return out.reshape(mean.shape)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import logit
 
+from lndbayes.families import forward, inverse
 from lndbayes.model.design import Design
 from lndbayes.model.layout import POSITIVE, REAL, layout, size
 from lndbayes.spec import ModelSpec
@@ -32,10 +32,18 @@ def start_point(spec: ModelSpec, design: Design) -> np.ndarray:
             median = float(spec.priors[name].frozen().median())
             x[i] = median if name in REAL else np.log(median)
     n, y = design["exposure"].sum(axis=1), design["count"].sum(axis=1)
+    link = spec.family.link
     level = spec.priors["baseline_level"].frozen().median()
-    rate = (y.sum() + 0.5) / (n.sum() + 1.0) if n.sum() > 0 else 1 / (1 + np.exp(-level))
-    # shrink each site's rate towards the pooled one with the weight of 20 trials
+    rate = (y.sum() + 0.5) / (n.sum() + 1.0) if n.sum() > 0 else float(inverse(link, level))
+    # shrink each site's rate towards the pooled one with the weight of 20 units of exposure
     block = layout(design)["site_level"]
-    x[block.start : block.stop] = logit((y + 20 * rate) / (n + 20))
-    x[REAL.index("baseline_level")] = logit(rate)
+    x[block.start : block.stop] = forward(link, (y + 20 * rate) / (n + 20))
+    x[REAL.index("baseline_level")] = float(forward(link, np.array(rate)))
+    # later stages start where their counts are
+    at_risk, going_on = design["stage_exposure"], design["stage_count"]
+    if at_risk.shape[-1]:
+        share = (going_on.sum(axis=(0, 1)) + 0.5) / (at_risk.sum(axis=(0, 1)) + 1.0)
+        block = layout(design)["stage_level"]
+        centre = 0.0 if spec.family.lengthens else x[REAL.index("baseline_level")]
+        x[block.start : block.stop] = forward(link, share) - centre
     return x

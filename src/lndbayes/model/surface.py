@@ -7,9 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-from lndbayes.model.layout import ramp
+from lndbayes.model.layout import pulse, ramp
 
-__all__ = ["Arrays", "linear_predictors", "untreated"]
+__all__ = ["Arrays", "linear_predictors", "stage_predictors", "untreated"]
 
 
 class Arrays(Protocol):
@@ -39,6 +39,9 @@ def untreated(values: Mapping[str, np.ndarray], arrays: Arrays) -> np.ndarray:
         + values["national_curve"] @ arrays["national_functions"].T
         + values["season"] @ arrays["harmonics"].T
     )
+    # a fit without seams holds none
+    if "seam" in values and np.size(values["seam"]):
+        national = national + values["seam"] @ arrays["seam_functions"].T
     eta0 = np.swapaxes(values["site_curve"], -1, -2) @ arrays["site_functions"].T
     eta0 += values["site_level"][..., :, None] + national[..., None, :]
     eta0 += values["site_drift"][..., :, None] * arrays["time"]
@@ -67,7 +70,42 @@ def linear_predictors(
     shape = ramp(levels, values["ramp_months"][..., None], float(arrays["half_period"]))
     eta1 = shape[..., inverse.reshape(event.shape)]
     eta1 *= values["site_effect"][..., :, None]
+    if np.any(values["pulse"]):
+        passing = pulse(levels, values["pulse_months"][..., None], float(arrays["half_period"]))
+        passing *= values["pulse"][..., None]
+        eta1 += passing[..., inverse.reshape(event.shape)]
     if recorded and np.any(values["go_live_step"]):
         eta1 += values["go_live_step"][..., None, None] * (event >= 0)
     eta1 += eta0
     return eta0, eta1
+
+
+def stage_predictors(
+    values: Mapping[str, np.ndarray],
+    arrays: Arrays,
+    eta0: np.ndarray,
+    eta1: np.ndarray,
+    *,
+    lengthens: bool,
+) -> np.ndarray:
+    """Linear predictors of the later stages, each given the one before.
+
+    Parameters
+    ----------
+    values, arrays
+        See `untreated`.
+    eta0, eta1 : ndarray, shape (..., S, T)
+        Predictors without and with the service; for the stages without it give `eta0` twice.
+    lengthens : bool
+        Whether later stages have a loading and an effect of their own.
+
+    Returns
+    -------
+    ndarray, shape (..., S, T, L)
+    """
+    level = values["stage_level"][..., None, None, :]
+    if not lengthens:
+        return np.asarray(level + eta1[..., None])
+    moved = values["stage_effect"][..., None, None] * (eta1 - eta0)
+    follows = values["stage_loading"][..., None, None] * (eta0 - arrays["stage_centre"])
+    return np.asarray(level + (follows + moved)[..., None])

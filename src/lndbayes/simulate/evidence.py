@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
+from lndbayes.simulate.outcomes import CUSTODY
 from lndbayes.simulate.surface import expit, logit
 
 if TYPE_CHECKING:
@@ -22,15 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["elicited", "history", "national", "retrospective"]
 
-OUTCOME: Final = "custody"
-
 #: Standard normal quantile at .95.
 _Z95: Final = 1.6448536269514722
 
 #: Half-year windows of a person's own record, months before referral.
-_WINDOWS: Final = (6, 12, 18, 24, 30, 36)
+WINDOWS: Final = (6, 12, 18, 24, 30, 36)
 #: Months either side of a window's middle that must lie inside the grid and before go-live.
-_HALF_WINDOW: Final = 3
+HALF_WINDOW: Final = 3
 
 
 def retrospective(
@@ -72,7 +71,7 @@ def retrospective(
     count = rngs["retrospective"].binomial(seen, rate)
     mean, sd = a / (a + b), float(np.sqrt(a * b / (a + b + 1)) / (a + b))
     rows = [
-        (OUTCOME, layout.site[s], layout.month[t], int(seen[i, j]), int(count[i, j]), mean, sd)
+        (CUSTODY, layout.site[s], layout.month[t], int(seen[i, j]), int(count[i, j]), mean, sd)
         for i, s in enumerate(sites)
         for j, t in enumerate(months)
         if seen[i, j] > 0  # a month in which no record survived has no row
@@ -110,7 +109,7 @@ def national(
     rate = expit(logit(true) + world.national_offset + world.shared_bias + noise)
     return pd.DataFrame(
         {
-            "outcome": OUTCOME,
+            "outcome": CUSTODY,
             "month": [layout.month[3 * q] for q in range(quarters)],
             "months": 3,
             "rate": rate,
@@ -141,7 +140,7 @@ def history(
     pandas.DataFrame
         Rows of ``evidence/history.csv``: only windows wholly before the site's go-live.
     """
-    before = np.array(_WINDOWS)
+    before = np.array(WINDOWS)
     month = world.history_referral_month - before
     expected = world.history_persons * layout.size / world.size_median
     persons = rng.poisson(expected[:, None], (len(layout.site), before.size))
@@ -149,10 +148,10 @@ def history(
     bias = crisis + world.history_selection + world.shared_bias
     count = rng.binomial(persons, expit(eta0[:, month] + bias))
     rows = [
-        (OUTCOME, layout.site[s], -int(j), layout.month[m], int(persons[s, k]), int(count[s, k]))
+        (CUSTODY, layout.site[s], -int(j), layout.month[m], int(persons[s, k]), int(count[s, k]))
         for s in range(len(layout.site))
         for k, (j, m) in enumerate(zip(before, month, strict=True))
-        if m + _HALF_WINDOW < layout.go_live[s] and m >= _HALF_WINDOW and persons[s, k] > 0
+        if m + HALF_WINDOW < layout.go_live[s] and m >= HALF_WINDOW and persons[s, k] > 0
     ]
     columns = ["outcome", "site", "months_from_referral", "calendar_month", "persons", "count"]
     return pd.DataFrame(rows, columns=columns)
@@ -187,7 +186,7 @@ def elicited(
     spread = _Z95 * world.elicited_stated_sd
     return pd.DataFrame(
         {
-            "outcome": OUTCOME,
+            "outcome": CUSTODY,
             "site": [layout.site[s] for s in sites],
             "quantity": "pre_go_live_rate",
             "q05": expit(value - spread),

@@ -10,14 +10,22 @@ import pandas as pd
 
 from lndbayes.errors import Problem, SpecError
 from lndbayes.simulate import evidence
+from lndbayes.simulate.bands import draw_bands
 from lndbayes.simulate.effect import draw_effect, draw_mix, draw_new_site
+from lndbayes.simulate.exposures import outcome_streams
 from lndbayes.simulate.layout import draw_layout, streams
+from lndbayes.simulate.other_evidence import outcome_history, outcome_national
+from lndbayes.simulate.others import draw_others, outcome_rows
 from lndbayes.simulate.outcome import beta_binomial_quantile
+from lndbayes.simulate.outcomes import CUSTODY, NAMES
+from lndbayes.simulate.rows import cell_rows
 from lndbayes.simulate.surface import draw_surface, expit
 from lndbayes.simulate.truth import Parts, describe_truth
 from lndbayes.simulate.world import WORLDS, World
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from lndbayes.simulate.layout import Layout
 
 __all__ = ["SimulatedEvaluation", "simulate"]
@@ -44,8 +52,14 @@ class SimulatedEvaluation:
     truth: dict[str, Any]
 
 
-def simulate(seed: int, world: str | World = "effect", sites: int = 27) -> SimulatedEvaluation:
-    """Simulate the custody outcome of a rollout whose truth is known.
+def simulate(
+    seed: int,
+    world: str | World = "effect",
+    sites: int = 27,
+    *,
+    outcomes: Sequence[str] | None = None,
+) -> SimulatedEvaluation:
+    """Simulate the outcomes of a rollout whose truth is known.
 
     Parameters
     ----------
@@ -55,6 +69,9 @@ def simulate(seed: int, world: str | World = "effect", sites: int = 27) -> Simul
         A name in :data:`lndbayes.simulate.WORLDS`, or the parameters themselves.
     sites : int
         Number of sites, 2 to 300.
+    outcomes : sequence of str, optional
+        Names in :data:`lndbayes.simulate.NAMES`; all of them unless given. The numbers of one
+        outcome do not depend on which others are asked for.
 
     Returns
     -------
@@ -64,7 +81,7 @@ def simulate(seed: int, world: str | World = "effect", sites: int = 27) -> Simul
     Raises
     ------
     SpecError
-        If the seed, the world or the number of sites is not usable.
+        If the seed, the world, the number of sites or an outcome is not usable.
 
     Notes
     -----
@@ -74,6 +91,7 @@ def simulate(seed: int, world: str | World = "effect", sites: int = 27) -> Simul
     else.
     """
     name, parameters = _resolve(seed, world, sites)
+    asked = _asked(outcomes)
     rngs = streams(seed)
     layout = draw_layout(parameters, sites, rngs)
     mix = draw_mix(parameters, layout, rngs)
@@ -85,6 +103,7 @@ def simulate(seed: int, world: str | World = "effect", sites: int = 27) -> Simul
         for eta in (surface.eta0 + effect.contrast + effect.recording, surface.eta0)
     )
     records, bias = evidence.retrospective(parameters, layout, surface.eta0, rngs)
+    totals = (count, untreated)
     parts = Parts(
         world=parameters,
         layout=layout,
@@ -94,25 +113,60 @@ def simulate(seed: int, world: str | World = "effect", sites: int = 27) -> Simul
         new_site=draw_new_site(parameters, mix, effect.mix_effect, rngs["new_site"]),
         count=count,
         count_untreated=untreated,
+        bands=draw_bands(parameters, layout, surface, effect, totals, rngs["band"]),
         retrospective_bias=bias,
+        others=draw_others(seed, asked, parameters, layout, mix),
     )
     frames = {
         "sites.csv": _sites(layout),
-        "outcomes.csv": _outcomes(parts),
+        "outcomes.csv": _outcomes(parts, asked),
         "mix.csv": mix.table,
         "referrals.csv": _referrals(parameters, layout, rngs["referrals"]),
-        "evidence/retrospective.csv": records,
-        "evidence/national.csv": evidence.national(
-            parameters, layout, surface.eta0, rngs["national"]
-        ),
-        "evidence/history.csv": evidence.history(parameters, layout, surface.eta0, rngs["history"]),
-        "evidence/elicited.csv": evidence.elicited(
-            parameters, layout, surface.eta0, rngs["elicited"]
-        ),
-    }
+    } | _evidence(parts, records, rngs, seed, asked)
     return SimulatedEvaluation(
         frames, _evaluation(layout, name, seed), describe_truth(parts, name, seed)
     )
+
+
+def _asked(outcomes: Sequence[str] | None) -> tuple[str, ...]:
+    """Put the names of outcomes in the order of the data."""
+    if outcomes is None:
+        return NAMES
+    rule = f"must be one or more of {', '.join(NAMES)}"
+    wrong = [name for name in outcomes if name not in NAMES]
+    if wrong or not outcomes or isinstance(outcomes, str):
+        told = [str(outcomes)] if isinstance(outcomes, str) else wrong or [""]
+        raise SpecError([Problem("simulation", rule, column="outcomes", value=v) for v in told])
+    return tuple(name for name in NAMES if name in outcomes)
+
+
+def _evidence(
+    parts: Parts,
+    records: pd.DataFrame,
+    rngs: Mapping[str, np.random.Generator],
+    seed: int,
+    asked: tuple[str, ...],
+) -> dict[str, pd.DataFrame]:
+    """Draw all tables of evidence, those on custody first."""
+    world, layout, eta0 = parts.world, parts.layout, parts.surface.eta0
+    found = {
+        "retrospective": [records],
+        "national": [evidence.national(world, layout, eta0, rngs["national"])],
+        "history": [evidence.history(world, layout, eta0, rngs["history"])],
+        "elicited": [evidence.elicited(world, layout, eta0, rngs["elicited"])],
+    }
+    if CUSTODY not in asked:
+        found = {name: [table.iloc[:0] for table in tables] for name, tables in found.items()}
+    for name, drawn in parts.others.items():
+        own = outcome_streams(seed, name)
+        found["national"].append(outcome_national(world, layout, drawn, own["national"]))
+        found["history"].append(outcome_history(world, layout, drawn, own["history"]))
+    return {f"evidence/{name}.csv": _stacked(tables) for name, tables in found.items()}
+
+
+def _stacked(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else tables[0]
 
 
 def _resolve(seed: int, world: str | World, sites: int) -> tuple[str, World]:
@@ -159,22 +213,21 @@ def _sites(layout: Layout) -> pd.DataFrame:
     )
 
 
-def _outcomes(parts: Parts) -> pd.DataFrame:
+def _outcomes(parts: Parts, asked: tuple[str, ...]) -> pd.DataFrame:
     layout = parts.layout
-    s, t = np.nonzero(layout.published)
-    return pd.DataFrame(
-        {
-            "outcome": evidence.OUTCOME,
-            "site": np.array(layout.site, dtype=object)[s],
-            "month": np.array(layout.month, dtype=object)[t],
-            "source": "simulated court records",
-            "exposure": layout.exposure[s, t],
-            "count": parts.count[s, t],
-            "status": "observed",
-            "count_low": np.nan,
-            "count_high": np.nan,
-        }
-    )
+    tables = [outcome_rows(drawn, layout) for drawn in parts.others.values()]
+    if CUSTODY in asked:
+        custody = cell_rows(
+            layout,
+            layout.published,
+            layout.exposure,
+            parts.bands.count,
+            outcome=CUSTODY,
+            source="pnc",
+            categories=parts.world.bands,
+        )
+        tables = [custody, *tables]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _referrals(world: World, layout: Layout, rng: np.random.Generator) -> pd.DataFrame:

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
     from lndbayes.simulate.world import World
 
-__all__ = ["FIRST_MONTH", "Layout", "draw_layout", "go_lives", "retrospective_pattern", "streams"]
+__all__ = [
+    "FIRST_MONTH",
+    "Layout",
+    "draw_gaps",
+    "draw_layout",
+    "go_lives",
+    "retrospective_pattern",
+    "streams",
+]
 
 FIRST_MONTH: Final = "2011-04"
 
@@ -57,6 +65,7 @@ _STREAMS: Final = (
     "history",
     "elicited",
     "new_site",
+    "band",
 )
 
 _MINERALS: Final = (
@@ -226,15 +235,32 @@ def retrospective_pattern(sites: int, per_reference: int) -> NDArray[np.int64]:
     return np.flatnonzero(np.isin(twin, sorted(chosen)))
 
 
-def _published(world: World, sites: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Say which outcome rows exist: none before the panel, gaps at random, some missing years."""
+def draw_gaps(world: World, start: int, sites: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Say which outcome rows exist: gaps at random, and some missing years.
+
+    Parameters
+    ----------
+    world : World
+        Parameters.
+    start : int
+        Month index from which there are rows.
+    sites : int
+        Number of sites.
+    rng : numpy.random.Generator
+        Its own stream.
+
+    Returns
+    -------
+    ndarray of bool
+        Dims (site, month).
+    """
     present = rng.random((sites, world.months)) >= world.missing_share
     gaps = min(_scaled(world.missing_year_sites, sites), sites)
     chosen = rng.choice(sites, size=gaps, replace=False)
-    starts = rng.integers(world.panel_start, world.months - 12, size=gaps, endpoint=True)
-    for s, start in zip(chosen, starts, strict=True):
-        present[s, start : start + 12] = False
-    present[:, : world.panel_start] = False
+    begins = rng.integers(start, world.months - 12, size=gaps, endpoint=True)
+    for s, begin in zip(chosen, begins, strict=True):
+        present[s, begin : begin + 12] = False
+    present[:, :start] = False
     return present
 
 
@@ -286,7 +312,7 @@ def draw_layout(world: World, sites: int, rngs: Mapping[str, np.random.Generator
         event_time=np.arange(world.months)[None, :] - go_live[:, None],
         size=size,
         exposure=exposure,
-        published=_published(world, sites, rngs["missing"]),
+        published=draw_gaps(world, world.panel_start, sites, rngs["missing"]),
         predecessor=_predecessor(world, sites, rngs["predecessor"]),
         retrospective=retrospective_pattern(sites, world.retrospective_sites),
     )

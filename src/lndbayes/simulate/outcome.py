@@ -29,7 +29,7 @@ def beta_binomial_quantile(
     uniform : ndarray of float
         Any shape, in [0, 1).
     trials : ndarray of int
-        Same shape, at least 1.
+        Same shape, zero or positive.
     rate : ndarray of float
         Same shape. Mean of the beta law.
     overdispersion : float

@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from lndbayes.names import EFFECT_WINDOW
-from lndbayes.simulate.evidence import OUTCOME
+from lndbayes.simulate.outcome_truth import outcome_truth, plain_value, window_natural
+from lndbayes.simulate.outcomes import CUSTODY
 from lndbayes.simulate.surface import expit
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
+    from lndbayes.simulate.bands import Bands
     from lndbayes.simulate.effect import Effect, Mix, NewSite
     from lndbayes.simulate.layout import Layout
+    from lndbayes.simulate.others import OutcomeDraw
     from lndbayes.simulate.surface import Surface
     from lndbayes.simulate.world import World
 
@@ -67,8 +72,12 @@ class Parts:
         See their own modules.
     count, count_untreated : ndarray of int
         Dims (site, month). Events with the service, and for the same random numbers without it.
+    bands : Bands
+        The same counts by sentence length.
     retrospective_bias : ndarray of float
         Dims (retrospective_site). Logits.
+    others : mapping of str to OutcomeDraw
+        The outcomes beside custody.
     """
 
     world: World
@@ -79,7 +88,9 @@ class Parts:
     new_site: NewSite
     count: NDArray[np.int64]
     count_untreated: NDArray[np.int64]
+    bands: Bands
     retrospective_bias: NDArray[np.float64]
+    others: Mapping[str, OutcomeDraw]
 
 
 def averted(
@@ -157,15 +168,31 @@ def _listed(values: NDArray[Any] | None) -> list[Any] | None:
     return None if values is None else values.tolist()
 
 
-def _window_natural(
-    layout: Layout, rate0: NDArray[np.float64], rate1: NDArray[np.float64]
-) -> list[float | None]:
-    """Mean rate difference over the window's months inside the grid; None where there is none."""
-    first, last = EFFECT_WINDOW
-    inside = (layout.event_time >= first) & (layout.event_time <= last)
-    months = inside.sum(axis=1)
-    total = np.where(inside, rate1 - rate0, 0.0).sum(axis=1)
-    return [float(v / m) if m else None for v, m in zip(total, months, strict=True)]
+def _custody(parts: Parts, sites: dict[str, Any], pooled: dict[str, Any]) -> dict[str, Any]:
+    """Describe custody as the other outcomes are described, with its bands."""
+    world, layout = parts.world, parts.layout
+    counted = layout.published & (layout.event_time >= 0)
+    realised = np.where(counted, parts.bands.untreated - parts.bands.count, 0).sum(axis=(1, 2))
+    averted_bands = np.where(counted, parts.bands.averted, 0.0).sum(axis=(1, 2))
+    not_here = ("wave", "go_live", "saving")
+    return {
+        "family": "ordered_bands",
+        "source": "pnc",
+        "given": None,
+        "first_month": layout.month[world.panel_start],
+        "sites": {key: values for key, values in sites.items() if key not in not_here},
+        "pooled": pooled,
+        "pulse": {"peak": 0.0, "months": 0.0},
+        "events_averted": {
+            "total": float(sum(sites["events_averted"])),
+            "realised_total": int(sum(sites["events_averted_realised"])),
+        },
+        "bands": {
+            "names": list(world.bands),
+            "events_averted": averted_bands.tolist(),
+            "events_averted_realised": realised.tolist(),
+        },
+    }
 
 
 def describe_truth(parts: Parts, name: str, seed: int) -> dict[str, Any]:
@@ -191,41 +218,38 @@ def describe_truth(parts: Parts, name: str, seed: int) -> dict[str, Any]:
     counted = layout.published & (layout.event_time >= 0)
     events = averted(layout.exposure, rate0, rate1, counted)
     realised = np.where(counted, parts.count_untreated - parts.count, 0).sum(axis=1)
-    natural = _window_natural(layout, rate0, rate1)
+    natural = window_natural(layout, rate0, rate1)
     inside = [v for v in natural if v is not None]
     first = int(layout.go_live.min())
     savings = saving_lines(world, events)
+    sites = {
+        "wave": layout.wave.tolist(),
+        "go_live": layout.go_live.tolist(),
+        "plateau": effect.plateau.tolist(),
+        "window_effect": effect.window.tolist(),
+        "window_effect_natural": natural,
+        "ramp_months": effect.ramp_months.tolist(),
+        "baseline_rate_before": rate0[:, first - 12 : first].mean(axis=1).tolist(),
+        "events_averted": events.tolist(),
+        "events_averted_realised": realised.tolist(),
+        "saving": savings["total"].tolist(),
+    }
+    pooled = {
+        "plateau": float(effect.plateau.mean()),
+        "window_effect": float(effect.window.mean()),
+        "window_effect_natural": float(np.mean(inside)) if inside else None,
+    }
+    others = {key: outcome_truth(drawn, layout) for key, drawn in parts.others.items()}
     return {
         "world": name,
         "seed": seed,
-        "outcome": OUTCOME,
+        "outcome": CUSTODY,
         "window": list(EFFECT_WINDOW),
-        "world_parameters": {k: _plain(v) for k, v in asdict(world).items()},
-        "axes": {
-            "site": list(layout.site),
-            "month": list(layout.month),
-            "intervention": list(world.interventions),
-            "wave": [1, 2, 3],
-            "retrospective_site": [layout.site[s] for s in layout.retrospective],
-        },
+        "world_parameters": {k: plain_value(v) for k, v in asdict(world).items()},
+        "axes": _axes(world, layout),
         "parameters": _parameters(parts),
-        "sites": {
-            "wave": layout.wave.tolist(),
-            "go_live": layout.go_live.tolist(),
-            "plateau": effect.plateau.tolist(),
-            "window_effect": effect.window.tolist(),
-            "window_effect_natural": natural,
-            "ramp_months": effect.ramp_months.tolist(),
-            "baseline_rate_before": rate0[:, first - 12 : first].mean(axis=1).tolist(),
-            "events_averted": events.tolist(),
-            "events_averted_realised": realised.tolist(),
-            "saving": savings["total"].tolist(),
-        },
-        "pooled": {
-            "plateau": float(effect.plateau.mean()),
-            "window_effect": float(effect.window.mean()),
-            "window_effect_natural": float(np.mean(inside)) if inside else None,
-        },
+        "sites": sites,
+        "pooled": pooled,
         "new_site": {
             "mix_share": parts.new_site.share.tolist(),
             "plateau": parts.new_site.plateau,
@@ -235,8 +259,15 @@ def describe_truth(parts: Parts, name: str, seed: int) -> dict[str, Any]:
         "unit_values": {key: getattr(world, key) for key in _UNIT_VALUES},
         "savings": {line: float(value.sum()) for line, value in savings.items()},
         "baseline": {"eta0": parts.surface.eta0.tolist(), "rate": rate0.tolist()},
+        "outcomes": {CUSTODY: _custody(parts, sites, pooled), **others},
     }
 
 
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
+def _axes(world: World, layout: Layout) -> dict[str, Any]:
+    return {
+        "site": list(layout.site),
+        "month": list(layout.month),
+        "intervention": list(world.interventions),
+        "wave": [1, 2, 3],
+        "retrospective_site": [layout.site[s] for s in layout.retrospective],
+    }

@@ -110,7 +110,16 @@ class World:
     smooth : str
         ``"rw2"``: low-rank random-walk basis, the fitted model's law; ``"walk"``: another law.
     overdispersion : float
-        Beta-binomial precision.
+        Beta-binomial precision, of custody and of every stage of its bands.
+    bands : tuple of str
+        Ordered bands of sentence length, shortest first.
+    band_stages : tuple of float
+        Logit of a longer band given this one or a longer one, by stage, at ``baseline_level``.
+    loading, lengthening : float
+        What these logits gain per logit of the untreated predictor, and of the effect: a negative
+        lengthening takes averted sentences from the short end.
+    other_effects : float
+        Multiplies every part of the effects on the outcomes beside custody, exactly 0 in ``null``.
     size_median, size_log_sd, size_limits : float, float, tuple of float
         Law of eligible persons brought to court a month.
     contacts_per_size, referrals_per_size : float
@@ -180,6 +189,16 @@ class World:
     drift: float = 0.0
     smooth: str = "walk"
     overdispersion: float = 150.0
+    bands: tuple[str, ...] = (
+        "1 up to 3 months",
+        "2 3 to 6 months",
+        "3 6 to 12 months",
+        "4 over 12 months",
+    )
+    band_stages: tuple[float, ...] = (0.3, 0.2, 0.3)
+    loading: float = 0.1
+    lengthening: float = -0.6
+    other_effects: float = 1.0
     size_median: float = 45.0
     size_log_sd: float = 0.6
     size_limits: tuple[float, float] = (12.0, 160.0)
@@ -244,11 +263,14 @@ def _problems(world: World) -> list[Problem]:
         if not 0 <= getattr(world, name) <= 27:
             broken(name, "must be a number of sites out of 27")
     lengths = {**_LENGTHS, **dict.fromkeys(("mix_effects", "mix_alpha"), len(world.interventions))}
+    lengths["band_stages"] = len(world.bands) - 1
     for name, length in lengths.items():
         if len(getattr(world, name)) != length:
             broken(name, f"must have {length} values")
     if len(set(world.interventions)) != len(world.interventions) or len(world.interventions) < 2:
         broken("interventions", "must be at least two distinct names")
+    if list(world.bands) != sorted(set(world.bands)) or len(world.bands) < 2:
+        broken("bands", "must be at least two distinct names in the order of text")
     if world.size_limits != tuple(sorted(world.size_limits)):
         broken("size_limits", "must be the lower limit, then the upper")
     if not -1 < world.shock_autocorrelation < 1:
@@ -305,6 +327,7 @@ WORLDS: Final[Mapping[str, World]] = MappingProxyType(
             site_effect_sd=0.0,
             predecessor_effect=0.0,
             wave_effects=(0.0, 0.0, 0.0),
+            other_effects=0.0,
         ),
         "harm": replace(_EFFECT, effect_mean=0.35),
     }

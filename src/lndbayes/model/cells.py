@@ -1,0 +1,218 @@
+"""Cells of an outcome as fixed-shape arrays: counts, intervals, coverage and ordered stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from lndbayes.data.evaluation import EvaluationData
+from lndbayes.data.trials import check_trials
+from lndbayes.errors import DataError, Problem
+from lndbayes.families import Family
+from lndbayes.spec import ModelSpec
+
+__all__ = ["WIDEST", "CellArrays", "cell_arrays"]
+
+#: Most counts that one suppressed or rounded cell may stand for.
+WIDEST = 40
+
+CellArrays = Mapping[str, np.ndarray]
+_OPEN = " open"
+_FILE = "outcomes.csv"
+
+
+def cell_arrays(spec: ModelSpec, data: EvaluationData) -> dict[str, np.ndarray]:
+    """Arrange an outcome's cells.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        Gives outcome and family.
+    data : EvaluationData
+        The evaluation data.
+
+    Returns
+    -------
+    dict of str to ndarray
+        S sites, T months, L later stages. ``exposure``, ``low``, ``high``, ``coverage``, shape
+        (S, T): trials or amount of the first stage, bounds of its count (equal where exact), share
+        of events the source holds. ``total``, shape (S, T): exposure of the whole cell.
+        ``stage_exposure``, ``stage_count``, shape (S, T, L). Cells without usable data have
+        exposure 0 and counts 0. ``stage``, shape (L,): labels.
+
+    Raises
+    ------
+    DataError
+        If the outcome is absent or has cells that the family cannot use, with every problem.
+    """
+    name, family = spec.outcome.name, spec.family
+    if name not in data.ds["outcome"].to_numpy():
+        rule = f"has no rows for outcome {name!r}, which the spec models"
+        raise DataError(Problem(_FILE, rule, column="outcome"))
+    problems: list[Problem] = []
+    if family.trials:
+        try:
+            check_trials(data, name)
+        except DataError as error:
+            problems += error.problems
+    problems += _unusable(spec, data)
+    if problems:
+        raise DataError(problems)
+    if family.staged:
+        return _staged(spec, data)
+    return _plain(data.ds.sel(outcome=name), family)
+
+
+def _unusable(spec: ModelSpec, data: EvaluationData) -> list[Problem]:
+    """Cells whose status or count the family has no likelihood for."""
+    name, family = spec.outcome.name, spec.family
+    ds = data.ds.sel(outcome=name)
+    status, sites, months = (ds[k].to_numpy() for k in ("status", "site", "month"))
+
+    def told(broken: np.ndarray, rule: str, column: str) -> list[Problem]:
+        return [
+            Problem(
+                _FILE, f"cell of {name} (site {sites[s]}, month {months[t]}): {rule}", None, column
+            )
+            for s, t in zip(*np.nonzero(broken), strict=True)
+        ]
+
+    ranged = (status == 1) | (status == 2)
+    if not family.intervals:
+        rule = f"suppressed or rounded; the family {spec.likelihood.family!r} needs exact counts"
+        return told(ranged, rule, "status")
+    low, high = ds["count_low"].to_numpy(), ds["count_high"].to_numpy()
+    wide = ranged & (high - low >= WIDEST)
+    problems = told(wide, f"stands for more than {WIDEST} counts", "count_high")
+    if family.shift:
+        least = np.where(ranged, low, ds["count"].to_numpy())
+        few = np.isfinite(least) & (least < family.shift * ds["exposure"].to_numpy())
+        problems += told(few, "fewer events than cases, each of which has at least one", "count")
+    return problems
+
+
+def _plain(ds: xr.Dataset, family: Family) -> dict[str, np.ndarray]:
+    status = ds["status"].to_numpy()
+    exposure, count = ds["exposure"].to_numpy(), ds["count"].to_numpy()
+    exact = (status == 0) & np.isfinite(count)
+    ranged = (status == 1) | (status == 2)
+    low = np.where(exact, count, np.where(ranged, ds["count_low"].to_numpy(), np.nan))
+    high = np.where(exact, count, np.where(ranged, ds["count_high"].to_numpy(), np.nan))
+    if family.trials:
+        # a bound beyond the trials says no more than the trials do
+        high = np.minimum(high, exposure)
+    coverage = _coverage(ds)
+    usable = np.isfinite(exposure) & (exposure > 0) & np.isfinite(low) & np.isfinite(high)
+    exposure = np.where(usable, exposure, 0.0)
+    shift = family.shift * exposure
+    empty = np.zeros((*exposure.shape, 0))
+    return {
+        "exposure": exposure,
+        "total": exposure,
+        "low": np.where(usable, low - shift, 0.0),
+        "high": np.where(usable, high - shift, 0.0),
+        "coverage": np.where(usable, coverage, 1.0),
+        "stage_exposure": empty,
+        "stage_count": empty,
+        "stage": np.array([], dtype=str),
+    }
+
+
+def _coverage(ds: xr.Dataset) -> np.ndarray:
+    if "coverage" not in ds:
+        return np.ones(ds["exposure"].shape)
+    return np.asarray(np.nan_to_num(ds["coverage"].to_numpy(), nan=1.0))
+
+
+def _staged(spec: ModelSpec, data: EvaluationData) -> dict[str, np.ndarray]:
+    """Counts at risk and counts that go on, stage by stage."""
+    name = spec.outcome.name
+    ds = data.ds.sel(outcome=name)
+    rows = data.outcomes[data.outcomes["outcome"] == name]
+    bands, counts = _by_band(rows, data)
+    if not bands[0]:
+        rule = f"the family {spec.likelihood.family!r} needs ordered bands of {name}"
+        raise DataError(Problem(_FILE, rule, column="category"))
+    usable = (ds["status"].to_numpy() == 0) & (np.nan_to_num(ds["exposure"].to_numpy()) > 0)
+    total = np.where(usable, np.nan_to_num(ds["exposure"].to_numpy()), 0.0)
+    match spec.likelihood.family:
+        case "ordered_bands":
+            at_risk, going_on, labels = _bands(total, bands, counts)
+        case "duration_hazard":
+            at_risk, going_on, labels = _hazard(total, bands, counts, name)
+        case _:
+            at_risk, going_on, labels = _change(bands, counts, name)
+    on = usable[:, :, None]
+    at_risk, going_on = np.where(on, at_risk, 0.0), np.where(on, going_on, 0.0)
+    return {
+        "exposure": at_risk[..., 0],
+        "total": total,
+        "low": going_on[..., 0],
+        "high": going_on[..., 0],
+        "coverage": np.ones(total.shape),
+        "stage_exposure": at_risk[..., 1:],
+        "stage_count": going_on[..., 1:],
+        "stage": np.array(labels[1:], dtype=str),
+    }
+
+
+def _by_band(rows: pd.DataFrame, data: EvaluationData) -> tuple[list[str], np.ndarray]:
+    """Band labels in their order, and counts, shape (S, T, K); strata are added up."""
+    bands = sorted(rows["category"].unique())
+    shape = (data.ds.sizes["site"], data.ds.sizes["month"], len(bands))
+    site = pd.Index(data.ds["site"].to_numpy()).get_indexer(pd.Index(rows["site"]))
+    at = (site, rows["month_index"].to_numpy(), pd.Index(bands).get_indexer(rows["category"]))
+    counts = np.zeros(shape)
+    np.add.at(counts, at, np.nan_to_num(rows["count"].to_numpy(float)))
+    return bands, counts
+
+
+_Stages = tuple[np.ndarray, np.ndarray, list[str]]
+
+
+def _bands(total: np.ndarray, bands: list[str], counts: np.ndarray) -> _Stages:
+    """Any band, then each band or a higher one given that it is at least the one before."""
+    at_least = np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
+    at_risk = np.concatenate([total[..., None], at_least[..., :-1]], axis=-1)
+    return at_risk, at_least, ["any", *(f"{b} or more" for b in bands[1:])]
+
+
+def _hazard(total: np.ndarray, bands: list[str], counts: np.ndarray, name: str) -> _Stages:
+    """Cases that end in each bin among those at risk; open cases leave before their bin."""
+    bins = sorted({b.removesuffix(_OPEN) for b in bands})
+    if len(bins) < 2:
+        raise DataError(Problem(_FILE, f"{name} needs at least two bins", column="category"))
+    ended, left = (np.zeros((*total.shape, len(bins))) for _ in range(2))
+    for k, band in enumerate(bands):
+        into = left if band.endswith(_OPEN) else ended
+        into[..., bins.index(band.removesuffix(_OPEN))] += counts[..., k]
+    gone = np.cumsum(ended + left, axis=-1) - ended - left
+    at_risk = total[..., None] - gone - left
+    # the last bin has no upper end, so nothing is known of ending within it
+    return at_risk[..., :-1], ended[..., :-1], bins[:-1]
+
+
+def _change(bands: list[str], counts: np.ndarray, name: str) -> _Stages:
+    """Each start band's review bands: that band or a higher one given at least the one before."""
+    pairs = [tuple(b.split(">")) for b in bands]
+    levels = sorted({x for pair in pairs for x in pair})
+    if any(len(pair) != 2 for pair in pairs) or len(levels) < 2:
+        rule = f"{name} needs categories written start>review, such as 1>2"
+        raise DataError(Problem(_FILE, rule, column="category"))
+    at_risk, going_on, labels = [], [], []
+    for start in levels:
+        here = np.stack(
+            [
+                counts[..., pairs.index((start, r))] if (start, r) in pairs else 0 * counts[..., 0]
+                for r in levels
+            ],
+            axis=-1,
+        )
+        at_least = np.cumsum(here[..., ::-1], axis=-1)[..., ::-1]
+        at_risk.append(at_least[..., :-1])
+        going_on.append(at_least[..., 1:])
+        labels += [f"{start}>{r} or more" for r in levels[1:]]
+    return np.concatenate(at_risk, axis=-1), np.concatenate(going_on, axis=-1), labels

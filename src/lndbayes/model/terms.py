@@ -1,0 +1,371 @@
+"""Likelihood terms of the compiled density, each with its derivatives by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numba import njit
+
+from lndbayes.model.pack import KernelData
+from lndbayes.model.special import rates, rising
+
+__all__ = ["JIT", "cells", "channels", "stages"]
+
+# Reassociation lets sums over months use vector instructions; NaN and infinity keep their meaning.
+JIT: Final[dict[str, Any]] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": {"reassoc", "contract"},
+}
+_LOG = 1  # codes of the links, as in lndbayes.model.pack.LINKS
+_CLOGLOG = 2
+
+
+@njit(**JIT)
+def _share(link: int, eta: float) -> tuple[float, float, float]:
+    """Probability, its complement, and its derivative in eta, for the two links of shares."""
+    if link == _CLOGLOG:
+        hazard = math.exp(eta)
+        q = math.exp(-hazard)
+        return -math.expm1(-hazard), q, q * hazard
+    p, q = rates(eta)
+    return p, q, p * q
+
+
+@njit(**JIT)
+def _beta_binomial(
+    n: float, y: float, p: float, q: float, phi: float
+) -> tuple[float, float, float, float]:
+    """Beta-binomial without ``rising(phi, n)`` and factorials; derivatives in p, q and phi."""
+    va, da = rising(p * phi, y)
+    vb, db = rising(q * phi, n - y)
+    return va + vb, phi * da, phi * db, p * da + q * db
+
+
+@njit(**JIT)
+def _negative_binomial(
+    n: float, y: float, log_mu: float, phi: float, r: float
+) -> tuple[float, float, float, float]:
+    """Negative binomial without the factorial of y; derivatives in log mu, phi and r.
+
+    Variance ``mu + mu^2 (1 / (n r) + 1 / phi)``: persons differ, and so do cells.
+    """
+    size = 1.0 / (1.0 / (n * r) + 1.0 / phi)
+    mu = math.exp(log_mu)
+    v, d = rising(size, y)
+    # log1p keeps the digits where the cell is close to Poisson
+    shrink = math.log1p(mu / size)
+    value = v + y * (log_mu - math.log(size) - shrink) - size * shrink
+    d_size = d - shrink + (mu - y) / (size + mu)
+    return (
+        value,
+        size * (y - mu) / (size + mu),
+        d_size * (size / phi) ** 2,
+        d_size * size * size / (n * r * r),
+    )
+
+
+@njit(**JIT)
+def cells(
+    d: KernelData, eta: np.ndarray, phi: float, r: float, g: np.ndarray, out: np.ndarray
+) -> float:
+    """First stage of every cell.
+
+    Fills `g` with the derivative in eta; adds those in phi and r to `out`, shape (2,).
+    """
+    link, value = d.family[0], 0.0
+    if link != _LOG:
+        for i in range(d.exposure_level.shape[0]):
+            v, dv = rising(phi, d.exposure_level[i])
+            value -= d.exposure_times[i] * v
+            out[0] -= d.exposure_times[i] * dv
+    for i in range(d.cell.shape[0]):
+        s, t = d.cell[i, 0], d.cell[i, 1]
+        n, y, c = d.cell_value[i, 0], d.cell_value[i, 1], d.cell_value[i, 2]
+        if link == _LOG:
+            v, de, dphi, dr = _negative_binomial(n, y, eta[s, t] + math.log(n * c), phi, r)
+            g[s, t] = de
+            out[1] += dr
+        else:
+            p, q, dp = _share(link, eta[s, t])
+            if c < 1.0:
+                q += (1.0 - c) * p
+                p *= c
+                dp *= c
+            v, da, db, dphi = _beta_binomial(n, y, p, q, phi)
+            g[s, t] = dp * (da - db)
+        value += v
+        out[0] += dphi
+    return value + _ranged(d, eta, phi, r, g, out)
+
+
+@njit(**JIT)
+def _ranged(
+    d: KernelData, eta: np.ndarray, phi: float, r: float, g: np.ndarray, out: np.ndarray
+) -> float:
+    """Cells known to lie between two counts: the sum of the counts' probabilities, exactly.
+
+    The first probability is found as for an exact cell, each further one by its ratio to the one
+    before; the derivative is the mean of theirs under those probabilities.
+    """
+    link, value = d.family[0], 0.0
+    for i in range(d.ranged.shape[0]):
+        s, t = d.ranged[i, 0], d.ranged[i, 1]
+        n, low, high = d.ranged_value[i, 0], d.ranged_value[i, 1], d.ranged_value[i, 2]
+        c = d.ranged_value[i, 3]
+        if link == _LOG:
+            v, de, dphi, dr = _ranged_counts(n, low, high, eta[s, t] + math.log(n * c), phi, r)
+            g[s, t] = de
+            out[1] += dr
+        else:
+            p, q, dp = _share(link, eta[s, t])
+            q += (1.0 - c) * p
+            p *= c
+            v, da, db, dphi = _ranged_trials(n, low, high, p, q, phi)
+            g[s, t] = dp * c * (da - db)
+        value += v + d.ranged_value[i, 4]
+        out[0] += dphi
+    return value
+
+
+@njit(**JIT)
+def _ranged_trials(
+    n: float, low: float, high: float, p: float, q: float, phi: float
+) -> tuple[float, float, float, float]:
+    a, b = p * phi, q * phi
+    base, da = rising(a, low)
+    vb, db = rising(b, n - low)
+    vn, dn = rising(phi, n)
+    base += vb - vn
+    weight, total, mean_a, mean_b = 1.0, 1.0, da, db
+    k = low
+    while k < high:
+        # of a beta-binomial's neighbouring probabilities
+        weight *= (n - k) * (a + k) / ((k + 1.0) * (b + n - k - 1.0))
+        da += 1.0 / (a + k)
+        db -= 1.0 / (b + n - k - 1.0)
+        total += weight
+        mean_a += weight * da
+        mean_b += weight * db
+        k += 1.0
+    mean_a /= total
+    mean_b /= total
+    return (
+        base + math.log(total),
+        phi * mean_a,
+        phi * mean_b,
+        p * mean_a + q * mean_b - dn,
+    )
+
+
+@njit(**JIT)
+def _ranged_counts(
+    n: float, low: float, high: float, log_mu: float, phi: float, r: float
+) -> tuple[float, float, float, float]:
+    base, de, dphi, dr = _negative_binomial(n, low, log_mu, phi, r)
+    size = 1.0 / (1.0 / (n * r) + 1.0 / phi)
+    mu = math.exp(log_mu)
+    shrink = size / (size + mu)
+    d_size = 0.0
+    weight, total, mean_e, mean_size = 1.0, 1.0, 0.0, 0.0
+    k = low
+    while k < high:
+        weight *= (size + k) / (k + 1.0) * mu / (size + mu)
+        # what one more event adds to the derivatives
+        d_size += 1.0 / (size + k) - 1.0 / (size + mu)
+        total += weight
+        mean_e += weight * (k + 1.0 - low) * shrink
+        mean_size += weight * d_size
+        k += 1.0
+    mean_size /= total
+    return (
+        base + math.log(total),
+        de + mean_e / total,
+        dphi + mean_size * (size / phi) ** 2,
+        dr + mean_size * size * size / (n * r * r),
+    )
+
+
+@njit(**JIT)
+def stages(
+    d: KernelData,
+    eta0: np.ndarray,
+    eta: np.ndarray,
+    level: np.ndarray,
+    par: np.ndarray,
+    g0: np.ndarray,
+    g1: np.ndarray,
+    g_level: np.ndarray,
+    g_par: np.ndarray,
+) -> float:
+    """Later stages, each given the one before.
+
+    `par` is (phi, loading, effect). A stage moves with the first one, or where the family lets
+    lengths differ by ``loading`` with the untreated surface and by ``effect`` with the effect.
+    Derivatives are added: to `g0` those in the untreated predictor alone.
+    """
+    link, free, value, phi = d.family[0], d.family[1], 0.0, par[0]
+    for i in range(d.stage.shape[0]):
+        s, t, j = d.stage[i, 0], d.stage[i, 1], d.stage[i, 2]
+        n, y = d.stage_value[i, 0], d.stage_value[i, 1]
+        if free:
+            gap, moved = eta0[s, t] - d.stage_centre, eta[s, t] - eta0[s, t]
+            f = level[j] + par[1] * gap + par[2] * moved
+        else:
+            gap, moved = 0.0, 0.0
+            f = level[j] + eta[s, t]
+        p, q, dp = _share(link, f)
+        v, da, db, dphi = _beta_binomial(n, y, p, q, phi)
+        vn, dn = rising(phi, n)
+        value += v - vn
+        g_par[0] += dphi - dn
+        df = dp * (da - db)
+        g_level[j] += df
+        if free:
+            g_par[1] += df * gap
+            g_par[2] += df * moved
+            g1[s, t] += df * par[2]
+            g0[s, t] += df * (par[1] - par[2])
+        else:
+            g1[s, t] += df
+    return value
+
+
+@njit(**JIT)
+def _evidence(
+    link: int, n: float, y: float, eta: float, phi: float, r: float
+) -> tuple[float, float, float, float]:
+    """One row of a counted channel; derivatives in eta, phi and r."""
+    if link == _LOG:
+        return _negative_binomial(n, y, eta + math.log(n), phi, r)
+    if link == _CLOGLOG:
+        p, q, dp = _share(link, eta)
+        return y * math.log(p) + (n - y) * math.log(q), dp * (y / p - (n - y) / q), 0.0, 0.0
+    if eta > 0:
+        tail = math.exp(-eta)
+        return y * eta - n * (eta + math.log1p(tail)), y - n / (1.0 + tail), 0.0, 0.0
+    tail = math.exp(eta)
+    return y * eta - n * math.log1p(tail), y - n * tail / (1.0 + tail), 0.0, 0.0
+
+
+@njit(**JIT)
+def channels(
+    d: KernelData,
+    eta0: np.ndarray,
+    g0: np.ndarray,
+    bias: np.ndarray,
+    g_bias: np.ndarray,
+    par: np.ndarray,
+    g_par: np.ndarray,
+) -> float:
+    """Reconstructed evidence on eta0.
+
+    `bias` are the retrospective site biases; `par` is (shared bias, dip, recovery, selection, phi,
+    r). Derivatives are added to `g0`, `g_bias` and `g_par`.
+    """
+    link, value = d.family[0], 0.0
+    for i in range(d.retrospective_at.shape[0]):
+        n = d.retrospective_value[i, 0]
+        if n > 0:
+            s, t, k = d.retrospective_at[i]
+            v, g, dphi, dr = _evidence(
+                link,
+                n,
+                d.retrospective_value[i, 1],
+                eta0[s, t] + bias[k] + par[0],
+                par[4],
+                par[5],
+            )
+            value += v
+            g0[s, t] += g
+            g_bias[k] += g
+            g_par[0] += g
+            g_par[4] += dphi
+            g_par[5] += dr
+    for i in range(d.history_at.shape[0]):
+        n = d.history_value[i, 0]
+        if n > 0:
+            s, t, lag = d.history_at[i]
+            decay = math.exp(-(lag - 1.0) / par[2])
+            v, g, dphi, dr = _evidence(
+                link,
+                n,
+                d.history_value[i, 1],
+                eta0[s, t] + par[1] * decay + par[3] + par[0],
+                par[4],
+                par[5],
+            )
+            value += v
+            g0[s, t] += g
+            g_par[0] += g
+            g_par[1] += g * decay
+            g_par[2] += g * par[1] * decay * (lag - 1.0) / (par[2] * par[2])
+            g_par[3] += g
+            g_par[4] += dphi
+            g_par[5] += dr
+    return value + _national(d, eta0, g0, par, g_par) + _elicited(d, eta0, g0, par, g_par)
+
+
+@njit(**JIT)
+def _national(
+    d: KernelData, eta0: np.ndarray, g0: np.ndarray, par: np.ndarray, g_par: np.ndarray
+) -> float:
+    """National series, its offset integrated out: link of the sites' weighted mean rate."""
+    sites, months = eta0.shape
+    if d.national_logit.shape[0] == 0:
+        return 0.0
+    link = d.family[0]
+    used = d.national_weight.sum(axis=0)
+    rate = np.zeros(months)
+    slope = np.zeros((sites, months))
+    for t in range(months):
+        if used[t] > 0:
+            for s in range(sites):
+                if link == _LOG:
+                    p = math.exp(eta0[s, t])
+                    slope[s, t] = p
+                else:
+                    p, _, slope[s, t] = _share(link, eta0[s, t])
+                rate[t] += d.national_share[s] * p
+    mean = d.national_weight @ rate
+    if link == _LOG:
+        level, on_rate = np.log(mean), 1.0 / mean
+    elif link == _CLOGLOG:
+        level, on_rate = np.log(-np.log1p(-mean)), 1.0 / ((1.0 - mean) * -np.log1p(-mean))
+    else:
+        level, on_rate = np.log(mean / (1.0 - mean)), 1.0 / (mean * (1.0 - mean))
+    gap = d.national_logit - (level + par[0])
+    pull = d.national_precision @ gap
+    g_par[0] += pull.sum()
+    g_rate = d.national_weight.T @ (pull * on_rate)
+    for t in range(months):
+        if used[t] > 0:
+            for s in range(sites):
+                g0[s, t] += g_rate[t] * d.national_share[s] * slope[s, t]
+    return -0.5 * (gap * pull).sum()
+
+
+@njit(**JIT)
+def _elicited(
+    d: KernelData, eta0: np.ndarray, g0: np.ndarray, par: np.ndarray, g_par: np.ndarray
+) -> float:
+    """Elicited judgements, the experts' common bias integrated out."""
+    sites, months = eta0.shape
+    if d.elicited_logit.shape[0] == 0:
+        return 0.0
+    level = np.zeros(sites)
+    for t in range(months):
+        if d.elicited_month[t] > 0:
+            for s in range(sites):
+                level[s] += d.elicited_month[t] * eta0[s, t]
+    gap = d.elicited_logit - (d.elicited_weight @ level + par[0])
+    pull = d.elicited_precision @ gap
+    g_par[0] += pull.sum()
+    g_level = d.elicited_weight.T @ pull
+    for t in range(months):
+        if d.elicited_month[t] > 0:
+            for s in range(sites):
+                g0[s, t] += d.elicited_month[t] * g_level[s]
+    return -0.5 * (gap * pull).sum()
