@@ -160,8 +160,8 @@ def folds_of(spec: ModelSpec, design: Design, folds: int | None = None) -> list[
     """Deal the sites that can be back-tested over folds, so that each fold has sites of all waves.
 
     A site can be back-tested if it has counted months before the transition, which are hidden, and
-    after it, which stay. A site that never goes live is not one of them: hiding its untreated
-    months would leave nothing of it.
+    after it, which stay; suppressed and rounded ones are hidden too, and cannot be scored. A site
+    that never goes live is not one of them: hiding its untreated months would leave nothing of it.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def folds_of(spec: ModelSpec, design: Design, folds: int | None = None) -> list[
     DataError
         See `backtest`.
     """
-    event, used = design["event_time"], design["exposure"] > 0
+    event, used = design["event_time"], _counted(design)
     live = (event >= 0).any(axis=1)
     usable = live & (used & (event < 0)).any(axis=1) & (used & (event >= 0)).any(axis=1)
     sites = np.flatnonzero(usable)
@@ -245,6 +245,11 @@ def _hidden(design: Design, sites: list[int]) -> np.ndarray:
     return np.asarray(chosen[:, None] & (design["event_time"] < 0))
 
 
+def _counted(design: Design) -> np.ndarray:
+    """Cells of the likelihood whose count is known exactly, (S, T)."""
+    return np.asarray((design["exposure"] > 0) & (design["exposure_exact"] > 0))
+
+
 def hidden_counts(tree: xr.DataTree) -> xr.DataTree:
     """What a back-test keeps of a refit: predictive counts of the cells that were hidden.
 
@@ -264,9 +269,9 @@ def hidden_counts(tree: xr.DataTree) -> xr.DataTree:
     event = constants["event_time"].fillna(-np.inf).to_numpy()
     first = json.loads(tree.attrs["spec_text"])["effect"]["transition"][0]
     live = (event >= 0).any(axis=1, keepdims=True)
-    masked = (constants["exposure"] == 0) & (constants["exposure_all"] > 0)
+    masked = (constants["exposure"] == 0) & (constants["exposure_exact"] > 0)
     hidden = masked.to_numpy() & (event < first) & live
-    exposure = np.where(hidden, constants["exposure_all"].to_numpy(), 0.0)
+    exposure = np.where(hidden, constants["exposure_exact"].to_numpy(), 0.0)
     eta0 = predictors(tree)["eta0"].transpose(*SAMPLE_DIMS, "site", "month").to_numpy()
     rng = np.random.default_rng([int(tree.attrs["seed"]), 64])
     count = predicted_counts(tree, eta0, exposure, rng)[..., hidden]
@@ -313,10 +318,10 @@ def _score_model(
 ) -> _Scored:
     found = kept["predictive"].to_dataset()
     at = (found["cell_site"].to_numpy(), found["cell_month"].to_numpy())
-    expected = np.nonzero(_hidden(design, sites) & (design["exposure"] > 0))
+    expected = np.nonzero(_hidden(design, sites) & _counted(design))
     if not all(np.array_equal(a, b) for a, b in zip(at, expected, strict=True)):
         raise ValueError("a refit's hidden cells are not those of its fold")
-    rates = found["count"].to_numpy().reshape(-1, len(at[0])) / design["exposure_all"][at]
+    rates = found["count"].to_numpy().reshape(-1, len(at[0])) / design["exposure_exact"][at]
     labels = {"fold": fold + 1, "method": "model", "channels": channels}
     return _score(rates, design, at, labels, np.random.default_rng([64, fold]))
 
@@ -330,7 +335,7 @@ def _score(
 ) -> _Scored:
     """Score drawn rates (draw, cell), and each site's rate over all its hidden cells."""
     site, month = at
-    exposure, count = design["exposure_all"][at], design["count_all"][at]
+    exposure, count = design["exposure_exact"][at], design["count_exact"][at]
     table, batches = score_cells(rates, count / exposure, rng)
     members, start = np.unique(site, return_index=True)
     total = np.add.reduceat(exposure, start)
@@ -352,12 +357,12 @@ def _score(
 def _score_comparators(
     spec: ModelSpec, data: EvaluationData, design: Design, fold: int, sites: list[int]
 ) -> list[_Scored]:
-    counted = design["exposure"] > 0
+    counted = _counted(design)
     mask = _hidden(design, sites)
     panel = MaskedPanel(
         family=spec.likelihood.family,
-        exposure=design["exposure_all"],
-        count=design["count_all"],
+        exposure=design["exposure_exact"],
+        count=design["count_exact"],
         event=design["event_time"],
         used=counted & ~mask,
         hidden=counted & mask,

@@ -34,6 +34,8 @@ __all__ = [
 #: How far a row may lie from what the regressors span and still count as estimable.
 _SPAN = 1e-6
 
+_HUNDREDFOLD = float(np.log(100))
+
 #: Singular values below this share of the largest are 0.
 _RELATIVE_ZERO = 1e-10
 
@@ -45,7 +47,7 @@ class MaskedPanel:
     Attributes
     ----------
     family : str
-        Family, a key of `lndbayes.observation.LINKS`.
+        Family, a key of `lndbayes.families.FAMILIES`.
     exposure, count : ndarray, shape (S, T)
         As recorded, also in hidden cells; the counts of these are not used.
     event : ndarray, shape (S, T)
@@ -73,6 +75,15 @@ class MaskedPanel:
             self.family, self.count[self.used], self.exposure[self.used]
         )
         return value
+
+    def rates(self, drawn: np.ndarray) -> np.ndarray:
+        """Rates of drawn link values, none further than a hundredfold above what is seen.
+
+        Student t draws have no expectation after exponentiation; nobody would believe such rates
+        either, so that a comparator is the better for it.
+        """
+        top = self.link()[self.used].max(initial=-np.inf) + _HUNDREDFOLD
+        return rate_of(self.family, np.minimum(drawn, top))
 
 
 @dataclass(frozen=True)
@@ -182,7 +193,7 @@ def two_way_fixed_effects(panel: MaskedPanel, draws: int, rng: np.random.Generat
     cells = np.argwhere(panel.hidden)
     new = _dummies(cells, panel.used.shape, np.zeros(len(cells)))
     drawn = predictive_draws(found, new, panel.exposure[panel.hidden], draws, rng)
-    return rate_of(panel.family, drawn)
+    return panel.rates(drawn)
 
 
 def _dummies(cells: np.ndarray, shape: tuple[int, ...], treated: np.ndarray) -> np.ndarray:
@@ -223,7 +234,7 @@ def before_after(panel: MaskedPanel, draws: int, rng: np.random.Generator) -> np
             noise_variance / exposure[cells]
         )
         out[:, cells] = level + noise
-    return rate_of(panel.family, out)
+    return panel.rates(out)
 
 
 def _weighted_mean(y: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -260,7 +271,7 @@ def interrupted_series(panel: MaskedPanel, draws: int, rng: np.random.Generator)
         months = cells[mine, 1]
         new = _line(panel.time[months])
         out[:, mine] = predictive_draws(found, new, panel.exposure[s, months], draws, rng)
-    return rate_of(panel.family, out)
+    return panel.rates(out)
 
 
 def _line(time: np.ndarray) -> np.ndarray:

@@ -1,29 +1,17 @@
-"""What a family says of one cell: its link, and the counts it expects to see.
+"""What a family says of one cell: its observed rate on the link scale, and counts it expects.
 
-The only place where code above the model asks which family a fit has. A further family is a line in
-`LINKS`; its counts come from `lndbayes.model.predictive.draw_counts`.
+The only place of a back-test that knows of families; what they are stands in `lndbayes.families`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
-
 import numpy as np
 import xarray as xr
-from scipy.special import expit
 
-from lndbayes.model.predictive import draw_counts
+from lndbayes.families import FAMILIES, forward, inverse
+from lndbayes.model.predictive import dispersion, draw_counts
 
-#: Logs above this are no rate of anything, and sums of their exponentials overflow.
-_LARGEST_LOG = 500.0
-
-__all__ = ["LINKS", "empirical_link", "predicted_counts", "rate_of"]
-
-Link = Literal["logit", "log"]
-
-#: Link of every family whose outcome is a count over an exposure.
-LINKS: Mapping[str, Link] = {"beta_binomial": "logit", "negative_binomial": "log"}
+__all__ = ["empirical_link", "predicted_counts", "rate_of"]
 
 
 def rate_of(family: str, eta: np.ndarray) -> np.ndarray:
@@ -32,7 +20,7 @@ def rate_of(family: str, eta: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     family : str
-        A key of `LINKS`.
+        A key of `lndbayes.families.FAMILIES`.
     eta : ndarray
         Link scale.
 
@@ -41,21 +29,19 @@ def rate_of(family: str, eta: np.ndarray) -> np.ndarray:
     ndarray
         Events per unit of exposure.
     """
-    if LINKS[family] == "logit":
-        return np.asarray(expit(eta))
-    return np.asarray(np.exp(np.minimum(eta, _LARGEST_LOG)))
+    return inverse(FAMILIES[family].link, eta)
 
 
 def empirical_link(family: str, count: np.ndarray, exposure: np.ndarray) -> np.ndarray:
     """Observed rate on the link scale, finite for a count of 0 too.
 
-    Half an event is added to the events, and for the logit to the non-events (the empirical logit
-    of Haldane 1956 and Anscombe 1956).
+    Half an event is added to the events, and in families with trials to the non-events (for the
+    logit the empirical logit of Haldane 1956 and Anscombe 1956).
 
     Parameters
     ----------
     family : str
-        A key of `LINKS`.
+        A key of `lndbayes.families.FAMILIES`.
     count, exposure : ndarray
         Events and exposure, the latter above 0.
 
@@ -64,19 +50,19 @@ def empirical_link(family: str, count: np.ndarray, exposure: np.ndarray) -> np.n
     ndarray
         Link scale.
     """
-    among = exposure - count + 0.5 if LINKS[family] == "logit" else exposure
-    return np.asarray(np.log((count + 0.5) / among))
+    among = exposure + 1.0 if FAMILIES[family].trials else exposure
+    return forward(FAMILIES[family].link, (count + 0.5) / among)
 
 
 def predicted_counts(
     tree: xr.DataTree, eta: np.ndarray, exposure: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw counts from a fit's own predictive law, one for each posterior draw.
+    """Draw recorded counts from a fit's own predictive law, one for each posterior draw.
 
     Parameters
     ----------
     tree : xarray.DataTree
-        A fit; gives the family and its dispersion.
+        A fit; gives the family, its dispersion, and the share of events the source holds.
     eta : ndarray, shape (chain, draw, S, T)
         Linear predictor, link scale.
     exposure : ndarray, shape (S, T)
@@ -87,6 +73,9 @@ def predicted_counts(
     Returns
     -------
     ndarray, shape (chain, draw, S, T)
-        Counts as float.
+        Counts of the first stage as float, less what each unit of exposure has at least.
     """
-    return draw_counts(eta, tree["posterior"]["overdispersion"].to_numpy(), exposure, rng)
+    family = FAMILIES[str(tree.attrs["family"])]
+    values = {str(k): v.to_numpy() for k, v in tree["posterior"].to_dataset().data_vars.items()}
+    coverage = tree["constant_data"]["coverage"].to_numpy()
+    return draw_counts(eta, dispersion(values, family), exposure, coverage, family, rng)
