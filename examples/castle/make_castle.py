@@ -7,8 +7,8 @@ state's mean population, but neither yearly populations nor counts.
 
 Both follow from the rates. All seven are counts over one population, so a number of homicides gives
 the population, and the population must turn the six other rates into whole numbers. One number of
-homicides does, in every state and year but one, where twice the population does too. Populations
-found so have the stated means to seven digits, which nothing in the search makes them have.
+homicides does, in every state and year but one, where half as many people again do too.
+Populations found so have the stated means to seven digits, which nothing in the search forces.
 
 Usage: ``python examples/castle/make_castle.py OUT``
 """

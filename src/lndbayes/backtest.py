@@ -149,6 +149,7 @@ def backtest(
         "folds": [[design.coords["site"][s] for s in sites] for sites in members],
         "status": overall(checks).value,
         "wall_seconds": round(time.perf_counter() - clock, 1),
+        "refit_seconds": round(sum(s["wall_seconds"] for s in sampling), 1),
         "sampling": sampling,
         "versions": versions(),
     }

@@ -12,7 +12,7 @@ from lndbayes.figures.style import BAND, INK, MUTED, REFERENCE, WIDTH, shorten, 
 __all__ = ["pit_panels"]
 
 _BINS = 10
-_MOST_WAVES = 5
+_MOST_WAVES = 3
 _HEAD, _PANEL, _FOOT = 0.35, 0.92, 0.42  # inches
 
 
@@ -41,7 +41,7 @@ def pit_panels(cells: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     with styled():
         figure = Figure(figsize=(WIDTH, height))
         grid = figure.subplots(len(rows), len(columns), sharex=True, sharey=True, squeeze=False)
-        figure.subplots_adjust(0.2, _FOOT / height, 0.99, 1 - _HEAD / height, 0.08, 0.32)
+        figure.subplots_adjust(0.23, _FOOT / height, 0.99, 1 - _HEAD / height, 0.08, 0.32)
         for axes, (method, channels) in zip(grid, rows, strict=True):
             group = cells[(cells["method"] == method) & (cells["channels"] == channels)]
             for ax, wave in zip(axes, columns, strict=True):
@@ -55,7 +55,8 @@ def pit_panels(cells: pd.DataFrame, summary: pd.DataFrame) -> Figure:
             ax.set_title("all waves" if wave == "all" else f"wave {wave}", pad=14)
         for ax in grid[-1]:
             ax.set_xticks([0, 0.5, 1], ["0", "½", "1"])
-            ax.set_xlabel("probability transform")
+        middle = (grid[-1, 0].get_position().x0 + grid[-1, -1].get_position().x1) / 2
+        figure.text(middle, 0.08 / height, "randomised probability transform", ha="center")
         grid[0, 0].set_yticks([0, 1, 2])
         grid[0, 0].set_ylim(0, 3)
     return figure
