@@ -45,6 +45,11 @@ FLOORS: Mapping[str, int] = {
     "lndbayes.joint_stage": 4,
     "lndbayes.joint_score": 4,
     "lndbayes.joint_run": 6,
+    "lndbayes.observation": 4,
+    "lndbayes.comparators": 4,
+    "lndbayes.backtest_scores": 4,
+    "lndbayes.backtest_page": 6,
+    "lndbayes.backtest": 6,
     "lndbayes.tables": 5,
     "lndbayes.runs": 5,
     "lndbayes.prior_report": 3,
@@ -69,7 +74,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
 }
 
 # Draws are carried to the end and reduced in one place, so that totals are sums of draws.
-REDUCERS = ("lndbayes.summaries", "lndbayes.checks")
+REDUCERS = ("lndbayes.summaries", "lndbayes.checks", "lndbayes.backtest_scores")
 REDUCTIONS = frozenset(
     {"all", "any", "argmax", "argmin", "count", "max", "mean", "median", "min", "prod", "quantile"}
     | {"reduce", "std", "sum", "var"}

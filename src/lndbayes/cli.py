@@ -180,6 +180,29 @@ def _calibrate(options: argparse.Namespace) -> int:
     return OK
 
 
+def _backtest(options: argparse.Namespace) -> int:
+    from lndbayes.backtest import backtest
+    from lndbayes.checks.result import overall
+    from lndbayes.data.evaluation import read_evaluation
+    from lndbayes.spec import load_spec
+
+    result = backtest(
+        load_spec(options.spec),
+        read_evaluation(options.data),
+        options.out,
+        folds=options.folds,
+        each_channel=options.each_channel,
+        workers=options.jobs or 1,
+        scheduler=options.scheduler,
+        say=_say(options),
+    )
+    whole = result.summary[result.summary["wave"] == "all"]
+    columns = ["method", "channels", "cells", "coverage_50", "coverage_90", "crps", "bias"]
+    shown = whole[[*columns, "site_coverage_90", "site_crps"]]
+    print(shown.to_string(index=False, float_format="%.3g"))
+    return _exit(overall(result.checks), options)
+
+
 def _report(options: argparse.Namespace) -> int:
     from lndbayes.exports import report_run
 
@@ -288,6 +311,14 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--costs", metavar="FILE", help="rank the total saving too")
     one.add_argument("--jobs", type=_positive, metavar="N", help="replicates at the same time")
     one.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler that runs them")
+    one = add("backtest", _backtest, "hide known baselines, reconstruct and score them; resumable")
+    one.add_argument("spec", metavar="SPEC")
+    one.add_argument("--data", required=True, metavar="DIR")
+    one.add_argument("--out", required=True, metavar="RUN")
+    one.add_argument("--folds", type=_positive, metavar="K", help="default: of about 3 sites")
+    one.add_argument("--each-channel", action="store_true", help="also leave out each channel")
+    one.add_argument("--jobs", type=_positive, metavar="N", help="refits at the same time")
+    one.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler that runs the refits")
     one = add("check", _report, "run the check battery on stored fits, mark the exports anew")
     one.add_argument("run_directory", metavar="RUN")
     one = add("savings", _savings, "price stored draws with a costs file, fit nothing")

@@ -81,6 +81,11 @@ def write_json(value: Mapping[str, Any], path: Path) -> None:
     _replace(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
+def write_bytes(content: bytes, path: Path) -> None:
+    """Write a file whole or not at all."""
+    _replace(path, lambda part: part.write_bytes(content))
+
+
 def write_dataset(ds: xr.Dataset, path: Path) -> None:
     """Write NetCDF whole or not at all."""
     _replace(path, lambda part: ds.to_netcdf(part, engine="h5netcdf"))

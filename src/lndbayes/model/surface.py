@@ -37,8 +37,10 @@ def untreated(values: Mapping[str, np.ndarray], arrays: Arrays) -> np.ndarray:
     national = (
         values["national_slope"][..., None] * arrays["time"]
         + values["national_curve"] @ arrays["national_functions"].T
-        + values["season"] @ arrays["harmonics"].T
     )
+    if "season" in values:
+        # yearly periods have no season, and a fit stores no empty array
+        national = national + values["season"] @ arrays["harmonics"].T
     # a fit without seams holds none
     if "seam" in values and np.size(values["seam"]):
         national = national + values["seam"] @ arrays["seam_functions"].T
