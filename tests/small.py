@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shutil
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from lndbayes.priors import required_slots
 from lndbayes.simulate import simulate, write_evaluation
 
 ROOT = Path(__file__).parents[1]
@@ -36,8 +38,11 @@ DIMS: Mapping[str, tuple[str, ...]] = {
     "mix_effect": ("intervention",),
     "wave_effect": ("wave",),
 }
+ARRAYS_BY_CELL = (
+    *("exposure", "exposure_all", "exposure_exact", "count_exact", "referrals", "site_weight"),
+)
 ARRAYS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("exposure", "exposure_all", "count_all", "referrals"), ("site", "month")),
+    **dict.fromkeys(ARRAYS_BY_CELL, ("site", "month")),
     "event_time": ("site", "month"),
     "time": ("month",),
     "national_functions": ("month", "basis_national"),
@@ -81,7 +86,9 @@ def fake_fit(
     arrays: dict[str, Any] = {
         "exposure": exposure,
         "exposure_all": exposure,
-        "count_all": rng.binomial(exposure.astype(int), 0.2).astype(float),
+        "exposure_exact": exposure,
+        "site_weight": exposure / exposure.sum(axis=1, keepdims=True),
+        "count_exact": rng.binomial(exposure.astype(int), 0.2).astype(float),
         "referrals": rng.integers(0, 30, event.shape).astype(float),
         "event_time": event,
         "time": (np.arange(months) - months / 2) * step / 24,
@@ -168,6 +175,26 @@ def isel(fit: xr.DataTree, **indexers: Any) -> xr.DataTree:
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = dict(fit.attrs)
     return tree
+
+
+#: Priors of slots that the shipped spec has no parameter for.
+EXTRA: dict[str, dict[str, Any]] = {
+    "person_dispersion": {"dist": "LogNormal", "mu": 0.2, "sigma": 0.7},
+    "stage_level": {"dist": "Normal", "mu": -0.3, "sigma": 1.1},
+    "stage_loading": {"dist": "Normal", "mu": 0.1, "sigma": 0.5},
+    "stage_effect": {"dist": "Normal", "mu": -0.2, "sigma": 0.6},
+    "pulse_months": {"dist": "LogNormal", "mu": 0.7, "sigma": 0.4},
+}
+
+
+def raw_of(family: str, pulse_sd: float = 0.0) -> dict[str, Any]:
+    """The shipped spec in another family, as it would be read from a file."""
+    raw = tomllib.loads((MODELS / "custody.toml").read_text(encoding="utf-8"))
+    raw["likelihood"]["family"] = family
+    raw["effect"]["pulse_sd"] = pulse_sd
+    wanted = required_slots(family, pulse=pulse_sd > 0)
+    raw["priors"] |= {slot: dict(EXTRA[slot]) for slot in wanted if slot in EXTRA}
+    return raw
 
 
 def write_small(

@@ -125,11 +125,14 @@ def test_cells_of_the_likelihood_cell_by_cell(spec, tiny, transition, hide, not_
 
 def test_months_out_of_the_likelihood_keep_their_observed_exposure(spec, tiny, design):
     hidden = build_design(with_changes(spec, {"effect.hide_first_months": 9}), tiny)
-    for name in ("exposure_all", "count_all"):
+    for name in ("exposure_all", "exposure_exact", "count_exact"):
         np.testing.assert_array_equal(hidden[name], design[name])
         assert (design[name] > 0).sum() > (design["exposure"] > 0).sum()
     observed = tiny.ds["exposure"].sel(outcome="custody").fillna(0)
     np.testing.assert_array_equal(design["exposure_all"], observed)
+    np.testing.assert_array_equal(design["exposure_exact"], observed)
+    counted = tiny.ds["count"].sel(outcome="custody").fillna(0)
+    np.testing.assert_array_equal(design["count_exact"], counted)
 
 
 def test_weights_of_a_site_are_its_share_of_exposure_in_the_likelihood(design):
@@ -155,7 +158,14 @@ def test_site_that_never_goes_live_is_untreated_throughout(design):
 
 def test_missing_cell_is_nothing_and_not_zero_events(built, design):
     s, t = 2, 1  # the month without a row
-    for name in ("exposure", "count", "exposure_all", "count_all", "site_weight"):
+    for name in (
+        "exposure",
+        "count",
+        "exposure_all",
+        "exposure_exact",
+        "count_exact",
+        "site_weight",
+    ):
         assert design[name][s, t] == 0
     row = {"outcome": "custody", "site": "T3", "month": label(1), "source": "courts"}
 
