@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from lndbayes.families import FAMILIES
 from lndbayes.priors import required_slots
 from lndbayes.simulate import simulate, write_evaluation
 
@@ -66,6 +67,7 @@ def fake_fit(
     interventions: Sequence[str] = ("advice", "health", "housing"),
     period: str = "month",
     seed: int = 3,
+    family: str = "beta_binomial",
     posterior: Mapping[str, Any] | None = None,
     constants: Mapping[str, Any] | None = None,
 ) -> xr.DataTree:
@@ -87,7 +89,6 @@ def fake_fit(
         "exposure": exposure,
         "exposure_all": exposure,
         "exposure_exact": exposure,
-        "site_weight": exposure / exposure.sum(axis=1, keepdims=True),
         "count_exact": rng.binomial(exposure.astype(int), 0.2).astype(float),
         "referrals": rng.integers(0, 30, event.shape).astype(float),
         "event_time": event,
@@ -104,6 +105,8 @@ def fake_fit(
         "history_exposure": np.zeros(1),
     }
     given = {**arrays, **(constants or {})}
+    n = np.broadcast_to(given["exposure"], event.shape)
+    given.setdefault("site_weight", n / np.maximum(n.sum(axis=1, keepdims=True), 1e-9))
     rows = max(len(np.atleast_1d(given[f"{c}_exposure"])) for c in ("retrospective", "history"))
     sizes["row"] = rows
     labels = {
@@ -128,7 +131,8 @@ def fake_fit(
     )
     tree.attrs = {
         "outcome": "custody",
-        "family": "beta_binomial",
+        "family": family,
+        "link": FAMILIES[family].link,
         "unit": "custodial sentences",
         "period": period,
         "seed": seed,
@@ -155,6 +159,11 @@ def _draws(
         if name == "site_level":
             value = value - 1.5
         variables[name] = (dims, np.broadcast_to(given.get(name, value), shape).copy())
+    # no pulse unless one is given; then its month, which only a fit with a pulse stores, is too
+    for name in ("pulse", "pulse_months"):
+        if name in given or name == "pulse":
+            value = np.broadcast_to(given.get(name, 0.0), (chains, draws)).copy()
+            variables[name] = (("chain", "draw"), value)
     unknown = given.keys() - variables.keys()
     if unknown:
         raise KeyError(f"no such variables: {sorted(unknown)}")

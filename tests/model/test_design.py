@@ -121,6 +121,7 @@ def test_cells_of_the_likelihood_cell_by_cell(spec, tiny, transition, hide, not_
             exposure, count = (rows.loc[(site, t), c] if kept else 0 for c in ("exposure", "count"))
             assert design["exposure"][s, t] == exposure
             assert design["count"][s, t] == count
+            assert design["count_high"][s, t] == count
 
 
 def test_months_out_of_the_likelihood_keep_their_observed_exposure(spec, tiny, design):
@@ -158,14 +159,8 @@ def test_site_that_never_goes_live_is_untreated_throughout(design):
 
 def test_missing_cell_is_nothing_and_not_zero_events(built, design):
     s, t = 2, 1  # the month without a row
-    for name in (
-        "exposure",
-        "count",
-        "exposure_all",
-        "exposure_exact",
-        "count_exact",
-        "site_weight",
-    ):
+    stored = ("exposure_all", "exposure_exact", "count_exact")
+    for name in ("exposure", "count", "count_high", *stored, "site_weight"):
         assert design[name][s, t] == 0
     row = {"outcome": "custody", "site": "T3", "month": label(1), "source": "courts"}
 
@@ -176,9 +171,11 @@ def test_missing_cell_is_nothing_and_not_zero_events(built, design):
     assert_equal(marked, design)
     idle = built({"outcomes.csv": add(exposure=0, count=0, status="observed")})
     assert_equal(idle, design)
+    with_trials = {"exposure", "exposure_all", "exposure_exact", "site_weight", "shear"}
+    with_trials |= {"stage_centre"}
     none = built({"outcomes.csv": add(exposure=40, count=0, status="observed")})
     assert none["exposure"][s, t] == 40
-    assert_equal(none, design, but={"exposure", "exposure_all", "site_weight", "shear"})
+    assert_equal(none, design, but=with_trials)
 
 
 def test_treated_months_can_be_hidden_from_a_design(spec, tiny):
@@ -191,7 +188,7 @@ def test_treated_months_can_be_hidden_from_a_design(spec, tiny):
     n = hidden["exposure"]
     np.testing.assert_allclose(hidden["site_weight"], n / n.sum(axis=1, keepdims=True))
     np.testing.assert_array_equal(hidden["shear"], 0)
-    changed = {"exposure", "count", "site_weight", "shear"}
+    changed = {"exposure", "count", "count_high", "site_weight", "shear"}
     assert_equal(hidden, design, but=changed)
 
 
@@ -208,7 +205,7 @@ def test_a_design_takes_new_arrays_of_the_same_shape_only(design):
 # ---- switches
 
 SWITCHED = {
-    "not_yet_treated": {"exposure", "count", "site_weight", "shear"},
+    "not_yet_treated": {"exposure", "count", "count_high", "stage_centre", "site_weight", "shear"},
     "retrospective": {"retrospective_exposure", "retrospective_count"},
     "national": {"national_chol"},
     "history": {"history_exposure", "history_count"},
@@ -231,11 +228,12 @@ def test_a_switch_changes_its_own_arrays_and_no_shape(spec, tiny, design, channe
 @pytest.mark.parametrize(
     ("key", "value", "arrays"),
     [
-        ("effect.hide_first_months", 4, {"exposure", "count", "site_weight", "shear"}),
+        ("effect.hide_first_months", 4, SWITCHED["not_yet_treated"]),
         ("sensitivity.shared_bias_sd", 0.1, {"shared_bias_sd"}),
         ("sensitivity.drift_sd", 0.1, {"drift_sd"}),
         ("sensitivity.go_live_step_sd", 0.1, {"go_live_step_sd"}),
         ("sensitivity.wave_sd", 0.0, {"wave_sd"}),
+        ("baseline.seam_sd", 0.9, {"seam_sd"}),
         ("baseline.national_offset_sd", 0.9, {"national_chol"}),
         ("baseline.elicited_bias_sd", 0.9, {"elicited_chol"}),
         ("effect.window", (0, 3), set()),

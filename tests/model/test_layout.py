@@ -261,9 +261,7 @@ def test_site_effect_is_the_sum_of_its_parts(design, tiny, x):
     np.testing.assert_array_equal(site_effect(values, design), values["site_effect"])
 
 
-def test_stored_site_level_is_the_mean_treated_predictor_of_the_sites_observed_cells(
-    any_design, rng
-):
+def test_stored_site_level_is_the_mean_treated_predictor_of_observed_cells(any_design, rng):
     design = any_design
     x = rng.normal(0, 0.7, size=(2, 5, size(design)))
     values = constrain(x, design)
