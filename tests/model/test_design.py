@@ -444,7 +444,9 @@ def test_absent_outcome_is_refused(spec, tiny):
 
 
 @pytest.mark.parametrize("status", ["suppressed", "rounded"])
-def test_cells_without_exact_counts_are_refused_each_by_site_and_month(built, status):
+def test_cells_without_exact_counts_are_intervals(built, design, status):
+    """Capped at the trials; nothing that can be shown as observed."""
+
     def withhold(frame: pd.DataFrame) -> pd.DataFrame:
         cells = ((frame["site"] == "T1") & (frame["month"] == label(3))) | (
             (frame["site"] == "T4") & (frame["month"] == label(17))
@@ -453,12 +455,27 @@ def test_cells_without_exact_counts_are_refused_each_by_site_and_month(built, st
         frame.loc[cells, ["count", "status", "count_low", "count_high"]] = [None, status, 1, 7]
         return frame
 
-    problems = refusal(lambda: built({"outcomes.csv": withhold}))
-    assert len(problems) == 2
-    for problem, site, month in zip(problems, ("T1", "T4"), (label(3), label(17)), strict=True):
-        assert site in problem
-        assert month in problem
-        assert "exact counts" in problem
+    ranged = built({"outcomes.csv": withhold})
+    which = np.zeros(design["count"].shape, dtype=bool)
+    which[0, 3] = which[3, 17] = True
+    top = np.minimum(design["exposure"], 7)
+    np.testing.assert_array_equal(ranged["exposure"], design["exposure"])
+    np.testing.assert_array_equal(ranged["count"], np.where(which, 1, design["count"]))
+    np.testing.assert_array_equal(ranged["count_high"], np.where(which, top, design["count_high"]))
+    for name in ("exposure_exact", "count_exact"):
+        np.testing.assert_array_equal(ranged[name], np.where(which, 0, design[name]))
+
+
+def test_bound_beyond_the_trials_says_no_more_than_the_trials(built):
+    def withhold(frame: pd.DataFrame) -> pd.DataFrame:
+        frame = frame.astype({"count": object}).assign(count_low=None, count_high=None)
+        values = ["suppressed", 6, None, 1, 9]
+        frame.loc[3, ["status", "exposure", "count", "count_low", "count_high"]] = values
+        return frame
+
+    ranged = built({"outcomes.csv": withhold})
+    assert ranged["count"][0, 3] == 1
+    assert ranged["count_high"][0, 3] == 6
 
 
 @pytest.mark.parametrize(
@@ -482,13 +499,13 @@ def test_numbers_that_are_no_trials_are_refused_row_by_row(built, file, values, 
 def test_cells_withheld_and_numbers_that_are_no_trials_are_told_in_one_round(built):
     def spoil(frame: pd.DataFrame) -> pd.DataFrame:
         frame = frame.astype({"count": object}).assign(count_low=None, count_high=None)
-        frame.loc[3, ["count", "status", "count_low", "count_high"]] = [None, "suppressed", 1, 7]
+        frame.loc[3, ["count", "status", "count_low", "count_high"]] = [None, "suppressed", 1, 41]
         frame.loc[9, ["exposure", "count"]] = [30, 31]
         return frame
 
     problems = refusal(lambda: built({"outcomes.csv": spoil}))
     assert len(problems) == 2
-    assert any("exact counts" in problem for problem in problems)
+    assert any("more than 40 counts" in problem for problem in problems)
     assert any("must not exceed exposure" in problem for problem in problems)
 
 
