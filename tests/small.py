@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shutil
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from lndbayes.families import FAMILIES
+from lndbayes.priors import required_slots
 from lndbayes.simulate import simulate, write_evaluation
 
 ROOT = Path(__file__).parents[1]
@@ -36,8 +39,11 @@ DIMS: Mapping[str, tuple[str, ...]] = {
     "mix_effect": ("intervention",),
     "wave_effect": ("wave",),
 }
+ARRAYS_BY_CELL = (
+    *("exposure", "exposure_all", "exposure_exact", "count_exact", "referrals", "site_weight"),
+)
 ARRAYS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("exposure", "exposure_all", "count_all", "referrals"), ("site", "month")),
+    **dict.fromkeys(ARRAYS_BY_CELL, ("site", "month")),
     "event_time": ("site", "month"),
     "time": ("month",),
     "national_functions": ("month", "basis_national"),
@@ -61,6 +67,7 @@ def fake_fit(
     interventions: Sequence[str] = ("advice", "health", "housing"),
     period: str = "month",
     seed: int = 3,
+    family: str = "beta_binomial",
     posterior: Mapping[str, Any] | None = None,
     constants: Mapping[str, Any] | None = None,
 ) -> xr.DataTree:
@@ -81,7 +88,8 @@ def fake_fit(
     arrays: dict[str, Any] = {
         "exposure": exposure,
         "exposure_all": exposure,
-        "count_all": rng.binomial(exposure.astype(int), 0.2).astype(float),
+        "exposure_exact": exposure,
+        "count_exact": rng.binomial(exposure.astype(int), 0.2).astype(float),
         "referrals": rng.integers(0, 30, event.shape).astype(float),
         "event_time": event,
         "time": (np.arange(months) - months / 2) * step / 24,
@@ -97,6 +105,8 @@ def fake_fit(
         "history_exposure": np.zeros(1),
     }
     given = {**arrays, **(constants or {})}
+    n = np.broadcast_to(given["exposure"], event.shape)
+    given.setdefault("site_weight", n / np.maximum(n.sum(axis=1, keepdims=True), 1e-9))
     rows = max(len(np.atleast_1d(given[f"{c}_exposure"])) for c in ("retrospective", "history"))
     sizes["row"] = rows
     labels = {
@@ -121,7 +131,8 @@ def fake_fit(
     )
     tree.attrs = {
         "outcome": "custody",
-        "family": "beta_binomial",
+        "family": family,
+        "link": FAMILIES[family].link,
         "unit": "custodial sentences",
         "period": period,
         "seed": seed,
@@ -148,6 +159,11 @@ def _draws(
         if name == "site_level":
             value = value - 1.5
         variables[name] = (dims, np.broadcast_to(given.get(name, value), shape).copy())
+    # no pulse unless one is given; then its month, which only a fit with a pulse stores, is too
+    for name in ("pulse", "pulse_months"):
+        if name in given or name == "pulse":
+            value = np.broadcast_to(given.get(name, 0.0), (chains, draws)).copy()
+            variables[name] = (("chain", "draw"), value)
     unknown = given.keys() - variables.keys()
     if unknown:
         raise KeyError(f"no such variables: {sorted(unknown)}")
@@ -168,6 +184,26 @@ def isel(fit: xr.DataTree, **indexers: Any) -> xr.DataTree:
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = dict(fit.attrs)
     return tree
+
+
+#: Priors of slots that the shipped spec has no parameter for.
+EXTRA: dict[str, dict[str, Any]] = {
+    "person_dispersion": {"dist": "LogNormal", "mu": 0.2, "sigma": 0.7},
+    "stage_level": {"dist": "Normal", "mu": -0.3, "sigma": 1.1},
+    "stage_loading": {"dist": "Normal", "mu": 0.1, "sigma": 0.5},
+    "stage_effect": {"dist": "Normal", "mu": -0.2, "sigma": 0.6},
+    "pulse_months": {"dist": "LogNormal", "mu": 0.7, "sigma": 0.4},
+}
+
+
+def raw_of(family: str, pulse_sd: float = 0.0) -> dict[str, Any]:
+    """The shipped spec in another family, as it would be read from a file."""
+    raw = tomllib.loads((MODELS / "custody.toml").read_text(encoding="utf-8"))
+    raw["likelihood"]["family"] = family
+    raw["effect"]["pulse_sd"] = pulse_sd
+    wanted = required_slots(family, pulse=pulse_sd > 0)
+    raw["priors"] |= {slot: dict(EXTRA[slot]) for slot in wanted if slot in EXTRA}
+    return raw
 
 
 def write_small(

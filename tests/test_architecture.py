@@ -19,6 +19,7 @@ SRC = Path(__file__).parents[1] / "src"
 FLOORS: Mapping[str, int] = {
     "lndbayes.errors": 0,
     "lndbayes.names": 0,
+    "lndbayes.families": 0,
     "lndbayes.data": 1,
     "lndbayes.simulate": 1,
     "lndbayes.assemble": 2,
@@ -85,12 +86,10 @@ MODULE_LINES = 400
 FUNCTION_LINES = 60  # without the docstring; above 40 look for a seam
 
 # Longer than the limits, and why. An entry that is no longer needed fails.
-LONG_MODULES: Mapping[str, str] = {
-    "lndbayes.model.kernel": "a density and its gradient by hand, each half read against the other",
-}
+LONG_MODULES: Mapping[str, str] = {}
 LONG_FUNCTIONS: Mapping[str, str] = {
     "lndbayes.model.kernel.evaluate_density": "a pass forward and one back over the same arrays",
-    "lndbayes.model.kernel.kernel_data": "one field of the density's argument after another",
+    "lndbayes.model.pack.kernel_data": "one field of the density's argument after another",
 }
 
 

@@ -14,6 +14,7 @@ from lndbayes import effects
 from lndbayes.effects import (
     baseline_rates,
     component_effects,
+    course_effects,
     events_averted,
     leverages,
     mean_effect,
@@ -50,7 +51,22 @@ def by_hand(fit: xr.DataTree, c: int, d: int, s: int, t: int) -> tuple[float, fl
     if event >= 0:
         ramp = 1 - math.exp(-(event + float(data["half_period"])) / draw["ramp_months"])
         eta1 += draw["site_effect"][s] * ramp
-    return 1 / (1 + math.exp(-eta0)), 1 / (1 + math.exp(-eta1))
+        if "pulse_months" in draw:
+            u = (event + float(data["half_period"])) / draw["pulse_months"]
+            eta1 += draw["pulse"] * u * math.exp(1 - u)
+    rate = {
+        "logit": lambda eta: 1 / (1 + math.exp(-eta)),
+        "log": math.exp,
+        "cloglog": lambda eta: 1 - math.exp(-math.exp(eta)),
+    }[fit.attrs["link"]]
+    return rate(eta0), rate(eta1)
+
+
+#: A pulse that differs from draw to draw, and fits of it.
+PULSE = {
+    "pulse": np.array([[0.4, -0.2, 0.3], [0.1, 0.5, -0.6]]),
+    "pulse_months": np.array([[1.5, 2.0, 0.7], [3.0, 1.0, 4.0]]),
+}
 
 
 def cells(fit: xr.DataTree) -> list[tuple[int, int]]:
@@ -66,6 +82,70 @@ def test_predictors_are_the_models_equations() -> None:
         assert eta["eta0"].values[c, d, s, t] == pytest.approx(math.log(p0 / (1 - p0)), abs=1e-12)
         assert eta["eta1"].values[c, d, s, t] == pytest.approx(math.log(p1 / (1 - p1)), abs=1e-12)
     assert eta["eta0"].dims == ("chain", "draw", "site", "month")
+
+
+@pytest.mark.parametrize("family", ["beta_binomial", "negative_binomial", "duration_hazard"])
+@pytest.mark.parametrize("posterior", [None, PULSE], ids=["no pulse", "pulse"])
+def test_what_is_on_the_natural_scale_is_on_that_of_the_familys_link(family, posterior) -> None:
+    """Rates, their differences and events averted, with and without a pulse, by brute force."""
+    fit = fake_fit((6, 10, None), family=family, posterior=posterior)
+    natural, averted, base = site_effects(fit, "natural"), events_averted(fit), baseline_rates(fit)
+    exposure = fit["constant_data"]["exposure_all"].to_numpy()
+    for c, d in cells(fit):
+        rates = np.array([[by_hand(fit, c, d, s, t) for t in range(24)] for s in range(3)])
+        np.testing.assert_allclose(base.values[c, d], rates[..., 0], rtol=1e-12)
+        gap = rates[..., 1] - rates[..., 0]
+        for s, start in enumerate((6, 10)):
+            wanted = gap[s, start + 7 : start + 19].mean()
+            assert natural.values[c, d, s] == pytest.approx(wanted, abs=1e-12)
+            wanted = -(exposure[s] * gap[s])[start:].sum()
+            assert averted.values[c, d, s] == pytest.approx(wanted, abs=1e-11)
+
+
+def test_the_pulse_is_part_of_every_effect_on_the_link_scale_but_of_no_difference() -> None:
+    """Its mean over the window's months, the same at every site."""
+    fit, without = fake_fit(posterior=PULSE), fake_fit()
+    u = (np.arange(7, 19) + 0.5) / PULSE["pulse_months"][..., None]
+    passing = PULSE["pulse"] * (u * np.exp(1 - u)).mean(axis=-1)
+    for function in (site_effects, pooled_effect, mean_effect, new_site_effect):
+        gap = function(fit) - function(without)
+        wanted = passing[..., None] if "site" in gap.dims else passing
+        np.testing.assert_allclose(gap, np.broadcast_to(wanted, gap.shape), atol=1e-13)
+    for function in (plateau_effects, component_effects, substitution_effects):
+        np.testing.assert_array_equal(function(fit), function(without))
+
+
+@pytest.mark.parametrize(
+    ("family", "unit"),
+    [
+        ("ordered_bands", "log odds"),
+        ("negative_binomial_from_one", "log rate"),
+        ("duration_hazard", "log hazard"),
+    ],
+)
+def test_effects_are_told_in_the_unit_of_their_link(family, unit) -> None:
+    fit = fake_fit(family=family)
+    for function in (site_effects, pooled_effect, mean_effect, new_site_effect, plateau_effects):
+        assert function(fit).attrs["unit"] == unit
+    assert component_effects(fit).attrs["unit"] == f"{unit} per 10 percentage points"
+
+
+def test_the_course_is_the_mean_effect_of_stretches_of_event_time() -> None:
+    fit = fake_fit((6, 10, None), posterior=PULSE)  # site A has event months up to 17
+    course = course_effects(fit)
+    assert list(course["window"].values) == ["0-2", "3-6", "7-12", "13-18"]
+    draws = fit["posterior"].to_dataset()
+    for label, found in zip(course["window"].values, course.transpose("window", ...), strict=True):
+        first, last = (int(x) for x in str(label).split("-"))
+        for c, d in cells(fit):
+            total = 0.0
+            for e in range(first, last + 1):
+                u = (e + 0.5) / PULSE["pulse_months"][c, d]
+                ramp = 1 - math.exp(-(e + 0.5) / draws["ramp_months"].values[c, d])
+                plateau = draws["site_effect"].values[c, d, :2].mean()
+                total += plateau * ramp + PULSE["pulse"][c, d] * u * math.exp(1 - u)
+            wanted = total / (last - first + 1)
+            assert found.values[c, d] == pytest.approx(wanted, abs=1e-12)
 
 
 def test_the_window_on_the_link_scale_in_closed_form() -> None:

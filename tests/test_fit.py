@@ -83,7 +83,7 @@ SCALARS = (
     "effect_mean baseline_level national_slope national_curve_sd site_level_sd site_drift_sd "
     "site_curve_sd mix_effect_sd site_effect_sd ramp_months overdispersion mix_concentration "
     "retrospective_bias retrospective_bias_sd crisis_dip crisis_recovery_months "
-    "history_selection predecessor_effect shared_bias drift go_live_step"
+    "history_selection predecessor_effect shared_bias drift go_live_step pulse"
 )
 VECTORS = {
     "national_curve": ("basis_national",),
@@ -208,7 +208,10 @@ def test_provenance_is_in_the_root_attributes(made, spec, data) -> None:
         "sampling",
         "predictive",
     }
-    assert json.loads(attrs["fixed_variables"]) == ["shared_bias", "drift", "go_live_step"]
+    assert json.loads(attrs["fixed_variables"]) == [
+        *("shared_bias", "drift", "go_live_step", "pulse"),
+    ]
+    assert (attrs["link"], attrs["given"], attrs["selected"]) == ("logit", "", 0)
 
 
 def test_fixed_variables_are_those_that_do_not_vary(made) -> None:
@@ -393,7 +396,7 @@ def test_a_fit_of_another_schema_is_not_read(light, tmp_path, schema) -> None:
     if schema is not None:
         old.attrs["schema"] = schema
     path = save_fit(old, tmp_path / "old.nc")
-    with pytest.raises(FitError, match="was not written with schema 2"):
+    with pytest.raises(FitError, match="was not written with schema 3"):
         load_fit(path)
     assert stored_fit(path, "key") is None
 

@@ -11,10 +11,12 @@ import pytest
 from scipy import integrate, stats
 from scipy.special import expit
 
-from lndbayes.model.layout import SCALARS
+from lndbayes.families import FAMILIES
+from lndbayes.model.layout import SCALARS, inactive
 from lndbayes.names import CI_PROB
 from lndbayes.priors import DISTRIBUTIONS, SLOTS, PriorDistribution, prior_table, required_slots
-from lndbayes.spec import CHANNELS, load_spec, with_changes
+from lndbayes.spec import CHANNELS, load_spec, parse_spec, with_changes
+from small import raw_of
 
 CUSTODY = Path(__file__).parents[1] / "models" / "custody.toml"
 
@@ -122,16 +124,42 @@ def test_a_prior_reads_by_name_prints_briefly_and_is_frozen():
 
 
 def test_slots_are_the_parameters_that_have_a_prior_in_the_spec():
-    """The vector's scalars less the multipliers of fixed scales; the season; the shares."""
-    fixed = {"shared_bias", "drift", "go_live_step"}
-    assert set(required_slots()) == (set(SCALARS) - fixed) | {"season", "mix_share"}
-    assert set(SLOTS) == set(required_slots())
+    """The vector's scalars less the multipliers of fixed scales; season, shares, later stages."""
+    fixed = {"shared_bias", "drift", "go_live_step", "pulse"}
+    vectors = {"season", "mix_share", "stage_level"}
+    assert set(SLOTS) == (set(SCALARS) - fixed) | vectors
+    asked = [required_slots(f, pulse=p) for f in FAMILIES for p in (False, True)]
+    assert set().union(*asked) == set(SLOTS)
+    for slots in asked:
+        assert list(slots) == [slot for slot in SLOTS if slot in slots]  # in one order
+
+
+def test_the_shipped_spec_has_the_slots_that_every_family_has():
+    everywhere = set(SLOTS) - {
+        *("person_dispersion", "stage_level", "stage_loading", "stage_effect", "pulse_months")
+    }
+    assert set(required_slots("beta_binomial", pulse=False)) == everywhere
+    shared = set.intersection(*(set(required_slots(f, pulse=False)) for f in FAMILIES))
+    assert shared == everywhere
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_scalar_without_a_slot_is_idle(family):
+    """And none with one: what is not reported is what has no prior of the spec's."""
+    for pulse in (False, True):
+        raw = raw_of(family, 0.3 if pulse else 0.0)
+        idle = set(inactive(parse_spec(raw, source="x")))
+        slots = set(required_slots(family, pulse=pulse))
+        fixed = {"shared_bias", "drift", "go_live_step", "pulse"}
+        assert idle == set(SCALARS) - slots - fixed
 
 
 def test_slots_of_one_number_say_so():
     assert SLOTS["season"].dims == ("harmonic",)
     assert SLOTS["mix_share"].dims == ("site", "intervention")
-    assert all(SLOTS[s].dims == () for s in SLOTS if s not in ("season", "mix_share"))
+    assert SLOTS["stage_level"].dims == ("stage",)
+    vectors = ("season", "mix_share", "stage_level")
+    assert all(SLOTS[s].dims == () for s in SLOTS if s not in vectors)
     assert {slot.channel for slot in SLOTS.values()} - {None} <= set(CHANNELS)
 
 
@@ -147,8 +175,9 @@ def test_maps_to_units_rise(name):
 
 def test_table_has_one_row_a_slot_then_one_a_fixed_scale(spec):
     table = prior_table(spec)
+    slots = required_slots("beta_binomial", pulse=False)
     fixed = ["national_offset", "elicited_bias", "wave_effect", "shared_bias", "drift"]
-    assert table["slot"].tolist() == [*SLOTS, *fixed, "go_live_step"]
+    assert table["slot"].tolist() == [*slots, *fixed, "go_live_step", "pulse"]
     assert table.columns.tolist() == [
         "slot",
         "distribution",
@@ -235,7 +264,7 @@ def test_fixed_scales_are_odds_ratios_or_off(table):
     assert_row(table, "elicited_bias", math.exp(-Z95 * 0.15), 1.0, math.exp(Z95 * 0.15))
     assert_row(table, "wave_effect", math.exp(-Z95 * 0.2), 1.0, math.exp(Z95 * 0.2))
     assert table.loc["wave_effect", "distribution"] == "Normal(mu=0, sigma=0.2), sigma fixed"
-    for name in ("shared_bias", "drift", "go_live_step"):
+    for name in ("shared_bias", "drift", "go_live_step", "pulse"):
         assert_row(table, name, 1.0, 1.0, 1.0)
         assert table.loc[name, "distribution"] == "off (0)"
 
@@ -244,6 +273,51 @@ def test_a_bias_that_is_switched_on_is_in_the_table(spec):
     changed = with_changes(spec, {"sensitivity.go_live_step_sd": 0.1})
     table = prior_table(changed).set_index("slot")
     assert_row(table, "go_live_step", math.exp(-Z95 * 0.1), 1.0, math.exp(Z95 * 0.1))
+
+
+@pytest.mark.parametrize(
+    ("family", "ratio"),
+    [
+        ("beta_binomial", "odds ratio"),
+        ("ordered_bands", "odds ratio"),
+        ("negative_binomial", "rate ratio"),
+        ("negative_binomial_from_one", "rate ratio"),
+        ("duration_hazard", "hazard ratio"),
+        ("ordered_change", "odds ratio"),
+    ],
+)
+def test_ratios_have_the_name_of_the_familys_link(family, ratio):
+    spec = parse_spec(raw_of(family, 0.3), source="x")
+    table = prior_table(spec).set_index("slot")
+    assert table.loc[["effect_mean", "season", "pulse", "drift"], "unit"].tolist() == [ratio] * 4
+    assert table.loc["mix_effect_sd", "unit"] == f"ratio of {ratio}s, one sd"
+    others = {"odds", "rate", "hazard"} - {ratio.split()[0]}
+    assert not any(f"{word} ratio" in unit for word in others for unit in table["unit"])
+
+
+def test_levels_are_on_the_familys_natural_scale():
+    """exp for a rate; 1 - exp(-exp) for a hazard; the first three numbers as for odds."""
+    level = [-2.0 + z * 0.7 for z in (-Z95, 0.0, Z95)]
+    stage = [-0.3 + z * 1.1 for z in (-Z95, 0.0, Z95)]
+    natural = {
+        "ordered_bands": expit,
+        "negative_binomial": math.exp,
+        "duration_hazard": lambda x: 1 - math.exp(-math.exp(x)),
+    }
+    for family, inverse in natural.items():
+        table = prior_table(parse_spec(raw_of(family), source="x")).set_index("slot")
+        assert_row(table, "baseline_level", *(inverse(x) for x in level))
+        if "stage_level" in table.index:
+            assert_row(table, "stage_level", *(inverse(x) for x in stage))
+
+
+def test_seams_are_in_the_table_where_there_are_any(spec):
+    assert "seam" not in prior_table(spec)["slot"].tolist()
+    changed = with_changes(spec, {"baseline.seams": ["2015-04", "2016-01"]})
+    table = prior_table(changed).set_index("slot")
+    assert_row(table, "seam", math.exp(-Z95 * 0.15), 1.0, math.exp(Z95 * 0.15))
+    assert table.loc["seam", "dims"] == "seam"
+    assert "2015-04, 2016-01" in table.loc["seam", "note"]
 
 
 def test_interval_is_the_one_that_is_asked_for(spec):

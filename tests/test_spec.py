@@ -16,8 +16,10 @@ import pydantic
 import pytest
 
 from lndbayes.errors import Problem, SpecError
+from lndbayes.families import FAMILIES
 from lndbayes.priors import SLOTS, PriorDistribution
 from lndbayes.spec import CHANNELS, ModelSpec, load_spec, parse_spec, with_changes
+from small import EXTRA, raw_of
 
 ROOT = Path(__file__).parents[1]
 CUSTODY = ROOT / "models" / "custody.toml"
@@ -34,6 +36,20 @@ def spec() -> ModelSpec:
 @pytest.fixture
 def raw() -> Raw:
     return tomllib.loads(CUSTODY.read_text(encoding="utf-8"))
+
+
+#: A family that has the slot.
+OWNER = {
+    "person_dispersion": "negative_binomial",
+    "stage_level": "duration_hazard",
+    "stage_loading": "ordered_bands",
+    "stage_effect": "ordered_bands",
+}
+
+
+def raw_with(slot: str) -> Raw:
+    """A valid spec that has the slot."""
+    return raw_of(OWNER.get(slot, "beta_binomial"), 0.3 if slot == "pulse_months" else 0.0)
 
 
 def put(raw: Raw, dotted: str, value: Any) -> Raw:
@@ -123,6 +139,12 @@ def test_whole_numbers_are_numbers(raw):
         ("sampling.seed", 0),
         ("sampling.seed", 2**63 - 1),
         ("outcome.good_direction", "none"),
+        ("outcome.given", "referrals"),
+        ("outcome.selected", True),
+        ("baseline.seams", ["2015-12"]),
+        ("baseline.seams", ["2015-01", "2016-06"]),
+        ("baseline.seam_sd", 1e-6),
+        ("effect.pulse_sd", 0),
         ("checks", {"rhat_max": 1.05, "enough": 3, "strict": True}),
     ],
 )
@@ -172,8 +194,8 @@ def test_priors_must_be_a_table(raw, priors):
 
 
 @pytest.mark.parametrize("slot", SLOTS)
-def test_every_slot_must_have_a_prior(raw, slot):
-    found = only(lambda: parse_spec(drop(raw, f"priors.{slot}"), source="x"))
+def test_every_slot_must_have_a_prior(slot):
+    found = only(lambda: parse_spec(drop(raw_with(slot), f"priors.{slot}"), source="x"))
     assert found.column == f"priors.{slot}"
     assert found.rule == f"missing prior slot: {SLOTS[slot].description}"
 
@@ -240,13 +262,22 @@ NORMAL = {"dist": "Normal", "mu": 0.0, "sigma": 1.0}
         (
             "season",
             {"dist": "StudentT", "nu": 3.0, "mu": 0.0, "sigma": 0.1},
-            "prior of the seasonal harmonics must be Normal",
+            "the prior of season must be Normal",
         ),
+        (
+            "stage_level",
+            {"dist": "StudentT", "nu": 3.0, "mu": 0.0, "sigma": 0.1},
+            "the prior of stage_level must be Normal",
+        ),
+        ("stage_loading", {"dist": "HalfNormal", "sigma": 1.0}, "one of Normal, StudentT"),
+        ("person_dispersion", NORMAL, "one of HalfNormal, Exponential, Gamma, LogNormal"),
+        ("pulse_months", NORMAL, "one of HalfNormal, Exponential, Gamma, LogNormal"),
     ],
     ids=str,
 )
-def test_wrong_prior_is_refused_with_its_rule(raw, slot, prior, said):
-    found = only(lambda: parse_spec(put(raw, f"priors.{slot}", prior), source="x"))
+def test_wrong_prior_is_refused_with_its_rule(slot, prior, said):
+    changed = put(raw_with(slot), f"priors.{slot}", prior)
+    found = only(lambda: parse_spec(changed, source="x"))
     assert found.column == f"priors.{slot}"
     assert said in found.rule
     assert found.value
@@ -266,12 +297,12 @@ def test_wrong_prior_is_refused_with_its_rule(raw, slot, prior, said):
     ],
     ids=lambda prior: prior["dist"],
 )
-def test_a_slot_takes_the_distributions_of_its_support(raw, slot, prior):
-    """Whole line, positive or shares; the season, whose sines have no sign, a normal alone."""
+def test_a_slot_takes_the_distributions_of_its_support(slot, prior):
+    """Whole line, positive or shares; the season and the stages' levels a normal alone."""
     line, positive = {"Normal", "StudentT"}, {"HalfNormal", "Exponential", "Gamma", "LogNormal"}
     allowed = {"real": line, "positive": positive, "simplex": {"Dirichlet"}}[SLOTS[slot].support]
-    allowed = allowed & {"Normal"} if slot == "season" else allowed
-    changed = put(raw, f"priors.{slot}", prior)
+    allowed = allowed & {"Normal"} if slot in ("season", "stage_level") else allowed
+    changed = put(raw_with(slot), f"priors.{slot}", prior)
     if prior["dist"] in allowed:
         assert parse_spec(changed, source="x").priors[slot].as_toml() == prior
     else:
@@ -287,7 +318,18 @@ def test_a_slot_takes_the_distributions_of_its_support(raw, slot, prior):
         ("outcome.name", ""),
         ("outcome.label", 3),
         ("outcome.good_direction", "down"),
+        ("outcome.given", "Referrals"),
+        ("outcome.given", "two words"),
+        ("outcome.given", None),
+        ("outcome.selected", 0),
+        ("outcome.selected", "no"),
         ("likelihood.family", "poisson"),
+        ("baseline.seam_sd", 0.0),
+        ("baseline.seam_sd", -0.1),
+        ("baseline.seam_sd", float("nan")),
+        ("effect.pulse_sd", -0.1),
+        ("effect.pulse_sd", float("nan")),
+        ("effect.pulse_sd", "0.1"),
         ("baseline.national_basis", 0),
         ("baseline.national_basis", 41),
         ("baseline.site_basis", 4.0),
@@ -325,6 +367,56 @@ def test_wrong_type_or_range_is_refused_with_the_value(raw, key, value):
 
 
 @pytest.mark.parametrize(
+    "month", ["2015-13", "2015-00", "2015-1", "15-01", "2015-01-01", "2015/01", "Jan 2015", "", 3]
+)
+def test_a_seam_is_a_month(raw, month):
+    found = only(lambda: parse_spec(put(raw, "baseline.seams", ["2015-06", month]), source="x"))
+    assert found.column == "baseline.seams.1"
+    assert found.value == repr(month)
+    assert found.rule
+
+
+@pytest.mark.parametrize("value", ["2015-06", 3, True, {"2015-06": 1}])
+def test_seams_are_a_list(raw, value):
+    found = problems(lambda: parse_spec(put(raw, "baseline.seams", value), source="x"))
+    assert {p.column for p in found} == {"baseline.seams"}
+
+
+FOREIGN = "prior slot without a parameter in this family and with these switches"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("pulse_sd", [0.0, 0.3])
+@pytest.mark.parametrize("slot", EXTRA)
+def test_a_spec_has_the_slots_of_its_family_and_switches_and_no_other(family, pulse_sd, slot):
+    """A prior that nothing uses would look like a setting and be none."""
+    has = {
+        "person_dispersion": family in ("negative_binomial", "negative_binomial_from_one"),
+        "stage_level": family in ("ordered_bands", "duration_hazard", "ordered_change"),
+        "stage_loading": family == "ordered_bands",
+        "stage_effect": family == "ordered_bands",
+        "pulse_months": pulse_sd > 0,
+    }[slot]
+    raw = raw_of(family, pulse_sd)
+    assert (slot in parse_spec(copy.deepcopy(raw), source="x").priors) == has
+    if has:
+        found = only(lambda: parse_spec(drop(raw, f"priors.{slot}"), source="x"))
+        assert found.rule == f"missing prior slot: {SLOTS[slot].description}"
+    else:
+        foreign = put(raw, f"priors.{slot}", dict(EXTRA[slot]))
+        found = only(lambda: parse_spec(foreign, source="x"))
+        assert found.rule == FOREIGN
+    assert found.column == f"priors.{slot}"
+
+
+def test_an_unknown_family_is_one_problem_and_its_slots_are_not_judged_twice(raw):
+    found = only(lambda: parse_spec(put(raw, "likelihood.family", "binomial"), source="x"))
+    assert found.column == "likelihood.family"
+    for family in FAMILIES:
+        assert repr(family) in found.rule
+
+
+@pytest.mark.parametrize(
     ("key", "value", "said"),
     [
         ("window", [18, 7], "window must be [first, last] with 0 <= first <= last"),
@@ -357,9 +449,13 @@ EVERYWHERE = {
     "outcome.lable": "did you mean 'label'?",
     "outcome.label": "missing key",
     "outcome.good_direction": "'lower', 'higher' or 'none'",
+    "outcome.given": "pattern",
+    "outcome.selected": "missing key",
     "likelihood.family": "beta_binomial",
     "baseline.national_basis": "greater than or equal to 1",
     "baseline.site_basis": "integer",
+    "baseline.seams.1": "pattern",
+    "baseline.seam_sd": "greater than 0",
     "baseline.national_offset_sd": "greater than 0",
     "baseline.elicited_bias_sd": "finite",
     "baseline.channels.retrospective": "boolean",
@@ -381,6 +477,7 @@ EVERYWHERE = {
     "priors.site_level_sd": "sigma must be a finite number",
     "priors.site_drift_sd": "scale must be a finite number",
     "priors.mix_share": "concentration must be above 0",
+    "priors.stage_level": "without a parameter in this family",
     "priors.retrospective_bais_sd": "did you mean 'retrospective_bias_sd'?",
     "priors.retrospective_bias_sd": "missing prior slot",
     "sampling.draws": "greater than or equal to 50",
@@ -512,6 +609,10 @@ def other_value(value: Any) -> Any:
             return not value
         case "lower":
             return "higher"
+        case "":
+            return "referrals"
+        case []:
+            return ["2016-01"]
         case str():
             return f"{value}_x"
         case int():
@@ -523,8 +624,12 @@ def other_value(value: Any) -> Any:
     raise AssertionError(value)
 
 
+#: What cannot change alone: the slots of the spec change with it.
+TOGETHER = ("likelihood.family", "effect.pulse_sd")
+
+
 @pytest.mark.parametrize(
-    "key", [key for key in LEAVES if key != "likelihood.family" and not key.endswith(".dist")]
+    "key", [key for key in LEAVES if key not in TOGETHER and not key.endswith(".dist")]
 )
 def test_hash_depends_on_every_value(spec, raw, key):
     node = raw
@@ -532,6 +637,12 @@ def test_hash_depends_on_every_value(spec, raw, key):
         node = node[part]
     changed = parse_spec(put(copy.deepcopy(raw), key, other_value(node)), source="x")
     assert changed.hash != spec.hash
+
+
+def test_hash_depends_on_the_family_and_on_the_scale_of_the_pulse():
+    specs = [raw_of(family) for family in FAMILIES]
+    specs += [raw_of("beta_binomial", 0.3), raw_of("beta_binomial", 0.4)]
+    assert len({parse_spec(raw, source="x").hash for raw in specs}) == len(specs)
 
 
 def test_hash_depends_on_the_distribution_and_on_thresholds(spec):

@@ -198,7 +198,12 @@ def test_the_baseline_has_every_month_and_the_observed_rate_beside_it() -> None:
     exposure = np.full((2, 4), 40.0)
     exposure[1, 2] = 0.0
     count = np.array([[4.0, 8.0, 0.0, 40.0], [1.0, 2.0, 0.0, 6.0]])
-    constants = {"exposure_all": exposure, "count_all": count, "exposure": exposure}
+    constants = {
+        "exposure_all": exposure,
+        "exposure_exact": exposure,
+        "count_exact": count,
+        "exposure": exposure,
+    }
     fit = fake_fit((1, None), months=4, draws=30, constants=constants)
     table = baseline_table(fit, (0, 1))
     assert list(table["site"]) == ["A"] * 4 + ["B"] * 4

@@ -56,6 +56,9 @@ def site_tiers(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr.
 
 def _own_channel(data: xr.Dataset, site: int) -> bool:
     for channel in ("retrospective", "history"):
+        # a channel without any row is not stored
+        if f"{channel}_at" not in data:
+            continue
         at = data[f"{channel}_at"].to_numpy()
         used = data[f"{channel}_exposure"].to_numpy() > 0
         if (used & (at[:, 0] == site)).any():

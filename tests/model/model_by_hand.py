@@ -1,7 +1,8 @@
 """The custody model a second time, from the tables and in SciPy alone: loops, no shears, no vector.
 
 It follows the model's statement (docs/synthetic.md has the same law) and shares nothing with the
-fitting code but the spec: not the design, the bases, the transforms or the special functions.
+fitting code but the spec: not the design, the bases, the transforms or the special functions. Only
+`idle_log_density` knows the vector, for the scalars in it that this model does not have.
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ from scipy import stats
 from scipy.special import expit, logit
 
 from lndbayes.data.evaluation import EvaluationData
+from lndbayes.model.layout import SCALARS
 from lndbayes.simulate import rw2_basis  # the simulator's own, by singular values
 from lndbayes.spec import ModelSpec
 
 Theta = Mapping[str, np.ndarray]
 
 STEP = {"month": 1, "quarter": 3, "year": 12}
+
+#: Scalars of the parameter vector that this model has no use for: those of other families and of
+#: the passing pulse.
+IDLE = ("pulse", "pulse_months", "person_dispersion", "stage_loading", "stage_effect")
 
 POSITIVE_SLOTS = (
     "national_curve_sd",
@@ -62,6 +68,15 @@ def zero_sum(z: np.ndarray) -> float:
     assert np.abs(z.sum(axis=-1)).max() < 1e-9
     free = z.size - z.size // z.shape[-1]
     return float(-0.5 * (z**2).sum() - 0.5 * free * np.log(2 * np.pi))
+
+
+def idle_log_density(x: np.ndarray) -> float:
+    """Log density of the idle scalars of a point of the vector, each standard normal there.
+
+    They touch nothing else: the compiled density less this is the model's own.
+    """
+    index = [SCALARS.index(name) for name in IDLE]
+    return float(stats.norm().logpdf(np.asarray(x)[index]).sum())
 
 
 class ByHand:

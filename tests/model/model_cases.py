@@ -184,6 +184,14 @@ def _evidence(
     return {f"evidence/{name}.csv": pd.DataFrame(rows) for name, rows in frames.items()}
 
 
+#: What the simulated law does not have, at values at which it has no part: no pulse, seam or stage.
+ABSENT: Mapping[str, Any] = {
+    **dict.fromkeys(("pulse", "stage_loading", "stage_effect"), 0.0),
+    **dict.fromkeys(("person_dispersion", "pulse_months"), 1.0),
+    **dict.fromkeys(("seam", "stage_level"), ()),
+}
+
+
 @dataclass(frozen=True)
 class Simulated:
     """A simulated evaluation, read back, with its truth as draws of the model's variables.
@@ -202,7 +210,7 @@ def simulated(seed: int, folder: Path, **changes: Any) -> Simulated:
     sim = simulate(seed, replace(plain(WORLDS["effect"]), **changes))
     data = read_evaluation(write_evaluation(sim, folder))
     design = build_design(custody(), data)
-    truth = {k: np.asarray(v, dtype=float) for k, v in sim.truth["parameters"].items()}
+    truth = {k: np.asarray(v, dtype=float) for k, v in (ABSENT | sim.truth["parameters"]).items()}
     names = list(sim.truth["axes"]["intervention"])
     order = [names.index(name) for name in design.coords["intervention"]]
     truth["mix_share"] = truth["mix_share"][:, order]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from model_by_hand import ByHand
+from model_by_hand import ByHand, idle_log_density
 from model_cases import read_tables, tiny_tables, with_model
 from scipy import stats
 from scipy.special import expit
@@ -13,7 +13,7 @@ from lndbayes.data.evaluation import EvaluationData
 from lndbayes.model.compiled import log_density
 from lndbayes.model.design import build_design
 from lndbayes.model.kernel import kernel_data
-from lndbayes.model.layout import constrain, size
+from lndbayes.model.layout import SCALARS, constrain, size
 from lndbayes.model.predictive import cell_log_likelihood
 from lndbayes.model.start import start_point
 from lndbayes.spec import ModelSpec, with_changes
@@ -57,7 +57,7 @@ def setup(spec: ModelSpec, data: EvaluationData, seed: int) -> tuple:
     design = build_design(spec, data)
     rng = np.random.default_rng(seed)
     x = start_point(spec, design) + rng.normal(0, 0.4, size(design))
-    value = log_density(x, np.empty_like(x), kernel_data(spec, design))
+    value = log_density(x, np.empty_like(x), kernel_data(spec, design)) - idle_log_density(x)
     return design, x, value, ByHand(spec, data, constrain(x, design))
 
 
@@ -83,7 +83,9 @@ def test_every_term_of_the_pymc_model_is_scipys(spec, tiny):
     design, x, _, hand = setup(changed, tiny, 4)
     reference = with_model(changed, design)
     found = {name: float(np.sum(value)) for name, value in reference.log_terms(x).items()}
-    expected = {**hand.priors(), **hand.likelihoods()}
+    # the height of the pulse has a scale of 0 here, and is standard normal in the graph too
+    pulse = stats.norm().logpdf(x[SCALARS.index("pulse")])
+    expected = {**hand.priors(), **hand.likelihoods(), "pulse": pulse}
     named = {name.removesuffix("_z").removesuffix("_observed"): v for name, v in found.items()}
     assert set(named) == set(expected)
     for name, value in expected.items():
@@ -113,7 +115,7 @@ def test_log_likelihood_of_cells_is_scipys(spec, plain_world, rng):
     design = plain_world.design
     x = start_point(spec, design) + rng.normal(0, 0.3, size=(2, 3, size(design)))
     values = constrain(x, design)
-    found = cell_log_likelihood(values, design)
+    found = cell_log_likelihood(values, design, spec.family)
     site, month = np.nonzero(design["exposure"])
     assert found.shape == (2, 3, len(site))
     hand_eta = _predictors(values, design)[..., site, month]
@@ -127,7 +129,7 @@ def test_log_likelihoods_sum_to_the_panels_term(spec, tiny):
     changed = with_changes(spec, BIASES)
     design, x, _, hand = setup(changed, tiny, 5)
     values = {name: value[None, None] for name, value in constrain(x, design).items()}
-    total = cell_log_likelihood(values, design).sum()
+    total = cell_log_likelihood(values, design, changed.family).sum()
     assert total == pytest.approx(hand.panel(), rel=RTOL)
 
 

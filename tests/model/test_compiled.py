@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from family_cases import family_spec, family_tables
+from model_cases import read_tables
 
 from lndbayes.model import compiled
 from lndbayes.model.compiled import CompiledDensity, Metric, compiled_density, log_density
@@ -103,20 +105,45 @@ def test_the_sampler_is_told_of_points_without_a_density(spec, plain_world, data
     assert status(density, x, length + 1) < 0
 
 
+#: Fields that only cells of other families and suppressed cells fill.
+ELSEWHERE = {"ranged_value", "stage_value", "stage_prior", "stage_centre"}
+
+
+def arrived(data: KernelData, x: np.ndarray) -> dict[str, bool]:
+    """Whether each field with numbers in it, changed alone, changes the density."""
+    first = log_density(x, np.empty_like(x), data)
+    # without these sds the terms they scale are absent from the density
+    data = data._replace(scales=data.scales + 0.1)
+    base = log_density(x, np.empty_like(x), data)
+    assert base != first
+    found = {}
+    for name in data._fields:
+        value = np.asarray(getattr(data, name))
+        if value.dtype != np.float64 or value.size == 0:
+            continue  # positions: changing one may point outside an array
+        changed = data._replace(**{name: 1.03 * value + 1e-3})
+        found[name] = log_density(x, np.empty_like(x), changed) != base
+    return found
+
+
 def test_every_argument_arrives(spec, plain_world, data, rng):
     """Each field of the arguments, changed alone, changes the density: none is mixed up or lost."""
     x = start_point(spec, plain_world.design) + rng.normal(0, 0.2, size(plain_world.design))
-    first = log_density(x, np.empty_like(x), data)
-    # without these two sds the terms they scale are absent from the density
-    scales = data.scales + 0.1
-    base = log_density(x, np.empty_like(x), data._replace(scales=scales))
-    assert base != first
-    for name in data._fields:
-        value = np.asarray(getattr(data, name))
-        if value.dtype != np.float64:
-            continue  # positions: changing one may point outside an array
-        changed = data._replace(scales=scales)._replace(**{name: 1.03 * value + 1e-3})
-        assert log_density(x, np.empty_like(x), changed) != base, name
+    found = arrived(data, x)
+    assert {name for name, moved in found.items() if not moved} <= ELSEWHERE
+    numbers = {name for name in data._fields if np.asarray(getattr(data, name)).dtype == np.float64}
+    assert numbers - set(found) <= ELSEWHERE
+
+
+def test_the_arguments_of_other_families_and_of_suppressed_cells_arrive(tmp_path, rng):
+    moved = set()
+    for family, cells in (("beta_binomial", {"ranged": True}), ("ordered_bands", {})):
+        spec = family_spec(family)
+        design = build_design(spec, read_tables(family_tables(family, **cells), tmp_path / family))
+        x = start_point(spec, design) + rng.normal(0, 0.2, size(design))
+        found = arrived(kernel_data(spec, design), x)
+        moved |= {name for name, changes in found.items() if changes}
+    assert moved >= ELSEWHERE
 
 
 def test_the_cache_key_follows_every_byte_of_the_sources(tmp_path: Path):
@@ -143,8 +170,10 @@ def test_one_compiled_density_serves_every_shape_and_setting(spec, plain_world, 
 def test_the_cache_key_covers_every_file_that_is_compiled():
     """A file with compiled code that no key knows of would keep its old code after an edit."""
     folder = Path(compiled.__file__).parent
+    # positions in the vector and the compiler's options are constants of the compiled code
+    constants = {"layout.py", "pack.py"}
     written = {p.name for p in folder.glob("*.py") if "njit" in p.read_text(encoding="utf-8")}
     covered = {Path(file).name for file in compiled._SOURCES}
-    assert written == covered | {"predictive.py"}
+    assert written | constants == covered | {"predictive.py"}
     text = (folder / "predictive.py").read_text(encoding="utf-8")
     assert "source_stamp(special.__file__, __file__)" in text

@@ -121,15 +121,19 @@ def test_cells_of_the_likelihood_cell_by_cell(spec, tiny, transition, hide, not_
             exposure, count = (rows.loc[(site, t), c] if kept else 0 for c in ("exposure", "count"))
             assert design["exposure"][s, t] == exposure
             assert design["count"][s, t] == count
+            assert design["count_high"][s, t] == count
 
 
 def test_months_out_of_the_likelihood_keep_their_observed_exposure(spec, tiny, design):
     hidden = build_design(with_changes(spec, {"effect.hide_first_months": 9}), tiny)
-    for name in ("exposure_all", "count_all"):
+    for name in ("exposure_all", "exposure_exact", "count_exact"):
         np.testing.assert_array_equal(hidden[name], design[name])
         assert (design[name] > 0).sum() > (design["exposure"] > 0).sum()
     observed = tiny.ds["exposure"].sel(outcome="custody").fillna(0)
     np.testing.assert_array_equal(design["exposure_all"], observed)
+    np.testing.assert_array_equal(design["exposure_exact"], observed)
+    counted = tiny.ds["count"].sel(outcome="custody").fillna(0)
+    np.testing.assert_array_equal(design["count_exact"], counted)
 
 
 def test_weights_of_a_site_are_its_share_of_exposure_in_the_likelihood(design):
@@ -155,7 +159,8 @@ def test_site_that_never_goes_live_is_untreated_throughout(design):
 
 def test_missing_cell_is_nothing_and_not_zero_events(built, design):
     s, t = 2, 1  # the month without a row
-    for name in ("exposure", "count", "exposure_all", "count_all", "site_weight"):
+    stored = ("exposure_all", "exposure_exact", "count_exact")
+    for name in ("exposure", "count", "count_high", *stored, "site_weight"):
         assert design[name][s, t] == 0
     row = {"outcome": "custody", "site": "T3", "month": label(1), "source": "courts"}
 
@@ -166,9 +171,11 @@ def test_missing_cell_is_nothing_and_not_zero_events(built, design):
     assert_equal(marked, design)
     idle = built({"outcomes.csv": add(exposure=0, count=0, status="observed")})
     assert_equal(idle, design)
+    with_trials = {"exposure", "exposure_all", "exposure_exact", "site_weight", "shear"}
+    with_trials |= {"stage_centre"}
     none = built({"outcomes.csv": add(exposure=40, count=0, status="observed")})
     assert none["exposure"][s, t] == 40
-    assert_equal(none, design, but={"exposure", "exposure_all", "site_weight", "shear"})
+    assert_equal(none, design, but=with_trials)
 
 
 def test_treated_months_can_be_hidden_from_a_design(spec, tiny):
@@ -181,7 +188,7 @@ def test_treated_months_can_be_hidden_from_a_design(spec, tiny):
     n = hidden["exposure"]
     np.testing.assert_allclose(hidden["site_weight"], n / n.sum(axis=1, keepdims=True))
     np.testing.assert_array_equal(hidden["shear"], 0)
-    changed = {"exposure", "count", "site_weight", "shear"}
+    changed = {"exposure", "count", "count_high", "site_weight", "shear"}
     assert_equal(hidden, design, but=changed)
 
 
@@ -198,7 +205,7 @@ def test_a_design_takes_new_arrays_of_the_same_shape_only(design):
 # ---- switches
 
 SWITCHED = {
-    "not_yet_treated": {"exposure", "count", "site_weight", "shear"},
+    "not_yet_treated": {"exposure", "count", "count_high", "stage_centre", "site_weight", "shear"},
     "retrospective": {"retrospective_exposure", "retrospective_count"},
     "national": {"national_chol"},
     "history": {"history_exposure", "history_count"},
@@ -221,11 +228,12 @@ def test_a_switch_changes_its_own_arrays_and_no_shape(spec, tiny, design, channe
 @pytest.mark.parametrize(
     ("key", "value", "arrays"),
     [
-        ("effect.hide_first_months", 4, {"exposure", "count", "site_weight", "shear"}),
+        ("effect.hide_first_months", 4, SWITCHED["not_yet_treated"]),
         ("sensitivity.shared_bias_sd", 0.1, {"shared_bias_sd"}),
         ("sensitivity.drift_sd", 0.1, {"drift_sd"}),
         ("sensitivity.go_live_step_sd", 0.1, {"go_live_step_sd"}),
         ("sensitivity.wave_sd", 0.0, {"wave_sd"}),
+        ("baseline.seam_sd", 0.9, {"seam_sd"}),
         ("baseline.national_offset_sd", 0.9, {"national_chol"}),
         ("baseline.elicited_bias_sd", 0.9, {"elicited_chol"}),
         ("effect.window", (0, 3), set()),
@@ -436,7 +444,9 @@ def test_absent_outcome_is_refused(spec, tiny):
 
 
 @pytest.mark.parametrize("status", ["suppressed", "rounded"])
-def test_cells_without_exact_counts_are_refused_each_by_site_and_month(built, status):
+def test_cells_without_exact_counts_are_intervals(built, design, status):
+    """Capped at the trials; nothing that can be shown as observed."""
+
     def withhold(frame: pd.DataFrame) -> pd.DataFrame:
         cells = ((frame["site"] == "T1") & (frame["month"] == label(3))) | (
             (frame["site"] == "T4") & (frame["month"] == label(17))
@@ -445,12 +455,27 @@ def test_cells_without_exact_counts_are_refused_each_by_site_and_month(built, st
         frame.loc[cells, ["count", "status", "count_low", "count_high"]] = [None, status, 1, 7]
         return frame
 
-    problems = refusal(lambda: built({"outcomes.csv": withhold}))
-    assert len(problems) == 2
-    for problem, site, month in zip(problems, ("T1", "T4"), (label(3), label(17)), strict=True):
-        assert site in problem
-        assert month in problem
-        assert "exact counts" in problem
+    ranged = built({"outcomes.csv": withhold})
+    which = np.zeros(design["count"].shape, dtype=bool)
+    which[0, 3] = which[3, 17] = True
+    top = np.minimum(design["exposure"], 7)
+    np.testing.assert_array_equal(ranged["exposure"], design["exposure"])
+    np.testing.assert_array_equal(ranged["count"], np.where(which, 1, design["count"]))
+    np.testing.assert_array_equal(ranged["count_high"], np.where(which, top, design["count_high"]))
+    for name in ("exposure_exact", "count_exact"):
+        np.testing.assert_array_equal(ranged[name], np.where(which, 0, design[name]))
+
+
+def test_bound_beyond_the_trials_says_no_more_than_the_trials(built):
+    def withhold(frame: pd.DataFrame) -> pd.DataFrame:
+        frame = frame.astype({"count": object}).assign(count_low=None, count_high=None)
+        values = ["suppressed", 6, None, 1, 9]
+        frame.loc[3, ["status", "exposure", "count", "count_low", "count_high"]] = values
+        return frame
+
+    ranged = built({"outcomes.csv": withhold})
+    assert ranged["count"][0, 3] == 1
+    assert ranged["count_high"][0, 3] == 6
 
 
 @pytest.mark.parametrize(
@@ -474,13 +499,13 @@ def test_numbers_that_are_no_trials_are_refused_row_by_row(built, file, values, 
 def test_cells_withheld_and_numbers_that_are_no_trials_are_told_in_one_round(built):
     def spoil(frame: pd.DataFrame) -> pd.DataFrame:
         frame = frame.astype({"count": object}).assign(count_low=None, count_high=None)
-        frame.loc[3, ["count", "status", "count_low", "count_high"]] = [None, "suppressed", 1, 7]
+        frame.loc[3, ["count", "status", "count_low", "count_high"]] = [None, "suppressed", 1, 41]
         frame.loc[9, ["exposure", "count"]] = [30, 31]
         return frame
 
     problems = refusal(lambda: built({"outcomes.csv": spoil}))
     assert len(problems) == 2
-    assert any("exact counts" in problem for problem in problems)
+    assert any("more than 40 counts" in problem for problem in problems)
     assert any("must not exceed exposure" in problem for problem in problems)
 
 

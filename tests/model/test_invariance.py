@@ -70,7 +70,8 @@ def test_stored_exposure_out_of_the_likelihood_is_not_in_the_density(biased, des
     expected = density_at(biased, design, values)
     other = design.replace(
         exposure_all=design["exposure_all"] + 5,
-        count_all=design["count_all"] + 1,
+        exposure_exact=design["exposure_exact"] + 5,
+        count_exact=design["count_exact"] + 1,
         referrals=design["referrals"] + 3,
     )
     assert density_at(biased, other, values) == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from family_cases import family_spec, family_tables
 from model_cases import read_tables, tiny_tables
 
 from lndbayes.model.design import build_design
@@ -40,6 +41,18 @@ def x(design, rng):
     return rng.normal(0, 0.7, size=(2, 5, size(design)))
 
 
+@pytest.fixture(params=["custody", "pulse and seams", "ordered bands"])
+def any_design(request, spec, tiny, tmp_path):
+    """Designs that between them have every block and every multiplier of the vector."""
+    if request.param == "custody":
+        return build_design(with_changes(spec, BIASES), tiny)
+    if request.param == "pulse and seams":
+        raw = family_spec("beta_binomial", pulse_sd=0.3, seams=("2013-05", "2014-02"))
+        return build_design(with_changes(raw, BIASES), tiny)
+    raw = with_changes(family_spec("ordered_bands", pulse_sd=0.3), BIASES)
+    return build_design(raw, read_tables(family_tables("ordered_bands"), tmp_path))
+
+
 def zero_sum_map(design, name):
     """Matrix from a block's coordinates to the variable, by differences from the origin.
 
@@ -70,17 +83,32 @@ def test_blocks_are_disjoint_and_fill_the_vector(design):
 
 def test_size_is_the_number_of_free_parameters(design):
     sites, mix, waves, national, own, harmonics, covered = 4, 3, 2, 8, 4, 4, 2
-    free = 21 + national + harmonics + (sites - 1) * (1 + own) + sites * (mix - 1) + (mix - 1)
+    scalars = 12 + 14  # on the whole line, and positive: every family's vector has all of them
+    free = scalars + national + harmonics + (sites - 1) * (1 + own) + sites * (mix - 1) + (mix - 1)
     assert size(design) == free + sites + (waves - 1) + sites + covered
 
 
-def test_round_trip_of_a_point(design, x):
-    for point in x.reshape(-1, size(design)):
-        np.testing.assert_allclose(unconstrain(constrain(point, design), design), point, atol=1e-10)
+def test_blocks_of_seams_and_stages_have_their_own_places(any_design, design):
+    """A seam or a later stage adds its coordinates, and nothing else does."""
+    extra = len(any_design.coords["seam_month"]) + len(any_design.coords["stage"])
+    assert size(any_design) == size(design) + extra
+    blocks = layout(any_design)
+    assert blocks["seam"].shape == (len(any_design.coords["seam_month"]),)
+    assert blocks["stage_level"].shape == (len(any_design.coords["stage"]),)
 
 
-def test_round_trip_of_the_values(design, x):
-    values = constrain(x[0, 0], design)
+def test_round_trip_of_a_point(any_design, rng):
+    for point in rng.normal(0, 0.7, size=(10, size(any_design))):
+        again = unconstrain(constrain(point, any_design), any_design)
+        # the height of a pulse that is switched off has nothing to read back
+        if any_design["pulse_sd"] == 0:
+            again[SCALARS.index("pulse")] = point[SCALARS.index("pulse")]
+        np.testing.assert_allclose(again, point, atol=1e-10)
+
+
+def test_round_trip_of_the_values(any_design, rng):
+    design = any_design
+    values = constrain(rng.normal(0, 0.7, size=size(design)), design)
     again = constrain(unconstrain(values, design), design)
     for name, value in values.items():
         np.testing.assert_allclose(again[name], value, rtol=1e-10, atol=1e-12, err_msg=name)
@@ -91,7 +119,7 @@ def test_round_trip_with_scales_at_zero(spec, tiny, rng):
     off = build_design(with_changes(spec, {"sensitivity.wave_sd": 0.0}), tiny)
     x = rng.normal(size=size(off))
     values = constrain(x, off)
-    for name in ("shared_bias", "drift", "go_live_step"):
+    for name in ("shared_bias", "drift", "go_live_step", "pulse"):
         assert values[name] == 0.0
     np.testing.assert_array_equal(values["wave_effect"], 0.0)
     again = constrain(unconstrain(values, off), off)
@@ -103,7 +131,7 @@ def test_round_trip_with_scales_at_zero(spec, tiny, rng):
 def test_round_trip_without_moderation(spec, tmp_path, rng, case):
     design = build_design(spec, read_tables(tiny_tables(**case), tmp_path))
     x = rng.normal(size=size(design))
-    x[[SCALARS.index(k) for k in ("shared_bias", "drift", "go_live_step")]] = 0.0
+    x[[SCALARS.index(k) for k in ("shared_bias", "drift", "go_live_step", "pulse")]] = 0.0
     np.testing.assert_allclose(unconstrain(constrain(x, design), design), x, atol=1e-10)
 
 
@@ -123,6 +151,9 @@ def test_positive_scalars_are_exponentials_and_real_ones_are_themselves(design, 
         np.testing.assert_array_equal(values[name], np.exp(x[..., len(REAL) + i]))
     for name in ("effect_mean", "predecessor_effect", "retrospective_bias", "history_selection"):
         np.testing.assert_array_equal(values[name], x[..., REAL.index(name)])
+    for name in ("stage_loading", "stage_effect"):
+        np.testing.assert_array_equal(values[name], x[..., REAL.index(name)])
+    assert (values["pulse"] == 0).all()
     for name, scale in (("shared_bias", 0.15), ("drift", 0.05), ("go_live_step", 0.1)):
         np.testing.assert_allclose(values[name], scale * x[..., REAL.index(name)])
 
@@ -230,10 +261,12 @@ def test_site_effect_is_the_sum_of_its_parts(design, tiny, x):
     np.testing.assert_array_equal(site_effect(values, design), values["site_effect"])
 
 
-def test_stored_site_level_is_the_mean_treated_predictor_of_the_sites_observed_cells(design, x):
+def test_stored_site_level_is_the_mean_treated_predictor_of_observed_cells(any_design, rng):
+    design = any_design
+    x = rng.normal(0, 0.7, size=(2, 5, size(design)))
     values = constrain(x, design)
     _, eta1 = linear_predictors(values, design)
-    n = design["exposure"]
+    n = design["exposure"] + design["stage_exposure"].sum(axis=-1)
     block = layout(design)["site_level"]
     for s in range(len(n)):
         mean = (eta1[..., s, :] * n[s]).sum(axis=-1) / n[s].sum()

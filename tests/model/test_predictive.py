@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from family_cases import family_spec, family_tables
 from model_by_hand import POSITIVE_SLOTS, REAL_SLOTS, scipy_prior
+from model_cases import read_tables
 from scipy import stats
 
 from lndbayes.model.design import build_design
 from lndbayes.model.layout import SCALARS, constrain, unconstrain
 from lndbayes.model.predictive import prior_draws
 from lndbayes.spec import with_changes
+from small import EXTRA
 
 DRAWS = 20_000
 
@@ -68,10 +71,33 @@ def test_fixed_scales_are_those_of_the_spec(drawn):
         assert_law(draws[name][0] / sd, stats.norm)
 
 
+def test_priors_of_one_family_or_of_the_pulse_have_the_law_of_their_slot(tmp_path):
+    """And the pulse and the seams that of their fixed scales."""
+    banded = family_spec("ordered_bands", pulse_sd=0.5, seams=("2013-05", "2014-02"))
+    counts = family_spec("negative_binomial")
+    seen = {}
+    for family, spec in (("ordered_bands", banded), ("negative_binomial", counts)):
+        data = read_tables(family_tables(family), tmp_path / family)
+        draws = prior_draws(spec, build_design(spec, data), DRAWS, 6)
+        seen |= {name: draws[name][0] for name in EXTRA if name in spec.priors}
+        if spec is banded:
+            assert_law(draws["pulse"][0] / 0.5, stats.norm)
+            assert draws["seam"][0].shape == (DRAWS, 2)
+            assert_covariance(draws["seam"][0], spec.baseline.seam_sd**2 * np.eye(2))
+    assert set(seen) == set(EXTRA)
+    assert seen["stage_level"].shape == (DRAWS, 2)
+    for name, values in seen.items():
+        prior = dict(EXTRA[name])
+        law = scipy_prior(prior.pop("dist"), prior)
+        for column in values.reshape(DRAWS, -1).T:
+            assert_law(column, law)
+    assert abs(np.corrcoef(seen["stage_level"], rowvar=False)[0, 1]) < FAR
+
+
 def test_terms_of_scale_zero_are_zero(spec, tiny):
     off = with_changes(spec, {"sensitivity.wave_sd": 0.0})
     draws = prior_draws(off, build_design(off, tiny), 50, 1)
-    for name in ("shared_bias", "drift", "go_live_step", "wave_effect"):
+    for name in ("shared_bias", "drift", "go_live_step", "pulse", "wave_effect"):
         assert (draws[name] == 0).all()
 
 
@@ -140,9 +166,10 @@ def test_parameters_are_independent_a_priori(drawn):
 
 def test_scalars_are_drawn_independently_of_each_other(drawn):
     _, _, draws = drawn
-    ranks = np.array([stats.rankdata(draws[name][0]) for name in SCALARS])
-    off_diagonal = np.corrcoef(ranks) - np.eye(len(SCALARS))
-    assert np.abs(off_diagonal).max() < FAR + 1 / np.sqrt(DRAWS)  # the largest of 210
+    assert (draws["pulse"] == 0).all()  # its scale is 0 here
+    ranks = np.array([stats.rankdata(draws[name][0]) for name in SCALARS if name != "pulse"])
+    off_diagonal = np.corrcoef(ranks) - np.eye(len(SCALARS) - 1)
+    assert np.abs(off_diagonal).max() < FAR + 1 / np.sqrt(DRAWS)  # the largest of 300
 
 
 def test_draws_are_consistent_with_the_parameter_vector(drawn):

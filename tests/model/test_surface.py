@@ -8,6 +8,7 @@ from model_cases import Simulated, simulated
 from scipy import stats
 from scipy.special import expit
 
+from lndbayes.families import FAMILIES
 from lndbayes.model.layout import constrain, site_effect, unconstrain
 from lndbayes.model.predictive import draw_counts
 from lndbayes.model.surface import linear_predictors, untreated
@@ -94,6 +95,7 @@ def test_draws_do_not_mix(plain_world, rng):
 
 
 REPLICATES = 4000
+LAW = FAMILIES["beta_binomial"]
 
 
 def test_replicated_counts_have_the_beta_binomials_moments(plain_world):
@@ -104,7 +106,7 @@ def test_replicated_counts_have_the_beta_binomials_moments(plain_world):
     n = design["exposure"][:4, few]
     eta = np.broadcast_to(eta1[0, 0, :4, few], (REPLICATES, *n.shape))
     phi = np.full(REPLICATES, truth["overdispersion"][0, 0])
-    counts = draw_counts(eta, phi, n, np.random.default_rng(1))
+    counts = draw_counts(eta, (phi,), n, np.ones(n.shape), LAW, np.random.default_rng(1))
     assert (np.isnan(counts) == (n == 0)).all()
     used = n > 0
     mu = expit(eta[0][used])
@@ -133,7 +135,12 @@ def test_replicated_counts_have_the_law_of_the_simulators_counts(plain_world):
         n, eta = int(design["exposure"][s, t]), eta1[0, 0, s, t]
         trials = np.full((1, 1), float(n))
         ours = draw_counts(
-            np.full((REPLICATES, 1, 1), eta), np.full(REPLICATES, phi), trials, rng
+            np.full((REPLICATES, 1, 1), eta),
+            (np.full(REPLICATES, phi),),
+            trials,
+            np.ones((1, 1)),
+            LAW,
+            rng,
         ).ravel()
         theirs = beta_binomial_quantile(
             rng.random(REPLICATES),
@@ -155,7 +162,7 @@ def test_simulated_panel_fits_its_own_truth(tmp_path):
     for seed in (21, 22, 23):
         sim = simulated(seed, tmp_path / str(seed), **STRESSED)
         _, eta1 = linear_predictors(sim.truth, sim.design)
-        n, y = sim.design["exposure_all"], sim.design["count_all"]
+        n, y = sim.design["exposure_exact"], sim.design["count_exact"]
         mu, phi = expit(eta1[0, 0]), float(sim.truth["overdispersion"][0, 0])
         law = stats.betabinom(n.astype(int), mu * phi, (1 - mu) * phi)
         used = n > 0
@@ -173,7 +180,14 @@ def test_simulated_panel_fits_its_own_truth(tmp_path):
 def test_counts_cannot_exceed_trials_and_empty_cells_give_nothing():
     eta = np.array([[[40.0, -40.0, 0.0, 3.0]]])
     exposure = np.array([[5.0, 5.0, 0.0, 7.0]])
-    counts = draw_counts(eta, np.array([150.0]), exposure, np.random.default_rng(1))
+    counts = draw_counts(
+        eta,
+        (np.array([150.0]),),
+        exposure,
+        np.ones(exposure.shape),
+        LAW,
+        np.random.default_rng(1),
+    )
     assert counts[0, 0, 0] == 5
     assert counts[0, 0, 1] == 0
     assert np.isnan(counts[0, 0, 2])

@@ -1,0 +1,244 @@
+"""Cells that a family has no likelihood for, and the stages of those it has, by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from family_cases import family_spec, family_tables
+from model_cases import Tables, read_tables, tiny_tables
+
+from lndbayes.errors import DataError, Problem
+from lndbayes.model.cells import WIDEST, cell_arrays
+from lndbayes.model.design import build_design
+from lndbayes.spec import with_changes
+
+Change = Callable[[pd.DataFrame], pd.DataFrame]
+LEVELS = ("ordered_bands", "duration_hazard", "ordered_change")
+
+
+@pytest.fixture
+def cells(tmp_path):
+    """Arrays of a family's tiny evaluation after a change of its outcomes."""
+
+    def arrange(family: str, change: Change = lambda frame: frame, tables: Tables | None = None):
+        tables = (tables or family_tables(family)).change("outcomes.csv", change)
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        return cell_arrays(family_spec(family), read_tables(tables, folder))
+
+    return arrange
+
+
+def refused(build: Callable[[], object]) -> tuple[Problem, ...]:
+    with pytest.raises(DataError) as caught:
+        build()
+    return caught.value.problems
+
+
+def hide(low: int, high: int, *rows: int, status: str = "suppressed") -> Change:
+    """Withhold the counts of rows, by position."""
+
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        frame = frame.astype({"count": object}).assign(count_low=None, count_high=None)
+        columns = ["count", "status", "count_low", "count_high"]
+        for row in rows:
+            frame.loc[frame.index[row], columns] = [None, status, low, high]
+        return frame
+
+    return change
+
+
+def put(row: int, **values: object) -> Change:
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        for name, value in values.items():
+            frame.loc[frame.index[row], name] = value
+        return frame
+
+    return change
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize("family", LEVELS)
+@pytest.mark.parametrize("status", ["suppressed", "rounded"])
+def test_a_staged_family_needs_exact_counts(cells, family, status):
+    (problem,) = refused(lambda: cells(family, hide(1, 4, 0, status=status)))
+    assert (problem.file, problem.column) == ("outcomes.csv", "status")
+    assert "site T1, month 2013-01" in problem.rule
+    assert repr(family) in problem.rule
+    assert "needs exact counts" in problem.rule
+
+
+@pytest.mark.parametrize("family", ["beta_binomial", "negative_binomial"])
+def test_an_interval_stands_for_forty_counts_at_most(cells, family):
+    """Forty pass, one more is refused, and every such cell is told."""
+    assert WIDEST == 40
+    passed = cells(family, hide(3, 42, 0))
+    assert (passed["low"][0, 0], passed["total"][0, 0] > 0) == (3, True)
+    problems = refused(lambda: cells(family, hide(3, 43, 0, 21)))
+    assert [p.column for p in problems] == ["count_high"] * 2
+    for problem, cell in zip(
+        problems, ("site T1, month 2013-01", "site T2, month 2013-02"), strict=True
+    ):
+        assert cell in problem.rule
+        assert "more than 40 counts" in problem.rule
+
+
+def test_every_case_has_at_least_one_event(cells):
+    family = "negative_binomial_from_one"
+    exposure = family_tables(family).frames["outcomes.csv"]["exposure"].iloc[0]
+    exact = cells(family, put(0, count=exposure))
+    assert exact["low"][0, 0] == exact["high"][0, 0] == 0  # less one event a case
+    (problem,) = refused(lambda: cells(family, put(0, count=exposure - 1)))
+    assert problem.column == "count"
+    assert "fewer events than cases" in problem.rule
+    assert "site T1, month 2013-01" in problem.rule
+
+
+def test_lower_bound_of_a_cell_from_one_is_at_least_its_cases(cells):
+    family = "negative_binomial_from_one"
+    exposure = int(family_tables(family).frames["outcomes.csv"]["exposure"].iloc[0])
+    ranged = cells(family, hide(exposure, exposure + 5, 0))
+    assert (ranged["low"][0, 0], ranged["high"][0, 0]) == (0, 5)
+    (problem,) = refused(lambda: cells(family, hide(exposure - 1, exposure + 5, 0)))
+    assert "fewer events than cases" in problem.rule
+
+
+@pytest.mark.parametrize("family", LEVELS)
+def test_a_staged_family_needs_bands(cells, family):
+    (problem,) = refused(lambda: cells(family, tables=tiny_tables()))
+    assert (problem.file, problem.column) == ("outcomes.csv", "category")
+    assert problem.rule == f"the family {family!r} needs ordered bands of custody"
+
+
+@pytest.mark.parametrize("name", ["1-2", "1>2>3", "12", "1 to 2"])
+def test_categories_of_a_change_are_start_and_review(cells, name):
+    def rename(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.assign(category=frame["category"].replace({"1>2": name}))
+
+    (problem,) = refused(lambda: cells("ordered_change", rename))
+    assert (problem.file, problem.column) == ("outcomes.csv", "category")
+    assert problem.rule == "custody needs categories written start>review, such as 1>2"
+
+
+def test_one_level_is_no_change(cells):
+    def only(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[frame["category"] == "1>1"]
+
+    (problem,) = refused(lambda: cells("ordered_change", only))
+    assert "start>review" in problem.rule
+
+
+def test_one_bin_is_no_duration(cells):
+    def only(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[frame["category"] == "1 first"]
+
+    (problem,) = refused(lambda: cells("duration_hazard", only))
+    assert problem.rule == "custody needs at least two bins"
+
+
+@pytest.mark.parametrize("family", ["beta_binomial", *LEVELS])
+def test_trials_are_not_exceeded_where_the_family_has_trials(cells, family):
+    problems = refused(lambda: cells(family, put(0, exposure=5, count=6)))
+    assert any("exposure" in problem.rule for problem in problems)
+    assert {problem.file for problem in problems} == {"outcomes.csv"}
+
+
+# ---- seams
+
+
+@pytest.mark.parametrize("month", ["2012-12", "2013-01", "2014-09"])
+def test_a_seam_outside_the_evaluations_months_is_refused(tiny, month):
+    """At the first month too: a step there would be the level."""
+    spec = with_changes(family_spec("beta_binomial"), {"baseline.seams": ["2013-05", month]})
+    (problem,) = refused(lambda: build_design(spec, tiny))
+    assert (problem.column, problem.value) == ("baseline.seams", month)
+    assert "after the evaluation's first month, 2013-01, and up to 2014-08" in problem.rule
+
+
+def test_a_seam_is_a_step_from_its_month_on(tiny):
+    seams = ("2013-02", "2014-08")
+    spec = with_changes(family_spec("beta_binomial"), {"baseline.seams": seams})
+    design = build_design(spec, tiny)
+    assert design.coords["seam_month"] == list(seams)
+    for column, first in zip(design["seam_functions"].T, (1, 19), strict=True):
+        steps = np.diff(column)
+        assert steps[first - 1] == pytest.approx(1.0)
+        np.testing.assert_allclose(np.delete(steps, first - 1), 0, atol=1e-12)
+
+
+# ---- stages, cell by cell from the rows
+
+
+def by_cell(tables: Tables):
+    frame = tables.frames["outcomes.csv"].assign(
+        t=lambda f: f["month"].map(lambda m: (int(m[:4]) - 2013) * 12 + int(m[5:]) - 1),
+        s=lambda f: f["site"].str[1:].astype(int) - 1,
+    )
+    for (s, t), rows in frame.groupby(["s", "t"]):
+        yield (
+            s,
+            t,
+            int(rows["exposure"].iloc[0]),
+            dict(zip(rows["category"], rows["count"], strict=True)),
+        )
+
+
+def stages(found, s: int, t: int) -> list[tuple[float, float]]:
+    risk = [found["exposure"][s, t], *found["stage_exposure"][s, t]]
+    on = [found["low"][s, t], *found["stage_count"][s, t]]
+    return list(zip(risk, on, strict=True))
+
+
+def test_bands_are_each_given_the_one_before(cells):
+    found = cells("ordered_bands")
+    assert found["stage"].tolist() == ["2 middle or more", "3 long or more"]
+    for s, t, n, k in by_cell(family_tables("ordered_bands")):
+        long, middle, short = k["3 long"], k["2 middle"], k["1 short"]
+        expected = [(n, short + middle + long), (short + middle + long, middle + long)]
+        assert stages(found, s, t) == [*expected, (middle + long, long)]
+
+
+def test_bins_are_hazards_of_those_still_at_risk(cells):
+    """Open cases are not at risk in the bin they are open in."""
+    found = cells("duration_hazard")
+    assert found["stage"].tolist() == ["2 month"]
+    for s, t, n, k in by_cell(family_tables("duration_hazard")):
+        first, left = k["1 first"], k["2 month open"]
+        assert stages(found, s, t) == [(n, first), (n - first - left, k["2 month"])]
+
+
+def test_changes_are_bands_of_each_start(cells):
+    found = cells("ordered_change")
+    labels = ["1>3 or more", "2>2 or more", "2>3 or more", "3>2 or more", "3>3 or more"]
+    assert found["stage"].tolist() == labels
+    for s, t, _, k in by_cell(family_tables("ordered_change")):
+        expected = []
+        for a in "123":
+            one, two, three = (k[f"{a}>{b}"] for b in "123")
+            expected += [(one + two + three, two + three), (two + three, three)]
+        assert stages(found, s, t) == expected
+
+
+@pytest.mark.parametrize("family", LEVELS)
+def test_order_of_rows_does_not_matter(cells, family):
+    def shuffle(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.sample(frac=1.0, random_state=3).reset_index(drop=True)
+
+    first, again = cells(family), cells(family, shuffle)
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, again[name], err_msg=name)
+
+
+def test_coverage_of_cells_in_use(cells):
+    family = "negative_binomial"
+    tables = family_tables(family, coverage=True)
+    found = cells(family, tables=tables)
+    frame = tables.frames["outcomes.csv"]
+    lookup = {(r.site, r.month): r.coverage for r in frame.itertuples()}
+    for s, t in np.ndindex(found["coverage"].shape):
+        key = (f"T{s + 1}", f"{2013 + t // 12}-{t % 12 + 1:02d}")
+        assert found["coverage"][s, t] == lookup.get(key, 1.0)
