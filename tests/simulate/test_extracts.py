@@ -189,6 +189,17 @@ def test_custody_falls_or_rises_as_the_world_says_and_short_sentences_go_first(w
     assert short["t"] < short["u"]
 
 
+@pytest.mark.parametrize("source", ["hes_ae", "mhsds", "iapt", "ndtms"])
+def test_the_service_changes_nothing_before_contact_or_go_live(large, source):
+    rows = large.complete[source]
+    rows = rows[(rows["parent"] < 0) & (rows["treated"] != rows["untreated"])]
+    assert len(rows) > 100
+    assert since_contact(large, rows).min() >= 0
+    site = large.frames["persons"]["site"].to_numpy()[rows["person"]]
+    live = pd.to_datetime(SITES.set_index("site")["go_live"] + "-01").loc[site]
+    assert (rows["day"].to_numpy().astype("datetime64[D]") >= live.to_numpy()).all()
+
+
 def test_referrals_to_mental_health_rise_with_a_pulse_that_passes(large):
     rows = large.complete["mhsds"]
     rows = rows[rows["kind"] == "referral"]
