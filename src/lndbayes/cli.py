@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lndbayes.errors import LndbayesError
+from lndbayes.errors import LndbayesError, UsageError
 
 __all__ = ["main"]
 
@@ -78,8 +78,24 @@ def _watch(options: argparse.Namespace) -> Any:
 def _simulate(options: argparse.Namespace) -> int:
     from lndbayes.simulate import simulate, write_evaluation
 
+    if options.persons_scale is not None and not options.extracts:
+        raise UsageError("--persons-scale is the size of the extracts: give --extracts too")
     simulated = simulate(options.seed, options.world, options.sites)
-    write_evaluation(simulated, Path(options.out))
+    if options.extracts:
+        from lndbayes.simulate.extracts import DEFAULT_SCALE, simulate_extracts
+        from lndbayes.simulate.extracts.beside import write_both
+
+        extracts = simulate_extracts(
+            simulated.frames["sites.csv"],
+            simulated.evaluation["first_month"],
+            simulated.evaluation["last_month"],
+            seed=options.seed,
+            world=options.world,
+            persons_scale=DEFAULT_SCALE if options.persons_scale is None else options.persons_scale,
+        )
+        write_both(simulated, extracts, Path(options.out))
+    else:
+        write_evaluation(simulated, Path(options.out))
     _say(options)(f"wrote {options.out}")
     return OK
 
@@ -280,6 +296,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--seed", type=_seed, required=True)
     one.add_argument("--world", choices=("effect", "null", "harm"), default="effect")
     one.add_argument("--sites", type=_positive, default=27)
+    one.add_argument("--extracts", action="store_true", help="also person-level extracts")
+    one.add_argument("--persons-scale", type=float, metavar="X", help="size of the extracts")
     one = add("assemble", _assemble, "person-level extracts to an evaluation directory")
     one.add_argument("extracts", metavar="EXTRACTS")
     one.add_argument("--out", required=True, metavar="DIR")

@@ -124,7 +124,8 @@ def build_design(spec: ModelSpec, data: EvaluationData) -> Design:
         for name in ("shared_bias_sd", "drift_sd", "go_live_step_sd", "wave_sd")
     }
     arrays["pulse_sd"] = np.array(spec.effect.pulse_sd, dtype=float)
-    arrays["stage_centre"] = np.array(_observed_level(spec, arrays))
+    # where the loading of later stages turns: a constant of the spec, so that no prior needs data
+    arrays["stage_centre"] = np.array(float(spec.priors["baseline_level"].frozen().median()))
     coords = _coords(spec, data, arrays, stage)
     return Design(coords, arrays, {k: _DIMS[k] for k in arrays})
 
@@ -145,12 +146,6 @@ def _seams(spec: ModelSpec, data: EvaluationData) -> np.ndarray:
             [Problem("spec", rule, column="baseline.seams", value=month) for month in outside]
         )
     return steps(months, spec.baseline.seams)
-
-
-def _observed_level(spec: ModelSpec, arrays: Mapping[str, np.ndarray]) -> float:
-    """Link of the observed rate of all sites together: a constant to centre at."""
-    n, y = arrays["exposure"].sum(), arrays["count"].sum()
-    return float(forward(spec.family.link, np.array((y + 0.5) / (n + 1.0))))
 
 
 _CELL = ("site", "month")
