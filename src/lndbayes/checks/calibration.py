@@ -145,7 +145,7 @@ def prior_world(spec: ModelSpec, rng: np.random.Generator) -> tuple[World, dict[
     v = {
         name: float(prior.frozen().rvs(random_state=rng))
         for name, prior in spec.priors.items()
-        if name not in ("season", "mix_share")
+        if name not in ("season", "mix_share", "stage_level")
     }
     base = plain(WORLDS["effect"])
     kinds = len(base.interventions)
@@ -164,7 +164,19 @@ def prior_world(spec: ModelSpec, rng: np.random.Generator) -> tuple[World, dict[
     drawn["national_offset"] = float(rng.normal(0, spec.baseline.national_offset_sd))
     drawn["elicited_bias"] = float(rng.normal(0, spec.baseline.elicited_bias_sd))
     drawn["elicited_error"] = base.elicited_stated_sd
+    if spec.family.lengthens:
+        level = spec.priors["stage_level"]
+        at = rng.normal(level["mu"], level["sigma"], len(base.band_stages))
+        v |= {f"stage_level {k + 1}": float(x) for k, x in enumerate(at)}
+        # the simulator turns the loading about the world's level, the model about its prior's
+        turned = v["stage_loading"] * (v["baseline_level"] - _centre(spec))
+        drawn["band_stages"] = tuple(float(x) for x in at + turned)
+        drawn["loading"], drawn["lengthening"] = v["stage_loading"], v["stage_effect"]
     return replace(base, **drawn), v
+
+
+def _centre(spec: ModelSpec) -> float:
+    return float(spec.priors["baseline_level"].frozen().median())
 
 
 def _quantities(
@@ -189,6 +201,8 @@ def _quantities(
         out[f"baseline of site {s + 1}"] = level[..., s]
     left_out = (*_FIXED, *inactive(spec))
     out |= {name: values[name] for name in SCALARS if name not in left_out}
+    for k in range(values["stage_level"].shape[-1]):
+        out[f"stage level {k + 1}"] = values["stage_level"][..., k]
     out |= {"mix effect 1": values["mix_effect"][..., 0], "wave 1": values["wave_effect"][..., 0]}
     return out
 
@@ -227,6 +241,9 @@ def _truth(simulated: Any, design: Design, drawn: Mapping[str, float]) -> dict[s
     truth["mix_effect"] = truth["mix_effect"][order]
     truth["mix_effect_sd"] = np.asarray(drawn["mix_effect_sd"])
     truth.setdefault("pulse", np.zeros(()))
+    stages = [drawn[k] for k in sorted(drawn) if k.startswith("stage_level ")]
+    truth["stage_level"] = np.array(stages)
+    truth |= {k: np.asarray(drawn[k]) for k in ("stage_loading", "stage_effect") if k in drawn}
     return {k: v[None, None] for k, v in truth.items()}
 
 
