@@ -37,6 +37,7 @@ FLOORS: Mapping[str, int] = {
     "lndbayes.summaries": 4,
     "lndbayes.identification": 4,
     "lndbayes.sensitivity": 4,
+    "lndbayes.tipping": 4,
     "lndbayes.tables": 5,
     "lndbayes.runs": 5,
     "lndbayes.prior_report": 3,
