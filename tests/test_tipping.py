@@ -17,14 +17,8 @@ from lndbayes.fit import fit, metric_of
 from lndbayes.model.design import build_design
 from lndbayes.simulate import simulate, write_evaluation
 from lndbayes.spec import ModelSpec, load_spec, with_changes
-from lndbayes.tipping import (
-    TIPPING_COLUMNS,
-    at_level_bias,
-    conclusion_at,
-    go_live_step,
-    tipping_point,
-    tipping_table,
-)
+from lndbayes.tipping import TIPPING_COLUMNS, at_level_bias, tipping_table
+from lndbayes.tipping_points import conclusion_at, go_live_step, tipping_point
 from small import MODELS
 
 pytestmark = pytest.mark.slow
