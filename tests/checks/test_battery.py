@@ -447,6 +447,9 @@ def test_without_expectations_residuals_are_not_checked_and_all_else_is():
         "autocorrelation_1",
         "autocorrelation_year",
         "variance_ratio",
+        "site_correlation",
+        "worst_site_year",
+        "zero_run",
     }
 
 

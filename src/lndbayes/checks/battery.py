@@ -6,13 +6,20 @@ from collections.abc import Collection, Mapping
 
 import xarray as xr
 
-from lndbayes.checks import verdicts, verdicts_model
+from lndbayes.checks import verdicts, verdicts_model, verdicts_sites
 from lndbayes.checks.convergence import elements, reported_elements, sampler_numbers
 from lndbayes.checks.influence import pareto_k
 from lndbayes.checks.predictive import COUNT_FAMILIES, discrepancies, site_rates
 from lndbayes.checks.prior import LINKS, pooled_rates, prior_changes, rate_ratios, sd_ratios
 from lndbayes.checks.replication import replication
 from lndbayes.checks.result import CheckResult, Status, not_run
+from lndbayes.checks.sites import (
+    exposure_breaks,
+    exposure_ratios,
+    impossible_counts,
+    site_discrepancies,
+    site_levels,
+)
 from lndbayes.checks.structure import broken_groups, non_finite
 from lndbayes.checks.thresholds import DEFAULTS, Thresholds
 from lndbayes.names import CHAIN, DRAW
@@ -43,16 +50,23 @@ _PREDICTIVE = (
     "rate_before",
     "rate_after",
     "event_curve",
+    "site_correlation",
+    "worst_site_year",
+    "zero_run",
 )
+_EXPOSURE = ("exposure_ratios", "exposure_breaks")
 
 #: Every check, in the order of the results; each has a section in ``docs/checks.md``.
 CHECKS = (
     "groups",
     "finite",
+    "possible_counts",
     "chains",
     *_ELEMENTS,
     *_SAMPLER,
     *_PREDICTIVE,
+    "site_levels",
+    *_EXPOSURE,
     "prior_rate",
     "prior_change",
     "prior_effect",
@@ -96,12 +110,14 @@ def run_checks(
     bad_values = non_finite(fit, broken)
     spoilt = {item.group for item in bad_values}
     results = [verdicts.groups(outcome, broken), verdicts.finite(outcome, bad_values)]
+    results += _counts(outcome, fit, broken)
     # Chain statistics name the elements that are not finite, so they need the groups only; all
     # else would be arithmetic on NaN.
     results += _posterior(outcome, fit, broken, thresholds, reported or {})
     unusable = set(broken) | spoilt
     results += _sampler(outcome, fit, unusable, thresholds)
     results += _predictive(outcome, fit, unusable, family, thresholds)
+    results += _sites(outcome, fit, unusable, thresholds)
     results += _prior(outcome, fit, unusable, family, thresholds)
     results += _influence(outcome, fit, unusable, thresholds)
     return results
@@ -176,9 +192,29 @@ def _predictive(
         verdicts_model.site_coverage(outcome, rates, thresholds),
         *(
             verdicts_model.discrepancy(outcome, d, thresholds)
-            for d in discrepancies(data, thresholds)
+            for d in (*discrepancies(data, thresholds), *site_discrepancies(data, thresholds))
         ),
     ]
+
+
+def _counts(outcome: str, fit: xr.DataTree, broken: Collection[str]) -> list[CheckResult]:
+    needs = ("observed_data", "constant_data")
+    return _missing(outcome, ("possible_counts",), needs, broken) or [
+        verdicts_sites.possible_counts(outcome, impossible_counts(fit))
+    ]
+
+
+def _sites(
+    outcome: str, fit: xr.DataTree, unusable: Collection[str], thresholds: Thresholds
+) -> list[CheckResult]:
+    level = _missing(outcome, ("site_levels",), ("posterior",), unusable) or [
+        verdicts_sites.levels(outcome, site_levels(fit), thresholds)
+    ]
+    exposure = _missing(outcome, _EXPOSURE, ("constant_data",), unusable) or [
+        verdicts_sites.ratios(outcome, check, found(fit), thresholds)
+        for check, found in zip(_EXPOSURE, (exposure_ratios, exposure_breaks), strict=True)
+    ]
+    return level + exposure
 
 
 def _prior(

@@ -76,6 +76,9 @@ class Thresholds:
         go-live that are pooled, at most twice as many months away from it.
     event_first, event_last : int
         ``event_curve``: range of event months.
+    exposure_ratio_large : float
+        ``exposure_ratios`` and ``exposure_breaks``: factor between exposure and referrals, against
+        the other sites or half-years, below which an outlier is of no consequence.
     prior_rate_low, prior_rate_high : float or None
         ``prior_rate``: plausible range of the outcome's rate. None: the check is not run, because
         no range is right for every outcome; the spec has to say.
@@ -119,6 +122,7 @@ class Thresholds:
     before_after_months: int = _within(6, 1, 24)
     event_first: int = _within(-12, -60, 0)
     event_last: int = _within(24, 1, 120)
+    exposure_ratio_large: float = _within(1.15, 1.0, 2.0)
     prior_rate_low: float | None = _within(None, 0.0, math.inf)
     prior_rate_high: float | None = _within(None, 0.0, math.inf)
     prior_rate_share_min: float = _within(0.9, 0.5, 1.0)

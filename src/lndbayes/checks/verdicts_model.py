@@ -104,7 +104,8 @@ def _far(found: Discrepancy, gap: np.ndarray, thresholds: Thresholds) -> bool:
     """
     limit = thresholds.predictive_far_sd
     if found.parts:
-        return not bool(found.observed < norm.isf(norm.sf(limit) / found.parts))
+        typical = float(np.median(found.observed))
+        return not typical < norm.isf(norm.sf(limit) / found.parts)
     return not abs(float(gap.mean())) < limit * float(gap.std(ddof=1))
 
 

@@ -1,0 +1,146 @@
+"""Log density of each part of a fit at its own draws: priors by slot, likelihoods by source.
+
+Recomputed in NumPy and SciPy from stored draws and arrays, after `lndbayes.model.build`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+from scipy.linalg import solve_triangular
+from scipy.special import expit, gammaln, log_expit
+
+from lndbayes.effects import predictors
+from lndbayes.names import SAMPLE_DIMS
+from lndbayes.spec import CHANNELS, ModelSpec
+
+__all__ = ["channel_log_likelihood", "log_prior", "panel_log_likelihood"]
+
+_CHUNK = 200
+
+
+def log_prior(fit: xr.DataTree, spec: ModelSpec, slots: Sequence[str]) -> np.ndarray:
+    """Log density of the priors of some scalar slots, on their own scale.
+
+    Parameters
+    ----------
+    fit : xr.DataTree
+        With a group ``posterior``.
+    spec : ModelSpec
+        The spec of the fit.
+    slots : sequence of str
+        Slots with univariate priors and scalar variables in the posterior.
+
+    Returns
+    -------
+    np.ndarray, shape (chain, draw)
+        Sum over the slots.
+    """
+    posterior = fit["posterior"].to_dataset()
+    return np.asarray(
+        sum(
+            spec.priors[slot].frozen().logpdf(posterior[slot].transpose(*SAMPLE_DIMS).values)
+            for slot in slots
+        )
+    )
+
+
+def panel_log_likelihood(fit: xr.DataTree) -> np.ndarray:
+    """Log likelihood of all cells of the panel, shape (chain, draw)."""
+    pointwise = fit["log_likelihood"].to_dataset()["y"].transpose(*SAMPLE_DIMS, ...)
+    values = pointwise.values.astype(float)
+    return np.asarray(values.reshape(*values.shape[:2], -1).sum(axis=2))
+
+
+def channel_log_likelihood(fit: xr.DataTree, spec: ModelSpec) -> dict[str, np.ndarray]:
+    """Log likelihood of each source of reconstructed evidence that is on and has rows.
+
+    Parameters
+    ----------
+    fit : xr.DataTree
+        With groups ``posterior`` and ``constant_data``.
+    spec : ModelSpec
+        The spec of the fit: which sources are on.
+
+    Returns
+    -------
+    dict of str to np.ndarray, shape (chain, draw)
+        By source; empty where there is no reconstructed evidence.
+    """
+    constant = fit["constant_data"].to_dataset()
+    arrays = {str(k): v.values for k, v in constant.data_vars.items()}
+    sources = {
+        "retrospective": (_retrospective, "retrospective_count"),
+        "national": (_national, "national_logit"),
+        "history": (_history, "history_count"),
+        "elicited": (_elicited, "elicited_logit"),
+    }
+    used = [
+        name
+        for name in CHANNELS
+        if name in sources
+        and getattr(spec.baseline.channels, name)
+        and np.size(arrays.get(sources[name][1], ())) > 0
+    ]
+    posterior = fit["posterior"].to_dataset()
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in used}
+    for start in range(0, posterior.sizes["draw"] if used else 0, _CHUNK):
+        draws = slice(start, start + _CHUNK)
+        eta0 = predictors(fit, draws)["eta0"].to_numpy()
+        values = {
+            str(k): v.transpose(*SAMPLE_DIMS, ...).to_numpy()
+            for k, v in posterior.isel(draw=draws).data_vars.items()
+        }
+        for name in used:
+            parts[name].append(sources[name][0](eta0, values, arrays))
+    return {name: np.concatenate(found, axis=1) for name, found in parts.items()}
+
+
+def _retrospective(
+    eta0: np.ndarray, values: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    at = arrays["retrospective_at"]
+    eta = eta0[..., at[:, 0], at[:, 1]] + values["retrospective_site_bias"][..., at[:, 2]]
+    eta = eta + values["shared_bias"][..., None]
+    return _binomial(eta, arrays["retrospective_exposure"], arrays["retrospective_count"])
+
+
+def _history(
+    eta0: np.ndarray, values: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    at = arrays["history_at"]
+    fading = np.exp(-(at[:, 2] - 1.0) / values["crisis_recovery_months"][..., None])
+    eta = eta0[..., at[:, 0], at[:, 1]] + values["crisis_dip"][..., None] * fading
+    eta = eta + (values["history_selection"] + values["shared_bias"])[..., None]
+    return _binomial(eta, arrays["history_exposure"], arrays["history_count"])
+
+
+def _national(
+    eta0: np.ndarray, values: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    monthly = np.einsum("s,...st->...t", arrays["national_share"], expit(eta0))
+    rate = monthly @ arrays["national_weight"].T
+    mean = np.log(rate / (1 - rate)) + values["shared_bias"][..., None]
+    return _normal(mean, arrays["national_logit"], arrays["national_chol"])
+
+
+def _elicited(
+    eta0: np.ndarray, values: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    mean = (eta0 @ arrays["elicited_month"]) @ arrays["elicited_weight"].T
+    mean = mean + values["shared_bias"][..., None]
+    return _normal(mean, arrays["elicited_logit"], arrays["elicited_chol"])
+
+
+def _binomial(eta: np.ndarray, n: np.ndarray, y: np.ndarray) -> np.ndarray:
+    choose = gammaln(n + 1) - gammaln(y + 1) - gammaln(n - y + 1)
+    return np.asarray((choose + y * log_expit(eta) + (n - y) * log_expit(-eta)).sum(axis=-1))
+
+
+def _normal(mean: np.ndarray, observed: np.ndarray, chol: np.ndarray) -> np.ndarray:
+    flat = (observed - mean).reshape(-1, observed.size)
+    z = solve_triangular(chol, flat.T, lower=True)
+    constant = np.log(np.diag(chol)).sum() + 0.5 * observed.size * np.log(2 * np.pi)
+    return np.asarray((-0.5 * (z**2).sum(axis=0) - constant).reshape(mean.shape[:-1]))
