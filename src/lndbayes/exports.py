@@ -13,6 +13,7 @@ import xarray as xr
 
 from lndbayes.bounds import bounds_table
 from lndbayes.checks.battery import run_checks
+from lndbayes.checks.powerscale import powerscale_table
 from lndbayes.checks.result import CheckResult, Status, checks_table, overall
 from lndbayes.checks.thresholds import thresholds_from
 from lndbayes.costs import Costs, load_costs
@@ -49,6 +50,7 @@ from lndbayes.tables import (
     prior_as_posterior,
     reported_draws,
 )
+from lndbayes.tipping import weighted_table
 
 __all__ = [
     "Outcome",
@@ -110,7 +112,7 @@ def write_exports(
             for key, table in _tables(outcome, given_fit(outcome.spec, done)).items():
                 if len(table):
                     tables.setdefault(key, []).append(table.assign(check_status=mark))
-    for key in {"before_after", "bounds"} - set(tables):
+    for key in {"before_after", "bounds", "tipping"} - set(tables):
         # a table of an earlier run on other data
         (out / f"{key}.csv").unlink(missing_ok=True)
     for key, parts in tables.items():
@@ -150,6 +152,8 @@ def _tables(outcome: Outcome, given: xr.DataTree | None) -> dict[str, pd.DataFra
     if selected:
         return found | {"bounds": bounds_table(tree, given, window)}
     return found | {
+        "powerscale": powerscale_table(tree, spec, draws["pooled/link"]),
+        "tipping": weighted_table(spec, tree, outcome.variants["bias_on"]),
         "ledger": ledger_table(tree, window, base, outcome.variants),
         "sensitivity": sensitivity_table(spec.outcome.name, base, outcome.variants, prior_sd),
     }

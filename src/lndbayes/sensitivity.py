@@ -296,6 +296,8 @@ def fit_variant(
     kept = kept_draws(tree, window)
     if variant.name == "bias_on":
         kept = kept.merge(_leverages(tree, window))
+        posterior = tree["posterior"].to_dataset()
+        kept = kept.assign({name: posterior[name] for name in ("shared_bias", "drift")})
     stats = tree["sample_stats"]
     kept.attrs = {
         "variant": variant.name,

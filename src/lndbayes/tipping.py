@@ -33,11 +33,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.special import expit, logit, ndtri
+from scipy.special import ndtri
 
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.effects import pooled_effect, predictors
 from lndbayes.errors import Problem, UsageError
+from lndbayes.families import LOG_RATIO, forward, inverse, slope
 from lndbayes.fit import fit, metric_of
 from lndbayes.spec import ModelSpec, with_changes
 from lndbayes.tipping_points import FAR, TippingPoint, go_live_step, tipping_point
@@ -46,6 +47,7 @@ __all__ = [
     "TIPPING_COLUMNS",
     "at_level_bias",
     "tipping_table",
+    "weighted_table",
 ]
 
 TIPPING_COLUMNS = (
@@ -63,11 +65,6 @@ TIPPING_COLUMNS = (
 Bias = Literal["level_bias", "drift", "go_live_step"]
 _VARIABLE = {"level_bias": "shared_bias", "drift": "drift"}
 _SCALE = {"level_bias": "sensitivity.shared_bias_sd", "drift": "sensitivity.drift_sd"}
-_UNIT = {
-    "level_bias": "log odds",
-    "drift": "log odds a year",
-    "go_live_step": "log odds",
-}
 _WORDS = {
     "level_bias": "all reconstructed evidence on the untreated rate would have to be off by {p}",
     "drift": "the untreated rate would have to drift by {p} a year after go-live",
@@ -113,12 +110,17 @@ def at_level_bias(
         changes[f"priors.{slot}"] = {**prior, "mu": prior["mu"] + value}
     evidence = {name: frame.copy() for name, frame in data.evidence.items()}
     national, elicited = evidence["national"], evidence["elicited"]
+    link, least = spec.family.link, spec.family.shift
+
+    def shifted(rate: np.ndarray) -> np.ndarray:
+        return inverse(link, forward(link, rate - least) - value)
+
     rate = national["rate"].to_numpy(float)
-    moved = expit(logit(rate) - value)
-    national["se"] = national["se"].to_numpy(float) * (moved * (1 - moved)) / (rate * (1 - rate))
-    national["rate"] = moved
+    moved = shifted(rate)
+    national["se"] = national["se"].to_numpy(float) * slope(link, rate - least) / slope(link, moved)
+    national["rate"] = moved + least
     for quantile in ("q05", "q50", "q95"):
-        elicited[quantile] = expit(logit(elicited[quantile].to_numpy(float)) - value)
+        elicited[quantile] = shifted(elicited[quantile].to_numpy(float)) + least
     evidence |= {"national": national, "elicited": elicited}
     digest = hashlib.sha256(f"{data.hash}:level bias {value!r}".encode()).hexdigest()
     return with_changes(spec, changes), dataclasses.replace(data, evidence=evidence, hash=digest)
@@ -185,6 +187,49 @@ def tipping_table(
             rows.append(_row(spec, bias, threshold, found, method, level))
         pooled = pooled_effect(main, "link", spec.effect.window).to_numpy().ravel()
         step = go_live_step(pooled, sign, threshold)
+        closed = TippingPoint(step, np.nan, True, step)
+        rows.append(_row(spec, "go_live_step", threshold, closed, "quantile", level))
+    return pd.DataFrame(rows, columns=list(TIPPING_COLUMNS))
+
+
+def weighted_table(
+    spec: ModelSpec,
+    main: xr.DataTree,
+    kept: xr.Dataset,
+    *,
+    level_sd: float = 0.15,
+    drift_sd: float = 0.05,
+    thresholds: Sequence[float] = (0.9, 0.5),
+) -> pd.DataFrame:
+    """Tipping points as far as weights of one refit tell them: no further refit.
+
+    Parameters
+    ----------
+    spec, main, level_sd, drift_sd, thresholds
+        See `tipping_table`.
+    kept : xr.Dataset
+        Variant ``bias_on`` of `lndbayes.sensitivity.run_variants`: ``pooled``, ``shared_bias`` and
+        ``drift``, dims (chain, draw).
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns `TIPPING_COLUMNS`; without rows for an outcome without a good direction. Where the
+        weights fail the message says how far they reach, and `tipping_table` goes on.
+    """
+    if spec.outcome.good_direction == "none":
+        return pd.DataFrame(columns=list(TIPPING_COLUMNS))
+    sign = -1 if spec.outcome.good_direction == "lower" else 1
+    level = float(predictors(main, slice(None, None, 50))["eta0"].to_numpy().mean())
+    pooled = kept["pooled"].to_numpy().ravel()
+    rows = []
+    for threshold in thresholds:
+        for bias, sd in (("level_bias", level_sd), ("drift", drift_sd)):
+            draws = kept[_VARIABLE[bias]].to_numpy().ravel()
+            found = tipping_point(pooled, draws, sd, sign, threshold)
+            rows.append(_row(spec, bias, threshold, found, "weights", level))
+        effect = pooled_effect(main, "link", spec.effect.window).to_numpy().ravel()
+        step = go_live_step(effect, sign, threshold)
         closed = TippingPoint(step, np.nan, True, step)
         rows.append(_row(spec, "go_live_step", threshold, closed, "quantile", level))
     return pd.DataFrame(rows, columns=list(TIPPING_COLUMNS))
@@ -272,10 +317,11 @@ def _by_refits(
 def _row(
     spec: ModelSpec, bias: str, threshold: float, found: TippingPoint, method: str, level: float
 ) -> tuple[object, ...]:
-    base = float(expit(level))
+    link = spec.family.link
 
     def percent(value: float) -> float:
-        return 100 * (float(expit(level + value)) / base - 1)
+        ends = inverse(link, np.array([level + value, level]))
+        return 100 * float(ends[0] / ends[1] - 1)
 
     shown = percent(found.value)
     falls = f"before the probability of a good effect falls to {threshold:g}"
@@ -287,5 +333,6 @@ def _row(
     else:
         words = _WORDS[bias].format(p=f"{shown:+.0f}%")
         message = f"{words[:1].upper()}{words[1:]} {falls}."
-    name, unit = spec.outcome.name, _UNIT[bias]
+    name = spec.outcome.name
+    unit = LOG_RATIO[link] + (" a year" if bias == "drift" else "")
     return name, bias, threshold, found.value, unit, shown, method, found.pareto_k, message

@@ -23,10 +23,12 @@ import arviz as az
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.special import betaln, expit, gammaln, logsumexp
+from scipy import stats
+from scipy.special import logsumexp
 
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.effects import predictors
+from lndbayes.families import FAMILIES, inverse
 from lndbayes.fit import load_fit
 from lndbayes.many import FitJob, fit_many
 from lndbayes.model.design import build_design
@@ -175,12 +177,14 @@ def heldout_density(fit: xr.DataTree, cells: xr.DataArray) -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        ``site``, ``month``, ``lpd``: log of the mean over draws of the beta-binomial density.
+        ``site``, ``month``, ``lpd``: log of the mean over draws of the density of the first stage.
     """
     constant = fit["constant_data"].to_dataset()
     labels = {dim: constant[dim] for dim in (SITE, MONTH)}
     s, t = np.nonzero(cells.sel(labels).transpose(SITE, MONTH).to_numpy())
-    n, y = (constant[k].transpose(SITE, MONTH).values[s, t] for k in ("exposure_all", "count_all"))
+    n, y = (
+        constant[k].transpose(SITE, MONTH).values[s, t] for k in ("exposure_exact", "count_exact")
+    )
     seen = constant["exposure"].transpose(SITE, MONTH).values[s, t] > 0
     if seen.any():
         raise ValueError("cells to score were in the likelihood")
@@ -188,14 +192,24 @@ def heldout_density(fit: xr.DataTree, cells: xr.DataArray) -> pd.DataFrame:
     # a step in the records is part of what is recorded
     step = posterior["go_live_step"].transpose("chain", "draw").values[..., None]
     after = np.nan_to_num(constant["event_time"].transpose(SITE, MONTH).values[s, t], nan=-1) >= 0
-    choose = gammaln(n + 1) - gammaln(y + 1) - gammaln(n - y + 1)
+    family = FAMILIES[str(fit.attrs["family"])]
+    held = constant["coverage"].transpose(SITE, MONTH).values[s, t]
     parts = []
     for start in range(0, posterior.sizes["draw"], _CHUNK):
         draws = slice(start, start + _CHUNK)
         eta = predictors(fit, draws)["eta1"].to_numpy()[..., s, t] + step[:, draws] * after
-        phi = posterior["overdispersion"].transpose("chain", "draw").values[:, draws, None]
-        a, b = expit(eta) * phi, expit(-eta) * phi
-        parts.append(choose + betaln(y + a, n - y + b) - betaln(a, b))
+        phi, *shape = (
+            posterior[k].transpose("chain", "draw").values[:, draws, None]
+            for k in ("overdispersion", "person_dispersion")
+            if k in posterior
+        )
+        if family.link == "log":
+            size = 1 / (1 / (n * shape[0]) + 1 / phi)
+            mean = n * held * np.exp(eta)
+            parts.append(stats.nbinom(size, size / (size + mean)).logpmf(y))
+        else:
+            p = held * inverse(family.link, eta)
+            parts.append(stats.betabinom(n.astype(int), p * phi, (1 - p) * phi).logpmf(y))
     density = np.concatenate(parts, axis=1).reshape(-1, len(s))
     return pd.DataFrame(
         {

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
+from scipy import stats
 from scipy.linalg import solve_triangular
-from scipy.special import expit, gammaln, log_expit
+from scipy.special import gammaln, log_expit
 
 from lndbayes.effects import predictors
+from lndbayes.families import forward, inverse
 from lndbayes.names import SAMPLE_DIMS
 from lndbayes.spec import CHANNELS, ModelSpec
 
@@ -94,48 +96,72 @@ def channel_log_likelihood(fit: xr.DataTree, spec: ModelSpec) -> dict[str, np.nd
             for k, v in posterior.isel(draw=draws).data_vars.items()
         }
         for name in used:
-            parts[name].append(sources[name][0](eta0, values, arrays))
+            parts[name].append(sources[name][0](eta0, values, arrays, spec.family.link))
     return {name: np.concatenate(found, axis=1) for name, found in parts.items()}
 
 
 def _retrospective(
-    eta0: np.ndarray, values: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]
+    eta0: np.ndarray,
+    values: Mapping[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray],
+    link: str,
 ) -> np.ndarray:
     at = arrays["retrospective_at"]
     eta = eta0[..., at[:, 0], at[:, 1]] + values["retrospective_site_bias"][..., at[:, 2]]
     eta = eta + values["shared_bias"][..., None]
-    return _binomial(eta, arrays["retrospective_exposure"], arrays["retrospective_count"])
+    return _counted(
+        eta, arrays["retrospective_exposure"], arrays["retrospective_count"], values, link
+    )
 
 
 def _history(
-    eta0: np.ndarray, values: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]
+    eta0: np.ndarray,
+    values: Mapping[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray],
+    link: str,
 ) -> np.ndarray:
     at = arrays["history_at"]
     fading = np.exp(-(at[:, 2] - 1.0) / values["crisis_recovery_months"][..., None])
     eta = eta0[..., at[:, 0], at[:, 1]] + values["crisis_dip"][..., None] * fading
     eta = eta + (values["history_selection"] + values["shared_bias"])[..., None]
-    return _binomial(eta, arrays["history_exposure"], arrays["history_count"])
+    return _counted(eta, arrays["history_exposure"], arrays["history_count"], values, link)
 
 
 def _national(
-    eta0: np.ndarray, values: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]
+    eta0: np.ndarray,
+    values: Mapping[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray],
+    link: str,
 ) -> np.ndarray:
-    monthly = np.einsum("s,...st->...t", arrays["national_share"], expit(eta0))
+    monthly = np.einsum("s,...st->...t", arrays["national_share"], inverse(link, eta0))
     rate = monthly @ arrays["national_weight"].T
-    mean = np.log(rate / (1 - rate)) + values["shared_bias"][..., None]
+    mean = forward(link, rate) + values["shared_bias"][..., None]
     return _normal(mean, arrays["national_logit"], arrays["national_chol"])
 
 
 def _elicited(
-    eta0: np.ndarray, values: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]
+    eta0: np.ndarray,
+    values: Mapping[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray],
+    link: str,
 ) -> np.ndarray:
     mean = (eta0 @ arrays["elicited_month"]) @ arrays["elicited_weight"].T
     mean = mean + values["shared_bias"][..., None]
     return _normal(mean, arrays["elicited_logit"], arrays["elicited_chol"])
 
 
-def _binomial(eta: np.ndarray, n: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _counted(
+    eta: np.ndarray, n: np.ndarray, y: np.ndarray, values: Mapping[str, np.ndarray], link: str
+) -> np.ndarray:
+    """Rows of a counted source: binomial, or for counts the law of the cells."""
+    if link == "log":
+        phi, r = (values[k][..., None] for k in ("overdispersion", "person_dispersion"))
+        law = stats.nbinom(size := 1 / (1 / (n * r) + 1 / phi), size / (size + n * np.exp(eta)))
+        return np.asarray(law.logpmf(y).sum(axis=-1))
     choose = gammaln(n + 1) - gammaln(y + 1) - gammaln(n - y + 1)
+    if link == "cloglog":
+        p = inverse(link, eta)
+        return np.asarray((choose + y * np.log(p) + (n - y) * np.log1p(-p)).sum(axis=-1))
     return np.asarray((choose + y * log_expit(eta) + (n - y) * log_expit(-eta)).sum(axis=-1))
 
 
