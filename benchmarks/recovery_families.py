@@ -178,8 +178,8 @@ def markdown(done: list[dict[str, Any]]) -> str:
         cells = ["" if c != c else f"{c:,.3g}" if isinstance(c, float) else str(c) for c in row]
         body += "| " + " | ".join(cells) + " |\n"
     zero = [
-        f"- `{name}`: true effect exactly zero; the 90% interval of the pooled effect leaves out zero "
-        f"in {k} of {n} seeds"
+        f"- `{name}`: true effect exactly zero; the 90% interval of the pooled effect leaves out "
+        f"zero in {k} of {n} seeds"
         for name in ("offending", "court_duration", "hearings")
         for k, n in [claims(done, name)]
         if n

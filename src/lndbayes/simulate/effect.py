@@ -166,7 +166,9 @@ def draw_effect(
     sites = len(layout.site)
     mix_effect = np.array(world.mix_effects) - np.mean(world.mix_effects)
     wave_effect = np.array(world.wave_effects) - np.mean(world.wave_effects)
-    deviation = world.site_effect_sd * rngs["site_deviation"].normal(size=sites)
+    deviation = world.site_effect_sd * _by_need(
+        world, mix, rngs["site_deviation"].normal(size=sites)
+    )
     known = ~np.isnan(layout.predecessor)
     before = np.where(known, layout.predecessor - layout.predecessor[known].mean(), 0.0)
     plateau = (
@@ -189,6 +191,15 @@ def draw_effect(
         mix_effect=mix_effect,
         wave_effect=wave_effect,
     )
+
+
+def _by_need(world: World, mix: Mix, own: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Deviations that go along with the share of the fourth intervention; `own` where none do."""
+    if not world.mix_by_need:
+        return own
+    share = mix.share[:, min(3, mix.share.shape[1] - 1)]
+    along = (share - share.mean()) / share.std()
+    return world.mix_by_need * along + np.sqrt(1 - world.mix_by_need**2) * own
 
 
 def draw_new_site(

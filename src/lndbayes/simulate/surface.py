@@ -166,6 +166,13 @@ def _zero_sum(z: NDArray[np.float64]) -> NDArray[np.float64]:
     return z - z.mean(axis=-1, keepdims=True)
 
 
+def _earliness(layout: Layout) -> NDArray[np.float64]:
+    """Standardised go-live, earliest highest; dims (site)."""
+    late = layout.go_live.astype(float)
+    spread = late.std()
+    return (late.mean() - late) / (spread if spread > 0 else 1.0)
+
+
 def draw_surface(world: World, layout: Layout, rngs: Mapping[str, np.random.Generator]) -> Surface:
     """Draw the untreated surface of all sites.
 
@@ -191,6 +198,7 @@ def draw_surface(world: World, layout: Layout, rngs: Mapping[str, np.random.Gene
 
     level = world.baseline_level + world.site_level_sd * rngs["site_level"].normal(size=sites)
     drift = world.site_drift_sd * _zero_sum(rngs["site_drift"].normal(size=sites))
+    drift = drift + world.adoption_trend * _earliness(layout)
     steps = rngs["national_curve"].normal(size=(wide.shape[1],))
     national = world.national_curve_sd * steps
     # Drawn site by site, so that the first sites keep their curves when sites are added.
@@ -201,6 +209,9 @@ def draw_surface(world: World, layout: Layout, rngs: Mapping[str, np.random.Gene
     after = world.drift * np.maximum(layout.event_time, 0) / 12
     eta0 = level[:, None] + np.outer(drift, time) + common + (narrow @ curve).T + after
     eta0 = eta0 + _shocks(world, sites, rngs["shock"])
+    if world.national_shock:
+        second = layout.go_live[layout.wave > 1].min()
+        eta0 = eta0 + world.national_shock * (np.arange(months) >= second)
     return Surface(
         eta0=eta0,
         level=level,

@@ -144,6 +144,15 @@ class World:
         Common bias and independent error of the elicited values, and the spread experts state.
     shared_bias : float
         Level bias shared by all reconstructed evidence.
+    adoption_trend : float
+        Untreated trend per 24 months that goes with an early start: added in proportion to the
+        standardised go-live, earliest highest. Breaks the model's exchangeable drifts.
+    national_shock : float
+        Lasting step of every site's untreated level in the month in which the second wave begins.
+        Breaks the model's smooth national curve.
+    mix_by_need : float
+        Correlation of a site's own effect deviation with its share of the fourth intervention: the
+        mix follows what a site needs. Breaks the model's independence of mix and deviation.
     months, panel_start : int
         Length of the grid (from 2011-04) and first month with outcome rows and go-lives.
     time_served_years, place_cost, alternative_cost : float
@@ -221,6 +230,9 @@ class World:
     elicited_error: float = 0.25
     elicited_stated_sd: float = 0.30
     shared_bias: float = 0.0
+    adoption_trend: float = 0.0
+    national_shock: float = 0.0
+    mix_by_need: float = 0.0
     months: int = 96
     panel_start: int = 36
     time_served_years: float = 0.25
@@ -273,8 +285,9 @@ def _problems(world: World) -> list[Problem]:
         broken("bands", "must be at least two distinct names in the order of text")
     if world.size_limits != tuple(sorted(world.size_limits)):
         broken("size_limits", "must be the lower limit, then the upper")
-    if not -1 < world.shock_autocorrelation < 1:
-        broken("shock_autocorrelation", "must be between -1 and 1")
+    for name in ("shock_autocorrelation", "mix_by_need"):
+        if not -1 < getattr(world, name) < 1:
+            broken(name, "must be between -1 and 1")
     if world.smooth not in SMOOTHS:
         broken("smooth", f"must be one of {', '.join(SMOOTHS)}")
     if world.panel_start < 12 or world.panel_start % 3:
