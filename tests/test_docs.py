@@ -11,6 +11,7 @@ import pytest
 
 import lndbayes
 from lndbayes import tables
+from lndbayes.families import FAMILIES
 from lndbayes.names import CI_PROB
 from lndbayes.priors import SLOTS, prior_table
 from lndbayes.sensitivity import VARIANTS
@@ -200,7 +201,14 @@ def test_priors_are_documented_as_they_are() -> None:
     table = [row for row in rows(text("docs/priors.md"), 6) if named(row[0])]
     written = {named(row[0])[0]: row for row in table}
     assert len(written) == len(table), "a slot twice"
-    assert set(SLOTS) <= set(written)
+    shipped = set(SPEC.priors)
+    assert shipped <= set(written)
+    optional = {named(row[0])[0]: row for row in rows(text("docs/priors.md"), 3) if named(row[0])}
+    assert set(optional) == set(SLOTS) - shipped
+    for slot, row in optional.items():
+        having = [name for name, family in FAMILIES.items() if slot in family.slots]
+        assert named(row[1]) == (having or ["pulse_sd"]), slot
+        assert len(row[2].split()) >= 4, slot
     assert CI_PROB == 0.9, "docs/priors.md says 90%"
     five = prior_table(SPEC, interventions=5)
     expected = {

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from lndbayes.families import LOG_RATIO, inverse
-from lndbayes.model.layout import pulse_means, ramp_means
+from lndbayes.model.course import pulse_means, ramp_means
 from lndbayes.model.surface import linear_predictors
 from lndbayes.names import EFFECT_WINDOW, PERIOD_MONTHS, SAMPLE_DIMS
 

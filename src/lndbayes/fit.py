@@ -20,7 +20,7 @@ from lndbayes.data.evaluation import EvaluationData
 from lndbayes.errors import FitError, Problem
 from lndbayes.families import inverse
 from lndbayes.model.design import NEVER, Design, build_design
-from lndbayes.model.layout import constrain, inactive, metric_parts
+from lndbayes.model.layout import constrain, inactive
 from lndbayes.model.mask import without_cells, without_treated
 from lndbayes.model.predictive import (
     cell_log_likelihood,
@@ -32,7 +32,7 @@ from lndbayes.model.predictive import (
 )
 from lndbayes.model.surface import linear_predictors
 from lndbayes.names import SAMPLE_DIMS
-from lndbayes.sampler import Metric, RawDraws, find_metric, metric_from, sample_density
+from lndbayes.sampler import Metric, find_metric, metric_of, sample_density, stored_metric
 from lndbayes.spec import ModelSpec
 
 __all__ = ["fit", "fit_key", "load_fit", "metric_of", "save_fit", "stored_fit", "versions"]
@@ -166,7 +166,7 @@ def fit(
         ),
         **(_predictive(spec, design, values) if predictive else {}),
         "observed_data": _observed(spec, design, values),
-        "constant_data": _constant_data(design).merge(_unconstrained(raw, design)),
+        "constant_data": _constant_data(design).merge(stored_metric(raw, design)),
     }
     tree = xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
     marks["predictive"] = time.perf_counter() - clock
@@ -262,30 +262,6 @@ def _constant_data(design: Design) -> xr.Dataset:
     event = data["event_time"].astype(float)
     data["event_time"] = event.where(event > NEVER)
     return data
-
-
-def _unconstrained(raw: RawDraws, design: Design) -> xr.Dataset:
-    """Where the unconstrained draws were and how they vary together: the start of refits."""
-    found = metric_from(raw.x, metric_parts(design))
-    return xr.Dataset(
-        {
-            "unconstrained_mean": (("coordinate",), found.mean),
-            "unconstrained_scale": (("coordinate",), found.scale),
-            "unconstrained_factor": (("coordinate", "shared_coordinate"), found.factor),
-            "unconstrained_local": (("group", "member", "member_2"), found.local),
-            "unconstrained_local_start": ((), found.local_start),
-        }
-    )
-
-
-def metric_of(tree: xr.DataTree) -> Metric:
-    """Coordinates in which a fit's posterior is near a standard normal, for refits."""
-    constants = tree["constant_data"]
-    mean, scale, factor, local = (
-        constants[f"unconstrained_{name}"].to_numpy()
-        for name in ("mean", "scale", "factor", "local")
-    )
-    return Metric(mean, scale, factor, local, int(constants["unconstrained_local_start"]))
 
 
 def _attributes(

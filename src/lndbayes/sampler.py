@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import nutpie
+import xarray as xr
 from nutpie import _lib
 from nutpie.sample import CompiledModel
 
@@ -19,7 +20,15 @@ from lndbayes.model.layout import MetricParts, metric_parts
 from lndbayes.model.start import start_point
 from lndbayes.spec import ModelSpec, with_changes
 
-__all__ = ["Metric", "RawDraws", "find_metric", "metric_from", "sample_density"]
+__all__ = [
+    "Metric",
+    "RawDraws",
+    "find_metric",
+    "metric_from",
+    "metric_of",
+    "sample_density",
+    "stored_metric",
+]
 
 #: Spread of the chains' starting points about the prior's medians, unconstrained scale: narrow
 #: enough to start in the typical set's reach. Where a metric is known, chains start from the normal
@@ -283,3 +292,27 @@ def sample_density(
     found = tree["sample_stats"].to_dataset()
     stats = {new: found[old].to_numpy() for old, new in _STATS.items()}
     return RawDraws(raw["x"].to_numpy(), stats)
+
+
+def stored_metric(raw: RawDraws, design: Design) -> xr.Dataset:
+    """Where the unconstrained draws were and how they vary together: the start of refits."""
+    found = metric_from(raw.x, metric_parts(design))
+    return xr.Dataset(
+        {
+            "unconstrained_mean": (("coordinate",), found.mean),
+            "unconstrained_scale": (("coordinate",), found.scale),
+            "unconstrained_factor": (("coordinate", "shared_coordinate"), found.factor),
+            "unconstrained_local": (("group", "member", "member_2"), found.local),
+            "unconstrained_local_start": ((), found.local_start),
+        }
+    )
+
+
+def metric_of(tree: xr.DataTree) -> Metric:
+    """Coordinates in which a fit's posterior is near a standard normal, for refits."""
+    constants = tree["constant_data"]
+    mean, scale, factor, local = (
+        constants[f"unconstrained_{name}"].to_numpy()
+        for name in ("mean", "scale", "factor", "local")
+    )
+    return Metric(mean, scale, factor, local, int(constants["unconstrained_local_start"]))

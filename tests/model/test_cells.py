@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -233,12 +234,14 @@ def test_order_of_rows_does_not_matter(cells, family):
         np.testing.assert_array_equal(value, again[name], err_msg=name)
 
 
-def test_coverage_of_cells_in_use(cells):
-    family = "negative_binomial"
-    tables = family_tables(family, coverage=True)
-    found = cells(family, tables=tables)
-    frame = tables.frames["outcomes.csv"]
-    lookup = {(r.site, r.month): r.coverage for r in frame.itertuples()}
-    for s, t in np.ndindex(found["coverage"].shape):
-        key = (f"T{s + 1}", f"{2013 + t // 12}-{t % 12 + 1:02d}")
-        assert found["coverage"][s, t] == lookup.get(key, 1.0)
+def test_coverage_is_that_of_cells_in_use(tmp_path):
+    """A cell without data has a coverage of one, whatever stands beside it."""
+    data = read_tables(family_tables("negative_binomial"), tmp_path)
+    share = np.random.default_rng(3).uniform(0.5, 1.0, data.ds["exposure"].shape)
+    covered = data.ds.assign(coverage=(data.ds["exposure"].dims, share))
+    found = cell_arrays(family_spec("negative_binomial"), dataclasses.replace(data, ds=covered))
+    used = found["exposure"] > 0
+    assert used.any()
+    assert not used.all()
+    expected = covered["coverage"].sel(outcome="custody").transpose("site", "month").to_numpy()
+    np.testing.assert_array_equal(found["coverage"], np.where(used, expected, 1.0))

@@ -13,9 +13,10 @@ from scipy import stats
 
 from lndbayes.families import forward, inverse, slope
 from lndbayes.model.compiled import log_density
+from lndbayes.model.course import pulse
 from lndbayes.model.design import build_design
 from lndbayes.model.kernel import kernel_data
-from lndbayes.model.layout import SCALARS, constrain, pulse, size
+from lndbayes.model.layout import SCALARS, constrain, size
 from lndbayes.model.predictive import (
     cell_log_likelihood,
     complete_counts,

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 def quantities(raw: RawDraws, design: Design) -> dict[str, np.ndarray]:
     """Site effects, levels and scalars on their own scales, (chain, draw) each."""
     values = constrain(raw.x, design)
-    fixed = {"shared_bias", "drift", "go_live_step"}
+    fixed = {"shared_bias", "drift", "go_live_step", "pulse"}
     out = {name: values[name] for name in SCALARS if name not in fixed}
     for name in ("site_effect", "site_level", "national_curve"):
         for i in range(values[name].shape[-1]):

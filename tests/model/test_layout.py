@@ -7,6 +7,7 @@ import pytest
 from family_cases import family_spec, family_tables
 from model_cases import read_tables, tiny_tables
 
+from lndbayes.model.course import ramp, ramp_means
 from lndbayes.model.design import build_design
 from lndbayes.model.layout import (
     POSITIVE,
@@ -14,8 +15,6 @@ from lndbayes.model.layout import (
     SCALARS,
     constrain,
     layout,
-    ramp,
-    ramp_means,
     site_effect,
     size,
     unconstrain,

@@ -29,8 +29,9 @@ from lndbayes.errors import CheckError
 from lndbayes.families import inverse
 from lndbayes.fit import versions
 from lndbayes.many import Task, run_tasks
+from lndbayes.model.course import ramp_means
 from lndbayes.model.design import Design, build_design
-from lndbayes.model.layout import SCALARS, constrain, inactive, ramp_means
+from lndbayes.model.layout import SCALARS, constrain, inactive
 from lndbayes.model.predictive import cell_log_likelihood
 from lndbayes.model.surface import linear_predictors
 from lndbayes.names import CI_PROB

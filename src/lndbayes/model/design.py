@@ -13,13 +13,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.errors import DataError, Problem
-from lndbayes.families import forward, slope
+from lndbayes.families import forward
 from lndbayes.model.basis import harmonics, rw2_basis, scaled_time, steps
 from lndbayes.model.cells import cell_arrays
+from lndbayes.model.channels import (
+    OFF_SD,
+    elicited_arrays,
+    history_arrays,
+    national_arrays,
+    retrospective_arrays,
+)
 from lndbayes.names import PERIOD_MONTHS
 from lndbayes.spec import ModelSpec
 
@@ -27,12 +33,6 @@ __all__ = ["NEVER", "OFF_SD", "Design", "build_design", "national_shear", "site_
 
 #: Event time of a site that never goes live.
 NEVER = -100_000
-
-#: Standard deviation of a normal channel that is switched off: on the logit scale it carries
-#: 1e-6 of the information of a unit-variance observation.
-OFF_SD = 1e3
-
-_Z95 = 1.6448536269514722
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,10 @@ def build_design(spec: ModelSpec, data: EvaluationData) -> Design:
     arrays["site_weight"] = site_weights(arrays)
     arrays["shear"] = national_shear(arrays)
     arrays |= _site_arrays(data)
-    arrays |= _retrospective(spec, data)
-    arrays |= _history(spec, data)
-    arrays |= _national(spec, data, arrays, step)
-    arrays |= _elicited(spec, data, step)
+    arrays |= retrospective_arrays(spec, data)
+    arrays |= history_arrays(spec, data)
+    arrays |= national_arrays(spec, data, arrays, step)
+    arrays |= elicited_arrays(spec, data, step)
     arrays |= {
         name: np.array(getattr(spec.sensitivity, name), dtype=float)
         for name in ("shared_bias_sd", "drift_sd", "go_live_step_sd", "wave_sd")
@@ -257,131 +257,6 @@ def _site_arrays(data: EvaluationData) -> dict[str, np.ndarray]:
         "wave_index": np.searchsorted(np.unique(wave), wave).astype(np.int64),
         "predecessor": np.where(known, predecessor - centre, 0.0),
         "referrals": np.nan_to_num(ds["referrals"].to_numpy()),
-    }
-
-
-def _rows(data: EvaluationData, channel: str, outcome: str) -> pd.DataFrame:
-    frame = data.evidence[channel]
-    return frame[frame["outcome"] == outcome].reset_index(drop=True)
-
-
-def _site_index(data: EvaluationData, labels: pd.Series) -> np.ndarray:
-    index = pd.Index(data.ds["site"].to_numpy())
-    return np.asarray(index.get_indexer(labels), dtype=np.int64)
-
-
-def _shifted(spec: ModelSpec, frame: pd.DataFrame, exposure: str, channel: str) -> np.ndarray:
-    """Counts of a channel's rows, less what every unit of exposure has at least."""
-    count = frame["count"].to_numpy(float) - spec.family.shift * frame[exposure].to_numpy(float)
-    if (count < 0).any():
-        rule = "fewer events than cases, each of which has at least one"
-        raise DataError(
-            [
-                Problem(f"evidence/{channel}.csv", rule, int(row), "count")
-                for row in frame["row"][count < 0]
-            ]
-        )
-    return count
-
-
-def _retrospective(spec: ModelSpec, data: EvaluationData) -> dict[str, np.ndarray]:
-    frame = _rows(data, "retrospective", spec.outcome.name)
-    site = _site_index(data, frame["site"])
-    on = float(spec.baseline.channels.retrospective)
-    order = np.searchsorted(np.unique(site), site)
-    at = np.column_stack([site, frame["month_index"].to_numpy(np.int64), order])
-    return {
-        "retrospective_at": at.astype(np.int64).reshape(-1, 3),
-        "retrospective_exposure": frame["exposure"].to_numpy(float) * on,
-        "retrospective_count": _shifted(spec, frame, "exposure", "retrospective") * on,
-    }
-
-
-def _history(spec: ModelSpec, data: EvaluationData) -> dict[str, np.ndarray]:
-    frame = _rows(data, "history", spec.outcome.name)
-    site = _site_index(data, frame["site"])
-    lag = -frame["months_from_referral"].to_numpy(np.int64)
-    on = float(spec.baseline.channels.history)
-    at = np.column_stack([site, frame["month_index"].to_numpy(np.int64), lag])
-    return {
-        "history_at": at.astype(np.int64).reshape(-1, 3),
-        "history_exposure": frame["persons"].to_numpy(float) * on,
-        "history_count": _shifted(spec, frame, "persons", "history") * on,
-    }
-
-
-def _national(
-    spec: ModelSpec, data: EvaluationData, arrays: Mapping[str, np.ndarray], step: int
-) -> dict[str, np.ndarray]:
-    """National rows that end before the first go-live; later ones contain treated sites."""
-    frame = _rows(data, "national", spec.outcome.name)
-    first_go_live = min(_first_go_live(data), data.ds.sizes["month"])
-    length = frame["months"].to_numpy(np.int64) // step
-    start = frame["month_index"].to_numpy(np.int64)
-    clean = (start + length <= first_go_live) & (length >= 1) & (start >= 0)
-    frame, start, length = frame[clean], start[clean], length[clean]
-    months = np.arange(arrays["exposure"].shape[1])
-    inside = (months >= start[:, None]) & (months < (start + length)[:, None])
-    link, shift = spec.family.link, spec.family.shift
-    rate = frame["rate"].to_numpy(float) - shift
-    if (rate <= 0).any():
-        rule = f"must be above {shift}: every case has at least one event"
-        raise DataError(Problem("evidence/national.csv", rule, column="rate"))
-    se = frame["se"].to_numpy(float) * slope(link, rate)
-    size = len(frame)
-    covariance = np.diag(se**2) + spec.baseline.national_offset_sd**2
-    on = spec.baseline.channels.national
-    population = data.ds["population"].to_numpy()
-    mean_exposure = arrays["exposure_all"].sum(axis=1)
-    weight = population if np.isfinite(population).all() else np.maximum(mean_exposure, 1e-9)
-    return {
-        "national_weight": inside / np.maximum(length, 1)[:, None],
-        "national_share": weight / weight.sum(),
-        "national_logit": forward(link, rate),
-        "national_chol": np.linalg.cholesky(covariance) if on and size else OFF_SD * np.eye(size),
-    }
-
-
-def _first_go_live(data: EvaluationData) -> int:
-    go_live = data.ds["go_live"].to_numpy()
-    known = go_live[np.isfinite(go_live)]
-    return int(known.min()) if known.size else data.ds.sizes["month"]
-
-
-def _elicited(spec: ModelSpec, data: EvaluationData, step: int) -> dict[str, np.ndarray]:
-    """Judgements on the mean rate of the 12 months before the first go-live."""
-    frame = _rows(data, "elicited", spec.outcome.name)
-    sites, periods = data.ds.sizes["site"], data.ds.sizes["month"]
-    first = _first_go_live(data)
-    # the 12 months before the first go-live, as far as the grid holds them
-    window = np.zeros(periods)
-    window[max(first - 12 // step, 0) : max(min(first, periods), 0)] = 1.0
-    on = spec.baseline.channels.elicited and len(frame) > 0
-    if on and not window.any():
-        rule = (
-            "the 12 months before the first go-live, which judgements are about, must reach into "
-            f"the evaluation's months, {data.ds['month'].to_numpy()[0]} to "
-            f"{data.ds['month'].to_numpy()[-1]}"
-        )
-        raise DataError(Problem("evidence/elicited.csv", rule, column="quantity"))
-    weight = np.full((len(frame), sites), 1.0 / sites)
-    site = _site_index(data, frame["site"])
-    for row, index in enumerate(site):
-        if index >= 0:
-            weight[row] = np.eye(sites)[index]
-    link, shift = spec.family.link, spec.family.shift
-    if (frame["q05"].to_numpy(float) <= shift).any():
-        rule = f"must be above {shift}: every case has at least one event"
-        raise DataError(Problem("evidence/elicited.csv", rule, column="q05"))
-    low, middle, high = (
-        forward(link, frame[q].to_numpy(float) - shift) for q in ("q05", "q50", "q95")
-    )
-    covariance = np.diag(((high - low) / (2 * _Z95)) ** 2) + spec.baseline.elicited_bias_sd**2
-    return {
-        "elicited_weight": weight,
-        "elicited_month": window / max(window.sum(), 1.0),
-        "elicited_logit": np.asarray(middle),
-        "elicited_chol": np.linalg.cholesky(covariance) if on else OFF_SD * np.eye(len(frame)),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lndbayes.model.layout import pulse, ramp
+from lndbayes.model.course import pulse, ramp
 
 __all__ = ["Arrays", "linear_predictors", "stage_predictors", "untreated"]
 
