@@ -16,7 +16,6 @@ import numpy as np
 
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.errors import DataError, Problem
-from lndbayes.families import forward
 from lndbayes.model.basis import harmonics, rw2_basis, scaled_time, steps
 from lndbayes.model.cells import cell_arrays
 from lndbayes.model.channels import (
