@@ -11,11 +11,11 @@ import pytest
 import xarray as xr
 
 from lndbayes import effects
+from lndbayes.averted import events_averted
 from lndbayes.effects import (
     baseline_rates,
     component_effects,
     course_effects,
-    events_averted,
     leverages,
     mean_effect,
     new_site_effect,

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 from lndbayes import effects as estimands
+from lndbayes.averted import events_averted
 from lndbayes.costs import load_costs
 from lndbayes.exports import Outcome, write_exports
 from lndbayes.runs import Steps
@@ -118,7 +119,7 @@ def test_the_numbers_are_those_of_the_draws() -> None:
         assert len(found) == 1
         return found.iloc[0]
 
-    averted = estimands.events_averted(fit).to_numpy()
+    averted = events_averted(fit).to_numpy()
     check(one(estimand="events_averted", site="A"), averted[..., 0])
     # the sum is of draws, of all sites, those without an interval of their own among them
     check(one(estimand="events_averted", site=""), averted.sum(axis=-1))
@@ -337,7 +338,7 @@ def two_outcomes(tmp_path) -> tuple[pd.DataFrame, pd.DataFrame]:
         variants = ledger_input(list("ABCDE"))[1]
         outcomes[name] = Outcome(spec, fit, variants, [])
     write_exports(tmp_path, outcomes, costs, Steps(), lambda message: None)
-    averted = {k: estimands.events_averted(o.fit) for k, o in outcomes.items()}
+    averted = {k: events_averted(o.fit) for k, o in outcomes.items()}
     plain = savings_table(savings(averted, costs, seed=3))
     return pd.read_csv(tmp_path / "savings.csv", keep_default_na=False, na_values={}), plain
 

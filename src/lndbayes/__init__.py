@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# estimands, from draws
+from lndbayes.averted import events_averted
+
 # fits and checks
 from lndbayes.checks.battery import run_checks
 
@@ -10,11 +13,8 @@ from lndbayes.costs import load_costs
 
 # data
 from lndbayes.data.evaluation import EvaluationData, read_evaluation
-
-# estimands, from draws
 from lndbayes.effects import (
     component_effects,
-    events_averted,
     new_site_effect,
     pooled_effect,
     site_effects,

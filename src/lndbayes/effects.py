@@ -20,11 +20,12 @@ __all__ = [
     "baseline_rates",
     "component_effects",
     "course_effects",
-    "events_averted",
     "leverages",
     "mean_effect",
+    "named",
     "natural",
     "new_site_effect",
+    "over_draws",
     "plateau_effects",
     "pooled_effect",
     "predictors",
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 Scale = Literal["link", "natural"]
-_CHUNK = 200
+CHUNK = 200
 
 
 def treated_sites(fit: xr.DataTree) -> np.ndarray:
@@ -133,23 +134,23 @@ def site_effects(
     if scale == "link":
         ramp, passing = _window_shape(fit, window)
         effect = posterior["site_effect"] * ramp + passing
-        return _named(effect.isel(site=treated), _unit(fit))
+        return named(effect.isel(site=treated), _unit(fit))
     if scale != "natural":
         raise ValueError("scale must be 'link' or 'natural'")
     weight = _window_weights(fit, window)
-    effect = _over_draws(fit, lambda p0, p1: ((p1 - p0) * weight).sum(axis=-1))
+    effect = over_draws(fit, lambda p0, p1: ((p1 - p0) * weight).sum(axis=-1))
     empty = xr.DataArray(weight.sum(axis=1) == 0, dims="site")
-    return _named(effect.where(~empty).isel(site=treated), "rate difference")
+    return named(effect.where(~empty).isel(site=treated), "rate difference")
 
 
-def _over_draws(
+def over_draws(
     fit: xr.DataTree, function: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> xr.DataArray:
     """Apply a function of the two rates to draws in chunks, to bound memory."""
     posterior = fit["posterior"].to_dataset()
     parts = []
-    for start in range(0, posterior.sizes["draw"], _CHUNK):
-        eta = predictors(fit, slice(start, start + _CHUNK))
+    for start in range(0, posterior.sizes["draw"], CHUNK):
+        eta = predictors(fit, slice(start, start + CHUNK))
         p0, p1 = (natural(fit, eta[name].to_numpy()) for name in ("eta0", "eta1"))
         parts.append(function(p0, p1))
     values = np.concatenate(parts, axis=1)
@@ -157,7 +158,8 @@ def _over_draws(
     return xr.DataArray(values, dims=(*SAMPLE_DIMS, "site"), coords=coords)
 
 
-def _named(draws: xr.DataArray, unit: str) -> xr.DataArray:
+def named(draws: xr.DataArray, unit: str) -> xr.DataArray:
+    """Return draws with sample dims first and their unit as the only attribute."""
     draws = draws.transpose(*SAMPLE_DIMS, ...)
     draws.attrs = {"unit": unit}
     return draws
@@ -172,7 +174,7 @@ def plateau_effects(fit: xr.DataTree) -> xr.DataArray:
         Dims (chain, draw, site), link scale.
     """
     posterior = fit["posterior"].to_dataset()
-    return _named(posterior["site_effect"].isel(site=treated_sites(fit)), _unit(fit))
+    return named(posterior["site_effect"].isel(site=treated_sites(fit)), _unit(fit))
 
 
 def pooled_effect(
@@ -208,7 +210,7 @@ def pooled_effect(
     values = np.nan_to_num(effects.to_numpy()) @ (weight / weight.sum())
     coords = {dim: effects[dim] for dim in SAMPLE_DIMS}
     pooled = xr.DataArray(values, dims=SAMPLE_DIMS, coords=coords)
-    return _named(pooled, effects.attrs["unit"])
+    return named(pooled, effects.attrs["unit"])
 
 
 def mean_effect(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr.DataArray:
@@ -221,7 +223,7 @@ def mean_effect(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr
     """
     posterior = fit["posterior"].to_dataset()
     ramp, passing = _window_shape(fit, window)
-    return _named(posterior["effect_mean"] * ramp + passing, _unit(fit))
+    return named(posterior["effect_mean"] * ramp + passing, _unit(fit))
 
 
 def new_site_effect(
@@ -264,7 +266,7 @@ def new_site_effect(
         shares = xr.DataArray([mix[k] for k in labels], dims="intervention")
         plateau = plateau + ((shares - centre) * posterior["mix_effect"]).sum("intervention")
     ramp, passing = _window_shape(fit, window)
-    return _named(plateau * ramp + passing, _unit(fit))
+    return named(plateau * ramp + passing, _unit(fit))
 
 
 def component_effects(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr.DataArray:
@@ -284,7 +286,7 @@ def component_effects(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW)
     ramp, _ = _window_shape(fit, window)
     mean = (centre * posterior["mix_effect"]).sum("intervention")
     slope = (posterior["mix_effect"] - mean) / (1 - centre).clip(min=1e-12)
-    return _named(0.1 * slope * ramp, f"{_unit(fit)} per 10 percentage points")
+    return named(0.1 * slope * ramp, f"{_unit(fit)} per 10 percentage points")
 
 
 def substitution_effects(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr.DataArray:
@@ -305,70 +307,10 @@ def substitution_effects(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WIND
         for a, b in pairs
     ]
     if not parts:
-        return _named((effect * ramp).isel(intervention=slice(0, 0)), _unit(fit))
+        return named((effect * ramp).isel(intervention=slice(0, 0)), _unit(fit))
     joined = xr.concat(parts, dim="intervention", coords="minimal")
     joined = joined.assign_coords(intervention=[f"{a} -> {b}" for a, b in pairs])
-    return _named(joined, f"{_unit(fit)} per 10 percentage points")
-
-
-def events_averted(fit: xr.DataTree, given: xr.DataTree | None = None) -> xr.DataArray:
-    """Events averted in the months that happened (E6): expected without minus with the service.
-
-    Parameters
-    ----------
-    fit : xarray.DataTree
-        A fit.
-    given : xarray.DataTree, optional
-        Fit of the outcome whose counts are this one's exposure, such as referrals of attendances:
-        then the service changes the exposure too, and expected events are the product of both
-        rates, draw by draw. The two likelihoods share no parameter, so that draws of separate
-        fits, paired in any way, are draws of the joint posterior.
-
-    Returns
-    -------
-    xarray.DataArray
-        Dims (chain, draw, site), events: the sum over observed months from go-live on of exposure
-        times the difference of the two rates of the same draw.
-
-    Raises
-    ------
-    ValueError
-        If the two fits have other sites or months.
-    """
-    if given is not None:
-        return _chained(fit, given)
-    constants = fit["constant_data"]
-    event = constants["event_time"].to_numpy()
-    weight = constants["exposure_all"].to_numpy() * (np.nan_to_num(event, nan=-1.0) >= 0)
-    averted = _over_draws(fit, lambda p0, p1: ((p0 - p1) * weight).sum(axis=-1))
-    return _named(averted.isel(site=treated_sites(fit)), str(fit.attrs["unit"]))
-
-
-def _chained(fit: xr.DataTree, given: xr.DataTree) -> xr.DataArray:
-    ours, theirs = (tree["constant_data"] for tree in (fit, given))
-    if any(ours[d].to_numpy().tolist() != theirs[d].to_numpy().tolist() for d in ("site", "month")):
-        raise ValueError("the two fits must have the same sites and months")
-    event = theirs["event_time"].to_numpy()
-    weight = theirs["exposure_all"].to_numpy() * (np.nan_to_num(event, nan=-1.0) >= 0)
-    sizes = [tree["posterior"].sizes for tree in (fit, given)]
-    chains, draws = (min(s[d] for s in sizes) for d in SAMPLE_DIMS)
-    parts = []
-    for start in range(0, draws, _CHUNK):
-        some = slice(start, min(start + _CHUNK, draws))
-        rates = [
-            natural(tree, eta.to_numpy()[:chains])
-            for tree in (given, fit)
-            for eta in predictors(tree, some).data_vars.values()
-        ]
-        before, after = rates[0] * rates[2], rates[1] * rates[3]
-        parts.append(((before - after) * weight).sum(axis=-1))
-    posterior = fit["posterior"].to_dataset().isel(chain=slice(chains), draw=slice(draws))
-    coords = {dim: posterior[dim] for dim in (*SAMPLE_DIMS, "site")}
-    averted = xr.DataArray(
-        np.concatenate(parts, axis=1), dims=(*SAMPLE_DIMS, "site"), coords=coords
-    )
-    named = _named(averted.isel(site=treated_sites(fit)), str(fit.attrs["unit"]))
-    return named.assign_attrs(chained=1)
+    return named(joined, f"{_unit(fit)} per 10 percentage points")
 
 
 def baseline_rates(fit: xr.DataTree, draws: int = 1000) -> xr.DataArray:
@@ -389,7 +331,7 @@ def baseline_rates(fit: xr.DataTree, draws: int = 1000) -> xr.DataArray:
     posterior = fit["posterior"]
     step = max(1, posterior.sizes["draw"] * posterior.sizes["chain"] // draws)
     eta0 = predictors(fit, slice(None, None, step))["eta0"]
-    return _named(
+    return named(
         xr.DataArray(natural(fit, eta0.to_numpy()), dims=eta0.dims, coords=eta0.coords), "rate"
     )
 
@@ -416,7 +358,7 @@ def course_effects(fit: xr.DataTree) -> xr.DataArray:
             parts.append(pooled_effect(fit, "link", (first, last)))
             labels.append(f"{first}-{last}")
     joined = xr.concat(parts, dim="window", coords="minimal")
-    return _named(joined.assign_coords(window=labels), _unit(fit))
+    return named(joined.assign_coords(window=labels), _unit(fit))
 
 
 def leverages(fit: xr.DataTree, effects: xr.DataArray) -> xr.Dataset:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from lndbayes.averted import events_averted
 from lndbayes.bounds import bounds_table
 from lndbayes.checks.battery import run_checks
 from lndbayes.checks.powerscale import powerscale_table
@@ -19,7 +20,6 @@ from lndbayes.checks.thresholds import thresholds_from
 from lndbayes.costs import Costs, load_costs
 from lndbayes.costs_rules import ALL
 from lndbayes.crisis import before_after_table
-from lndbayes.effects import events_averted
 from lndbayes.errors import DataError, Problem
 from lndbayes.fit import versions
 from lndbayes.identification import site_tiers

@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes import effects as estimands
+from lndbayes.averted import averted_by_band, events_averted
 from lndbayes.families import LOG_RATIO
 from lndbayes.identification import identified_share, site_tiers
 from lndbayes.names import CI_PROB
@@ -31,6 +32,7 @@ EFFECT_COLUMNS = (
     "estimand",
     "site",
     "intervention",
+    "band",
     "scale",
     "unit",
     "mean",
@@ -81,7 +83,7 @@ def reported_draws(
     dict of str to xarray.DataArray
         Keys ``"estimand/scale"``; dims (chain, draw) and site or intervention.
     """
-    averted = estimands.events_averted(fit, given)
+    averted = events_averted(fit, given)
     sites = estimands.site_effects(fit, "natural", window)
     out = {
         "pooled/link": estimands.pooled_effect(fit, "link", window),
@@ -95,6 +97,9 @@ def reported_draws(
         "events_averted_site/natural": averted,
         "course/link": estimands.course_effects(fit),
     }
+    by_band = averted_by_band(fit)
+    if by_band is not None:
+        out["events_averted_band/natural"] = by_band
     referrals = fit["constant_data"]["referrals"].to_numpy()
     if referrals[estimands.treated_sites(fit)].sum() > 0:
         out["pooled_referral_weighted/link"] = estimands.pooled_effect(
@@ -117,6 +122,7 @@ _NOTES = {
     "substitution": "10 percentage points moved: modification by mix across sites",
     "events_averted": "expected without minus with the service over the observed months",
     "site": "",
+    "events_averted_band": "by ordered band; the bands add up to the total, draw by draw",
     "course": "mean over the sites of the effect in these event months",
 }
 _SELECTED = (
@@ -165,13 +171,13 @@ def effects_table(
         table["note"] = _NOTES.get(name, "")
         parts.append(table)
     table = pd.concat(parts, ignore_index=True)
-    for column in ("site", "intervention"):
+    for column in ("site", "intervention", "band"):
         table[column] = table[column].fillna("").astype(str) if column in table else ""
     table["outcome"] = fit.attrs["outcome"]
     course = table["estimand"] == "course"
     spans = table.get("window", "")
     table["window"] = np.where(course, spans, f"{window[0]}-{window[1]}")
-    table.loc[table["estimand"] == "events_averted", "window"] = "observed months"
+    table.loc[table["estimand"].str.startswith("events_averted"), "window"] = "observed months"
     table["identified"] = [tiers.get(site, "") for site in table["site"]]
     pooled = table["estimand"] == "pooled"
     counts = tiers[tiers != "-"].value_counts()

@@ -11,6 +11,7 @@ import xarray as xr
 from scipy.special import expit
 from scipy.stats import betabinom, norm
 
+from lndbayes.averted import events_averted
 from lndbayes.checks.compare import (
     cross_validate,
     elpd_table,
@@ -21,7 +22,7 @@ from lndbayes.checks.compare import (
 )
 from lndbayes.checks.stacking import stacked_fit, stacking_weights
 from lndbayes.data.evaluation import EvaluationData, read_evaluation
-from lndbayes.effects import events_averted, pooled_effect, predictors, site_effects
+from lndbayes.effects import pooled_effect, predictors, site_effects
 from lndbayes.fit import fit
 from lndbayes.model.design import build_design
 from lndbayes.simulate import simulate, write_evaluation

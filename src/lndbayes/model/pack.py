@@ -57,6 +57,7 @@ class KernelData(NamedTuple):
     ranged_value: np.ndarray
     stage: np.ndarray
     stage_value: np.ndarray
+    stage_exposure: np.ndarray
     stage_prior: np.ndarray
     stage_centre: float
     exposure_level: np.ndarray
@@ -167,6 +168,8 @@ def _cells(design: Design, counts: bool) -> tuple[dict[str, np.ndarray], float]:
     out["stage"] = _array(np.column_stack(np.nonzero(at_risk)), np.int64).reshape(-1, 3)
     used = at_risk > 0
     out["stage_value"] = _array(np.column_stack([at_risk[used], going_on[used]])).reshape(-1, 2)
+    distinct, times = np.unique(at_risk[used], return_counts=True)
+    out["stage_exposure"] = _array(np.column_stack([distinct, times])).reshape(-1, 2)
     return out, constant + _log_choose(at_risk[used], going_on[used])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from lndbayes.model.pack import KernelData
-from lndbayes.model.special import rates, rising
+from lndbayes.model.special import rates, rising, rising_pair
 
 __all__ = ["JIT", "cells", "channels", "stages"]
 
@@ -39,9 +39,8 @@ def _beta_binomial(
     n: float, y: float, p: float, q: float, phi: float
 ) -> tuple[float, float, float, float]:
     """Beta-binomial without ``rising(phi, n)`` and factorials; derivatives in p, q and phi."""
-    va, da = rising(p * phi, y)
-    vb, db = rising(q * phi, n - y)
-    return va + vb, phi * da, phi * db, p * da + q * db
+    value, da, db = rising_pair(p * phi, y, q * phi, n - y)
+    return value, phi * da, phi * db, p * da + q * db
 
 
 @njit(**JIT)
@@ -207,6 +206,11 @@ def stages(
     Derivatives are added: to `g0` those in the untreated predictor alone.
     """
     link, free, value, phi = d.family[0], d.family[1], 0.0, par[0]
+    # what depends on the number at risk alone, once for each number
+    for i in range(d.stage_exposure.shape[0]):
+        v, dv = rising(phi, d.stage_exposure[i, 0])
+        value -= d.stage_exposure[i, 1] * v
+        g_par[0] -= d.stage_exposure[i, 1] * dv
     for i in range(d.stage.shape[0]):
         s, t, j = d.stage[i, 0], d.stage[i, 1], d.stage[i, 2]
         n, y = d.stage_value[i, 0], d.stage_value[i, 1]
@@ -218,9 +222,8 @@ def stages(
             f = level[j] + eta[s, t]
         p, q, dp = _share(link, f)
         v, da, db, dphi = _beta_binomial(n, y, p, q, phi)
-        vn, dn = rising(phi, n)
-        value += v - vn
-        g_par[0] += dphi - dn
+        value += v
+        g_par[0] += dphi
         df = dp * (da - db)
         g_level[j] += df
         if free:

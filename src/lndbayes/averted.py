@@ -1,0 +1,131 @@
+"""Events averted in the months that happened: in all, through referrals, and by ordered band."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from lndbayes.effects import CHUNK, named, natural, over_draws, predictors, treated_sites
+from lndbayes.families import FAMILIES, inverse
+from lndbayes.model.surface import stage_predictors
+from lndbayes.names import SAMPLE_DIMS
+
+__all__ = ["averted_by_band", "events_averted"]
+
+
+def events_averted(fit: xr.DataTree, given: xr.DataTree | None = None) -> xr.DataArray:
+    """Events averted in the months that happened (E6): expected without minus with the service.
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        A fit.
+    given : xarray.DataTree, optional
+        Fit of the outcome whose counts are this one's exposure, such as referrals of attendances:
+        then the service changes the exposure too, and expected events are the product of both
+        rates, draw by draw. The two likelihoods share no parameter, so that draws of separate
+        fits, paired in any way, are draws of the joint posterior.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (chain, draw, site), events: the sum over observed months from go-live on of exposure
+        times the difference of the two rates of the same draw.
+
+    Raises
+    ------
+    ValueError
+        If the two fits have other sites or months.
+    """
+    if given is not None:
+        return _chained(fit, given)
+    constants = fit["constant_data"]
+    event = constants["event_time"].to_numpy()
+    weight = constants["exposure_all"].to_numpy() * (np.nan_to_num(event, nan=-1.0) >= 0)
+    averted = over_draws(fit, lambda p0, p1: ((p0 - p1) * weight).sum(axis=-1))
+    return named(averted.isel(site=treated_sites(fit)), str(fit.attrs["unit"]))
+
+
+def _chained(fit: xr.DataTree, given: xr.DataTree) -> xr.DataArray:
+    ours, theirs = (tree["constant_data"] for tree in (fit, given))
+    if any(ours[d].to_numpy().tolist() != theirs[d].to_numpy().tolist() for d in ("site", "month")):
+        raise ValueError("the two fits must have the same sites and months")
+    event = theirs["event_time"].to_numpy()
+    weight = theirs["exposure_all"].to_numpy() * (np.nan_to_num(event, nan=-1.0) >= 0)
+    sizes = [tree["posterior"].sizes for tree in (fit, given)]
+    chains, draws = (min(s[d] for s in sizes) for d in SAMPLE_DIMS)
+    parts = []
+    for start in range(0, draws, CHUNK):
+        some = slice(start, min(start + CHUNK, draws))
+        rates = [
+            natural(tree, eta.to_numpy()[:chains])
+            for tree in (given, fit)
+            for eta in predictors(tree, some).data_vars.values()
+        ]
+        before, after = rates[0] * rates[2], rates[1] * rates[3]
+        parts.append(((before - after) * weight).sum(axis=-1))
+    posterior = fit["posterior"].to_dataset().isel(chain=slice(chains), draw=slice(draws))
+    coords = {dim: posterior[dim] for dim in (*SAMPLE_DIMS, "site")}
+    averted = xr.DataArray(
+        np.concatenate(parts, axis=1), dims=(*SAMPLE_DIMS, "site"), coords=coords
+    )
+    found = named(averted.isel(site=treated_sites(fit)), str(fit.attrs["unit"]))
+    return found.assign_attrs(chained=1)
+
+
+def averted_by_band(fit: xr.DataTree) -> xr.DataArray | None:
+    """Events averted by ordered band, all sites together: which lengths are averted.
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        A fit.
+
+    Returns
+    -------
+    xarray.DataArray or None
+        Dims (chain, draw, band), events; the bands add up to the total of `events_averted`, draw by
+        draw. A band can be negative: where the shorter sentences are averted and the others are as
+        before, or longer. None where the family has no bands of an event.
+    """
+    family = FAMILIES.get(str(fit.attrs.get("family")))
+    if family is None or not family.lengthens:
+        return None
+    constants = fit["constant_data"].to_dataset()
+    event = constants["event_time"].to_numpy()
+    weight = constants["exposure_all"].to_numpy() * (np.nan_to_num(event, nan=-1.0) >= 0)
+    weight = weight * treated_sites(fit)[:, None]
+    posterior = fit["posterior"].to_dataset()
+    arrays = {"stage_centre": constants["stage_centre"].to_numpy()}
+    parts = []
+    for start in range(0, posterior.sizes["draw"], CHUNK // 4):
+        some = slice(start, start + CHUNK // 4)
+        eta = predictors(fit, some)
+        eta0, eta1 = eta["eta0"].to_numpy(), eta["eta1"].to_numpy()
+        values = {
+            name: posterior[name].isel(draw=some).transpose(*SAMPLE_DIMS, ...).to_numpy()
+            for name in ("stage_level", "stage_loading", "stage_effect")
+        }
+        rates = [
+            _band_rates(
+                inverse(family.link, eta),
+                inverse(family.link, stage_predictors(values, arrays, eta0, eta, lengthens=True)),
+            )
+            for eta in (eta0, eta1)
+        ]
+        parts.append(np.einsum("cdstk,st->cdk", rates[0] - rates[1], weight))
+    labels = [str(x) for x in posterior["stage"].to_numpy()]
+    bands = [f"below {labels[0]}", *labels]
+    coords = {dim: posterior[dim] for dim in SAMPLE_DIMS} | {"band": bands}
+    averted = xr.DataArray(
+        np.concatenate(parts, axis=1), dims=(*SAMPLE_DIMS, "band"), coords=coords
+    )
+    return named(averted, str(fit.attrs["unit"]))
+
+
+def _band_rates(any_band: np.ndarray, onward: np.ndarray) -> np.ndarray:
+    """Rate of each band from that of any and the shares that go on: (..., K) of (..., K - 1)."""
+    reached = np.concatenate(
+        [any_band[..., None], any_band[..., None] * np.cumprod(onward, axis=-1)], axis=-1
+    )
+    return np.asarray(reached - np.concatenate([reached[..., 1:], 0 * reached[..., :1]], axis=-1))
