@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.errors import FitError, Problem
@@ -87,6 +88,9 @@ def fit_key(spec: ModelSpec, data: EvaluationData) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+# One thread: how a sum is split between threads changes its last digits, and with them, a thousand
+# steps on, every draw. Chains run side by side, so that no core is idle.
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def fit(
     spec: ModelSpec,
     data: EvaluationData,

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from lndbayes.checks.mcmc import chain_statistics
 from lndbayes.costs import Costs
@@ -248,6 +249,7 @@ def _truth(simulated: Any, design: Design, drawn: Mapping[str, float]) -> dict[s
     return {k: v[None, None] for k, v in truth.items()}
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def replicate(index: int, spec: ModelSpec, costs: Costs | None) -> dict[str, Any]:
     """Draw, simulate, fit and rank once.
 

@@ -85,6 +85,9 @@ def _unusable(spec: ModelSpec, data: EvaluationData) -> list[Problem]:
         rule = f"suppressed or rounded; the family {spec.likelihood.family!r} needs exact counts"
         return told(ranged, rule, "status")
     low, high = ds["count_low"].to_numpy(), ds["count_high"].to_numpy()
+    if family.trials:
+        # a bound beyond the trials says no more than the trials do
+        high = np.minimum(high, ds["exposure"].to_numpy())
     wide = ranged & (high - low >= WIDEST)
     problems = told(wide, f"stands for more than {WIDEST} counts", "count_high")
     if family.shift:
