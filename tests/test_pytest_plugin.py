@@ -10,7 +10,7 @@ from lndbayes.checks.battery import CHECKS
 from lndbayes.checks.result import Status
 from lndbayes.data.evaluation import read_evaluation
 from lndbayes.exports import check_fit
-from lndbayes.fit import fit
+from lndbayes.fit import SCHEMA, fit
 from lndbayes.pytest_plugin import Gate
 from lndbayes.spec import load_spec
 from small import MODELS, load, write_small
@@ -30,7 +30,7 @@ def session(pytester: pytest.Pytester) -> pytest.Pytester:
     )
     fit = fakes.make_fit(draws=1000)
     fit.attrs |= {
-        "schema": 2,
+        "schema": SCHEMA,
         "spec_text": '{"checks": {"prior_rate_low": 0.03, "prior_rate_high": 0.3}}',
     }
     fit.to_netcdf(pytester.path / "clean.nc", engine="h5netcdf")

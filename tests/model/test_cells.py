@@ -73,10 +73,17 @@ def test_a_staged_family_needs_exact_counts(cells, family, status):
     assert "needs exact counts" in problem.rule
 
 
-@pytest.mark.parametrize("family", ["beta_binomial", "negative_binomial"])
-def test_an_interval_stands_for_forty_counts_at_most(cells, family):
+def test_an_interval_beyond_the_trials_stands_for_no_more_than_the_trials(cells):
+    n = int(family_tables("beta_binomial").frames["outcomes.csv"]["exposure"].iloc[0])
+    least = max(n - 10, 0)
+    found = cells("beta_binomial", hide(least, n + 500, 0))
+    assert (found["low"][0, 0], found["high"][0, 0]) == (least, n)
+
+
+def test_an_interval_stands_for_forty_counts_at_most(cells):
     """Forty pass, one more is refused, and every such cell is told."""
     assert WIDEST == 40
+    family = "negative_binomial"
     passed = cells(family, hide(3, 42, 0))
     assert (passed["low"][0, 0], passed["total"][0, 0] > 0) == (3, True)
     problems = refused(lambda: cells(family, hide(3, 43, 0, 21)))
