@@ -190,7 +190,7 @@ def isel(fit: xr.DataTree, **indexers: Any) -> xr.DataTree:
 EXTRA: dict[str, dict[str, Any]] = {
     "person_dispersion": {"dist": "LogNormal", "mu": 0.2, "sigma": 0.7},
     "stage_level": {"dist": "Normal", "mu": -0.3, "sigma": 1.1},
-    "stage_loading": {"dist": "Normal", "mu": 0.1, "sigma": 0.5},
+    "stage_site_sd": {"dist": "HalfNormal", "sigma": 0.5},
     "stage_effect": {"dist": "Normal", "mu": -0.2, "sigma": 0.6},
     "pulse_months": {"dist": "LogNormal", "mu": 0.7, "sigma": 0.4},
 }

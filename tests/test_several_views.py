@@ -202,12 +202,10 @@ def banded_fit() -> xr.DataTree:
     shape = (posterior.sizes["chain"], posterior.sizes["draw"])
     posterior["stage_level"] = (("chain", "draw", "stage"), rng.normal(size=(*shape, 2)))
     posterior = posterior.assign_coords(stage=["2 or more", "3 or more"])
-    for name, value in (("stage_loading", 0.3), ("stage_effect", -0.7)):
-        posterior[name] = (("chain", "draw"), np.full(shape, value))
+    posterior["stage_effect"] = (("chain", "draw"), np.full(shape, 0.7))
+    own = rng.normal(size=(*shape, posterior.sizes["site"]))
+    posterior["stage_site"] = (("chain", "draw", "site"), own)
     fit["posterior"] = xr.DataTree(posterior)
-    data = fit["constant_data"].to_dataset()
-    data["stage_centre"] = -1.5
-    fit["constant_data"] = xr.DataTree(data)
     return fit
 
 
@@ -227,9 +225,12 @@ def test_bands_of_averted_events_by_brute_force_and_add_up_to_the_total() -> Non
             continue
         cell = {"chain": c, "draw": d, "site": s, "month": t}
         e0, e1 = (float(eta[k].isel(cell)) for k in ("eta0", "eta1"))
-        for sign, e in ((1, e0), (-1, e1)):
+        half = float(data["half_period"])
+        built = 1 - np.exp(-(event[s, t] + half) / float(posterior["ramp_months"][c, d]))
+        own = float(posterior["stage_site"][c, d, s])
+        for sign, e, on in ((1, e0, 0.0), (-1, e1, built)):
             level = posterior["stage_level"][c, d].to_numpy()
-            go = inverse("logit", level + 0.3 * (e0 + 1.5) - 0.7 * (e - e0))
+            go = inverse("logit", level + own + 0.7 * on)
             p = float(inverse("logit", np.array(e)))
             rates = np.array([p * (1 - go[0]), p * go[0] * (1 - go[1]), p * go[0] * go[1]])
             expected += sign * n[s, t] * rates

@@ -42,7 +42,7 @@ def raw() -> Raw:
 OWNER = {
     "person_dispersion": "negative_binomial",
     "stage_level": "duration_hazard",
-    "stage_loading": "ordered_bands",
+    "stage_site_sd": "ordered_bands",
     "stage_effect": "ordered_bands",
 }
 
@@ -269,7 +269,8 @@ NORMAL = {"dist": "Normal", "mu": 0.0, "sigma": 1.0}
             {"dist": "StudentT", "nu": 3.0, "mu": 0.0, "sigma": 0.1},
             "the prior of stage_level must be Normal",
         ),
-        ("stage_loading", {"dist": "HalfNormal", "sigma": 1.0}, "one of Normal, StudentT"),
+        ("stage_site_sd", NORMAL, "one of HalfNormal, Exponential, Gamma, LogNormal"),
+        ("stage_effect", {"dist": "HalfNormal", "sigma": 1.0}, "one of Normal, StudentT"),
         ("person_dispersion", NORMAL, "one of HalfNormal, Exponential, Gamma, LogNormal"),
         ("pulse_months", NORMAL, "one of HalfNormal, Exponential, Gamma, LogNormal"),
     ],
@@ -393,7 +394,7 @@ def test_a_spec_has_the_slots_of_its_family_and_switches_and_no_other(family, pu
     has = {
         "person_dispersion": family in ("negative_binomial", "negative_binomial_from_one"),
         "stage_level": family in ("ordered_bands", "duration_hazard", "ordered_change"),
-        "stage_loading": family == "ordered_bands",
+        "stage_site_sd": family == "ordered_bands",
         "stage_effect": family == "ordered_bands",
         "pulse_months": pulse_sd > 0,
     }[slot]

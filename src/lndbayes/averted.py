@@ -96,22 +96,29 @@ def averted_by_band(fit: xr.DataTree) -> xr.DataArray | None:
     weight = constants["exposure_all"].to_numpy() * (np.nan_to_num(event, nan=-1.0) >= 0)
     weight = weight * treated_sites(fit)[:, None]
     posterior = fit["posterior"].to_dataset()
-    arrays = {"stage_centre": constants["stage_centre"].to_numpy()}
+    arrays = {
+        "event_time": np.nan_to_num(event, nan=-1.0),
+        "half_period": constants["half_period"].to_numpy(),
+    }
     parts = []
     for start in range(0, posterior.sizes["draw"], CHUNK // 4):
         some = slice(start, start + CHUNK // 4)
         eta = predictors(fit, some)
-        eta0, eta1 = eta["eta0"].to_numpy(), eta["eta1"].to_numpy()
         values = {
             name: posterior[name].isel(draw=some).transpose(*SAMPLE_DIMS, ...).to_numpy()
-            for name in ("stage_level", "stage_loading", "stage_effect")
+            for name in ("stage_level", "stage_site", "stage_effect", "ramp_months")
         }
         rates = [
             _band_rates(
-                inverse(family.link, eta),
-                inverse(family.link, stage_predictors(values, arrays, eta0, eta, lengthens=True)),
+                inverse(family.link, eta[name].to_numpy()),
+                inverse(
+                    family.link,
+                    stage_predictors(
+                        values, arrays, eta[name].to_numpy(), lengthens=True, treated=treated
+                    ),
+                ),
             )
-            for eta in (eta0, eta1)
+            for name, treated in (("eta0", False), ("eta1", True))
         ]
         parts.append(np.einsum("cdstk,st->cdk", rates[0] - rates[1], weight))
     labels = [str(x) for x in posterior["stage"].to_numpy()]

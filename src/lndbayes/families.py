@@ -35,8 +35,8 @@ class Family:
     staged : bool
         Whether cells have ordered bands, each stage given the one before (continuation ratio).
     lengthens : bool
-        Whether later stages have a loading and an effect of their own; otherwise they move with the
-        first (proportional odds or hazards).
+        Whether later stages have levels by site and an effect of their own, apart from those of the
+        first; otherwise they move with it (proportional odds or hazards).
     intervals : bool
         Whether suppressed and rounded cells can be used, as intervals.
     shift : int
@@ -67,7 +67,7 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
             True,
             False,
             0,
-            ("stage_level", "stage_loading", "stage_effect"),
+            ("stage_level", "stage_site_sd", "stage_effect"),
             "rate of any band",
         ),
         "negative_binomial": Family(

@@ -49,6 +49,7 @@ _DIMS: Mapping[str, tuple[str, ...]] = {
     "season": ("harmonic",),
     "seam": ("seam_month",),
     "stage_level": ("stage",),
+    "stage_site": ("site",),
     "site_level": ("site",),
     "site_drift": ("site",),
     "site_curve": ("basis_site", "site"),

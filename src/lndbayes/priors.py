@@ -240,8 +240,12 @@ SLOTS: Mapping[str, Slot] = {
     "stage_level": Slot(
         "real", "later stages (length given any, review given start)", "rate", ("stage",)
     ),
-    "stage_loading": Slot("real", "how far later stages follow the untreated rate", "slope"),
-    "stage_effect": Slot("real", "how far later stages follow the effect", "slope"),
+    "stage_site_sd": Slot(
+        "positive", "spread of sites in the later stages", "odds ratio, one sd", (), np.exp
+    ),
+    "stage_effect": Slot(
+        "real", "effect on the later stages, long after go-live", "odds ratio", (), np.exp
+    ),
     "pulse_months": Slot("positive", "month after go-live in which the pulse is highest", "months"),
     "mix_share": Slot(
         "simplex", "share of each intervention at a site", "share", ("site", "intervention")
@@ -253,7 +257,7 @@ SLOTS: Mapping[str, Slot] = {
 _OPTIONAL = (
     "person_dispersion",
     "stage_level",
-    "stage_loading",
+    "stage_site_sd",
     "stage_effect",
     "pulse_months",
 )

@@ -26,7 +26,7 @@ STEP = {"month": 1, "quarter": 3, "year": 12}
 
 #: Scalars of the parameter vector that this model has no use for: those of other families and of
 #: the passing pulse.
-IDLE = ("pulse", "pulse_months", "person_dispersion", "stage_loading", "stage_effect")
+IDLE = ("pulse", "pulse_months", "person_dispersion", "stage_site_sd", "stage_effect")
 
 POSITIVE_SLOTS = (
     "national_curve_sd",

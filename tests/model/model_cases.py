@@ -186,9 +186,9 @@ def _evidence(
 
 #: What the simulated law does not have, at values at which it has no part: no pulse, seam or stage.
 ABSENT: Mapping[str, Any] = {
-    **dict.fromkeys(("pulse", "stage_loading", "stage_effect"), 0.0),
-    **dict.fromkeys(("person_dispersion", "pulse_months"), 1.0),
-    **dict.fromkeys(("seam", "stage_level"), ()),
+    **dict.fromkeys(("pulse", "stage_effect"), 0.0),
+    **dict.fromkeys(("person_dispersion", "pulse_months", "stage_site_sd"), 1.0),
+    **dict.fromkeys(("seam", "stage_level", "stage_site"), ()),
 }
 
 

@@ -103,9 +103,9 @@ def test_cells_are_scipys_and_intervals_the_sum_over_their_counts(case, rng):
     spec, design = case
     values = {k: v[None, None] for k, v in constrain(point(spec, design, rng), design).items()}
     found = cell_log_likelihood(values, design, spec.family)[0, 0]
-    eta0, eta1 = linear_predictors(values, design)
+    _, eta1 = linear_predictors(values, design)
     f = (
-        stage_predictors(values, design, eta0, eta1, lengthens=spec.family.lengthens)
+        stage_predictors(values, design, eta1, lengthens=spec.family.lengthens)
         if (spec.family.staged)
         else None
     )
@@ -260,7 +260,7 @@ def test_idle_scalars_are_standard_normal_and_touch_nothing(rng, tmp_path):
     data = kernel_data(spec, design)
     x, gradient = point(spec, design, rng), np.empty(size(design))
     base = log_density(x, gradient, data)
-    for name in ("person_dispersion", "pulse_months", "stage_loading", "stage_effect", "pulse"):
+    for name in ("person_dispersion", "pulse_months", "stage_site_sd", "stage_effect", "pulse"):
         moved = x.copy()
         i = SCALARS.index(name)
         moved[i] += 0.7

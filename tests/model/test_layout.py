@@ -150,7 +150,7 @@ def test_positive_scalars_are_exponentials_and_real_ones_are_themselves(design, 
         np.testing.assert_array_equal(values[name], np.exp(x[..., len(REAL) + i]))
     for name in ("effect_mean", "predecessor_effect", "retrospective_bias", "history_selection"):
         np.testing.assert_array_equal(values[name], x[..., REAL.index(name)])
-    for name in ("stage_loading", "stage_effect"):
+    for name in ("stage_effect",):
         np.testing.assert_array_equal(values[name], x[..., REAL.index(name)])
     assert (values["pulse"] == 0).all()
     for name, scale in (("shared_bias", 0.15), ("drift", 0.05), ("go_live_step", 0.1)):

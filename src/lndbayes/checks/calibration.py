@@ -170,15 +170,9 @@ def prior_world(spec: ModelSpec, rng: np.random.Generator) -> tuple[World, dict[
         level = spec.priors["stage_level"]
         at = rng.normal(level["mu"], level["sigma"], len(base.band_stages))
         v |= {f"stage_level {k + 1}": float(x) for k, x in enumerate(at)}
-        # the simulator turns the loading about the world's level, the model about its prior's
-        turned = v["stage_loading"] * (v["baseline_level"] - _centre(spec))
-        drawn["band_stages"] = tuple(float(x) for x in at + turned)
-        drawn["loading"], drawn["lengthening"] = v["stage_loading"], v["stage_effect"]
+        drawn["band_stages"] = tuple(float(x) for x in at)
+        drawn["band_site_sd"], drawn["band_shift"] = v["stage_site_sd"], v["stage_effect"]
     return replace(base, **drawn), v
-
-
-def _centre(spec: ModelSpec) -> float:
-    return float(spec.priors["baseline_level"].frozen().median())
 
 
 def _quantities(
@@ -245,7 +239,9 @@ def _truth(simulated: Any, design: Design, drawn: Mapping[str, float]) -> dict[s
     truth.setdefault("pulse", np.zeros(()))
     stages = [drawn[k] for k in sorted(drawn) if k.startswith("stage_level ")]
     truth["stage_level"] = np.array(stages)
-    truth |= {k: np.asarray(drawn[k]) for k in ("stage_loading", "stage_effect") if k in drawn}
+    truth |= {k: np.asarray(drawn[k]) for k in ("stage_site_sd", "stage_effect") if k in drawn}
+    if stages:
+        truth["stage_site"] = np.asarray(simulated.truth["outcomes"]["custody"]["bands"]["site"])
     return {k: v[None, None] for k, v in truth.items()}
 
 

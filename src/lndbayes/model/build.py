@@ -246,7 +246,7 @@ def _likelihood(
         spread["r"] = _prior(spec, "person_dispersion")
     _cells(X, mu, rest, spread, design)
     if spec.family.staged:
-        _stages(spec, X, eta0, eta1, spread["phi"])
+        _stages(spec, X, eta1, ramp, spread["phi"])
     return eta0, spread
 
 
@@ -302,14 +302,16 @@ def _cells(X: dict[str, Any], mu: Any, rest: Any, spread: dict[str, Any], design
     )
 
 
-def _stages(spec: ModelSpec, X: dict[str, Any], eta0: Any, eta1: Any, phi: Any) -> None:
+def _stages(spec: ModelSpec, X: dict[str, Any], eta1: Any, ramp: Any, phi: Any) -> None:
     """Later stages, each beta-binomial among those who reached the one before."""
     prior = spec.priors["stage_level"]
     mean, sd = np.float64(prior["mu"]), np.float64(prior["sigma"])
     level = pm.Normal("stage_level", mean, sd, dims="stage")
     if spec.family.lengthens:
-        loading, along = _prior(spec, "stage_loading"), _prior(spec, "stage_effect")
-        f = loading * (eta0 - X["stage_centre"]) + along * (eta1 - eta0)
+        spread = _prior(spec, "stage_site_sd")
+        z = pm.Normal("stage_site_z", np.float64(0), np.float64(1), dims="site")
+        own = pm.Deterministic("stage_site", spread * z, dims="site")
+        f = own[:, None] + _prior(spec, "stage_effect") * ramp
     else:
         f = eta1
     p, q = _inverse(spec.family.link, f[:, :, None] + level)

@@ -123,8 +123,6 @@ def build_design(spec: ModelSpec, data: EvaluationData) -> Design:
         for name in ("shared_bias_sd", "drift_sd", "go_live_step_sd", "wave_sd")
     }
     arrays["pulse_sd"] = np.array(spec.effect.pulse_sd, dtype=float)
-    # where the loading of later stages turns: a constant of the spec, so that no prior needs data
-    arrays["stage_centre"] = np.array(float(spec.priors["baseline_level"].frozen().median()))
     coords = _coords(spec, data, arrays, stage)
     return Design(coords, arrays, {k: _DIMS[k] for k in arrays})
 
@@ -155,7 +153,6 @@ _DIMS: Mapping[str, tuple[str, ...]] = {
     "coverage": _CELL,
     "stage_exposure": (*_CELL, "stage"),
     "stage_count": (*_CELL, "stage"),
-    "stage_centre": (),
     "exposure_all": _CELL,
     "exposure_exact": _CELL,
     "count_exact": _CELL,
@@ -285,6 +282,8 @@ def _coords(
         "harmonic": list(range(arrays["harmonics"].shape[1])),
         "seam_month": list(spec.baseline.seams),
         "stage": [str(x) for x in stage],
+        # sites once more, where later stages have levels of their own
+        "site_of_stage": [str(x) for x in ds["site"].to_numpy()] if spec.family.lengthens else [],
         "basis_national": list(range(arrays["national_functions"].shape[1])),
         "basis_site": list(range(arrays["site_functions"].shape[1])),
         "retrospective_site": [str(ds["site"].to_numpy()[int(i)]) for i in covered],

@@ -36,14 +36,13 @@ _MEAN, _LEVEL, _SLOPE, _PREDECESSOR, _RETRO_BIAS, _SELECTION = (
         "history_selection",
     )
 )
-_SHARED, _DRIFT, _STEP, _PULSE, _LOADING, _ALONG = (
+_SHARED, _DRIFT, _STEP, _PULSE, _ALONG = (
     SCALARS.index(name)
     for name in (
         "shared_bias",
         "drift",
         "go_live_step",
         "pulse",
-        "stage_loading",
         "stage_effect",
     )
 )
@@ -59,7 +58,7 @@ _SD_CURVE, _SD_LEVEL, _SD_DRIFT, _SD_BEND, _SD_MIX, _SD_SITE, _SD_RETRO = (
         "retrospective_bias_sd",
     )
 )
-_RAMP, _PHI, _KAPPA, _DIP, _RECOVERY, _PERSONS, _PEAK = (
+_RAMP, _PHI, _KAPPA, _DIP, _RECOVERY, _PERSONS, _PEAK, _SD_STAGE = (
     SCALARS.index(name)
     for name in (
         "ramp_months",
@@ -69,6 +68,7 @@ _RAMP, _PHI, _KAPPA, _DIP, _RECOVERY, _PERSONS, _PEAK = (
         "crisis_recovery_months",
         "person_dispersion",
         "pulse_months",
+        "stage_site_sd",
     )
 )
 _AT_CURVE, _AT_SEASON, _AT_STAGE, _AT_DRIFT, _AT_BEND, _AT_SHARE = (
@@ -82,11 +82,12 @@ _AT_CURVE, _AT_SEASON, _AT_STAGE, _AT_DRIFT, _AT_BEND, _AT_SHARE = (
         "mix_share",
     )
 )
-_AT_MIX, _AT_DEVIATION, _AT_WAVE, _AT_LEVEL, _AT_RETRO = (
+_AT_MIX, _AT_DEVIATION, _AT_OWN, _AT_WAVE, _AT_LEVEL, _AT_RETRO = (
     BLOCKS.index(name)
     for name in (
         "mix_effect",
         "site_deviation",
+        "stage_site",
         "wave_effect",
         "site_level",
         "retrospective_site_bias",
@@ -224,12 +225,20 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, d: KernelData) -> float:
             z = (level[j] - d.stage_prior[j, 0]) / d.stage_prior[j, 1]
             value -= 0.5 * z * z
             g_level[j] -= z / d.stage_prior[j, 1]
-        along = np.array([phi, v[_LOADING], v[_ALONG]])
+        own, g_own = np.zeros(sites), np.zeros(sites)
+        i_own, count = d.starts[_AT_OWN], d.starts[_AT_WAVE] - d.starts[_AT_OWN]
+        for k in range(count):
+            own[k] = v[_SD_STAGE] * x[i_own + k]
+            value -= 0.5 * x[i_own + k] ** 2
+        along = np.array([phi, v[_ALONG]])
         g_along = np.zeros(3)
-        value += stages(d, eta0, eta, level, along, g0, g1, g_level, g_along)
+        value += stages(d, eta, ramp, bend, level, own, along, g1, g_level, g_own, g_along)
+        for k in range(count):
+            g[_SD_STAGE] += g_own[k] * x[i_own + k]
+            grad[i_own + k] += g_own[k] * v[_SD_STAGE] - x[i_own + k]
         g[_PHI] += g_along[0]
-        g[_LOADING] += g_along[1]
-        g[_ALONG] += g_along[2]
+        g[_ALONG] += g_along[1]
+        g[_RAMP] += g_along[2]
     bias, g_bias = np.empty(covered), np.zeros(covered)
     for r in range(covered):
         bias[r] = v[_RETRO_BIAS] + s_k * x[i_retro + r]

@@ -45,7 +45,6 @@ REAL = (
     "drift",
     "go_live_step",
     "pulse",
-    "stage_loading",
     "stage_effect",
 )
 #: Scalars that are multiplied by ``<name>_sd`` of the design.
@@ -66,6 +65,7 @@ POSITIVE = (
     "crisis_recovery_months",
     "person_dispersion",
     "pulse_months",
+    "stage_site_sd",
 )
 SCALARS = REAL + POSITIVE
 
@@ -111,6 +111,7 @@ def layout(design: Design) -> Mapping[str, Block]:
         "site_curve": (sizes["basis_site"], sites - 1),
         "mix_share": (sites, mix - 1),
         "site_deviation": (sites,),
+        "stage_site": (sizes["site_of_stage"],),
         "wave_effect": (sizes["wave"] - 1,),
         "site_level": (sites,),
         "retrospective_site_bias": (sizes["retrospective_site"],),
@@ -147,7 +148,8 @@ def metric_parts(design: Design) -> MetricParts:
     """Say which coordinates are correlated, from the model's structure."""
     blocks = layout(design)
     alike = []
-    for name in ("site_drift", "site_curve", "mix_share", "site_deviation", "site_level"):
+    names = ("site_drift", "site_curve", "mix_share", "site_deviation", "stage_site", "site_level")
+    for name in names:
         block = blocks[name]
         index = np.arange(block.start, block.stop).reshape(block.shape)
         if name == "mix_share":
@@ -181,7 +183,7 @@ def _simplex(x: np.ndarray) -> np.ndarray:
 
 def inactive(spec: ModelSpec) -> tuple[str, ...]:
     """Scalars of the vector that a spec's model does not use."""
-    optional = ("person_dispersion", "stage_loading", "stage_effect", "pulse_months")
+    optional = ("person_dispersion", "stage_site_sd", "stage_effect", "pulse_months")
     return tuple(name for name in optional if name not in spec.priors)
 
 
@@ -212,6 +214,7 @@ def constrain(x: np.ndarray, design: Design) -> dict[str, np.ndarray]:
     out["season"] = raw["season"]
     out["seam"] = design["seam_sd"] * raw["seam"]
     out["stage_level"] = raw["stage_level"]
+    out["stage_site"] = out["stage_site_sd"][..., None] * raw["stage_site"]
     out["site_drift"] = out["site_drift_sd"][..., None] * _extend_zero_sum(raw["site_drift"])
     out["site_curve"] = out["site_curve_sd"][..., None, None] * _extend_zero_sum(raw["site_curve"])
     out["mix_share"] = _simplex(raw["mix_share"])
@@ -314,6 +317,7 @@ def unconstrain(values: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
         "season": values["season"],
         "seam": values["seam"] / design["seam_sd"],
         "stage_level": values["stage_level"],
+        "stage_site": values["stage_site"] / values["stage_site_sd"],
         "site_drift": _reduce_zero_sum(values["site_drift"] / values["site_drift_sd"]),
         "site_curve": _reduce_zero_sum(values["site_curve"] / values["site_curve_sd"]),
         "mix_share": (log_share - log_share.mean(axis=-1, keepdims=True))[..., :-1],

@@ -27,6 +27,7 @@ BLOCKS = (
     "mix_share",
     "mix_effect",
     "site_deviation",
+    "stage_site",
     "wave_effect",
     "site_level",
     "retrospective_site_bias",
@@ -59,7 +60,6 @@ class KernelData(NamedTuple):
     stage_value: np.ndarray
     stage_exposure: np.ndarray
     stage_prior: np.ndarray
-    stage_centre: float
     exposure_level: np.ndarray
     exposure_times: np.ndarray
     wave: np.ndarray
@@ -219,6 +219,7 @@ def kernel_data(spec: ModelSpec, design: Design) -> KernelData:
             "site_drift",
             "site_curve",
             "site_deviation",
+            "stage_site",
             "retrospective_site_bias",
             "wave_effect",
         )
@@ -253,7 +254,6 @@ def kernel_data(spec: ModelSpec, design: Design) -> KernelData:
         half_period=float(design["half_period"]),
         **cells,
         stage_prior=stage_prior,
-        stage_centre=float(design["stage_centre"]),
         wave=_array(design["wave_index"], np.int64),
         predecessor=_array(design["predecessor"]),
         mix_count=_array(mix),

@@ -157,8 +157,8 @@ def draw_stages(
     ndarray, shape (..., S, T, L)
         NaN where nobody is at risk.
     """
-    eta0, eta1 = linear_predictors(values, design)
-    f = stage_predictors(values, design, eta0, eta1, lengthens=family.lengthens)
+    _, eta1 = linear_predictors(values, design)
+    f = stage_predictors(values, design, eta1, lengthens=family.lengthens)
     used = design["stage_exposure"] > 0
     out = np.full(f.shape, np.nan)
     p = inverse(family.link, f[..., used])
@@ -220,13 +220,13 @@ def cell_log_likelihood(
     ndarray, shape (chain, draw, cell)
         Cells with ``site_weight`` above 0, in row-major (site, month) order.
     """
-    eta0, eta1 = linear_predictors(values, design)
+    _, eta1 = linear_predictors(values, design)
     cells = design["site_weight"] > 0
     out = np.zeros((*eta1.shape[:-2], int(cells.sum())))
     first = design["exposure"][cells] > 0
     out[..., first] = _first_stage(values, design, family, eta1)
     if design["stage_exposure"].shape[-1]:
-        f = stage_predictors(values, design, eta0, eta1, lengthens=family.lengthens)
+        f = stage_predictors(values, design, eta1, lengthens=family.lengthens)
         used = design["stage_exposure"] > 0
         p = inverse(family.link, f[..., used])
         phi = np.asarray(values["overdispersion"])

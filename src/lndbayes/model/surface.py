@@ -85,10 +85,10 @@ def linear_predictors(
 def stage_predictors(
     values: Mapping[str, np.ndarray],
     arrays: Arrays,
-    eta0: np.ndarray,
-    eta1: np.ndarray,
+    eta: np.ndarray,
     *,
     lengthens: bool,
+    treated: bool = True,
 ) -> np.ndarray:
     """Linear predictors of the later stages, each given the one before.
 
@@ -96,10 +96,12 @@ def stage_predictors(
     ----------
     values, arrays
         See `untreated`.
-    eta0, eta1 : ndarray, shape (..., S, T)
-        Predictors without and with the service; for the stages without it give `eta0` twice.
+    eta : ndarray, shape (..., S, T)
+        Predictor of the first stage.
     lengthens : bool
-        Whether later stages have a loading and an effect of their own.
+        Whether later stages have levels by site and an effect of their own.
+    treated : bool
+        Whether that effect is in.
 
     Returns
     -------
@@ -107,7 +109,12 @@ def stage_predictors(
     """
     level = values["stage_level"][..., None, None, :]
     if not lengthens:
-        return np.asarray(level + eta1[..., None])
-    moved = values["stage_effect"][..., None, None] * (eta1 - eta0)
-    follows = values["stage_loading"][..., None, None] * (eta0 - arrays["stage_centre"])
-    return np.asarray(level + (follows + moved)[..., None])
+        return np.asarray(level + eta[..., None])
+    own = values["stage_site"][..., :, None, None]
+    if not treated:
+        return np.asarray(level + own + np.zeros((*eta.shape, 1)))
+    event = np.asarray(arrays["event_time"])
+    levels, inverse = np.unique(event, return_inverse=True)
+    shape = ramp(levels, values["ramp_months"][..., None], float(arrays["half_period"]))
+    built = shape[..., inverse.reshape(event.shape)] * values["stage_effect"][..., None, None]
+    return np.asarray(level + own + built[..., None])

@@ -190,20 +190,23 @@ def _ranged_counts(
 @njit(**JIT)
 def stages(
     d: KernelData,
-    eta0: np.ndarray,
     eta: np.ndarray,
+    ramp: np.ndarray,
+    bend: np.ndarray,
     level: np.ndarray,
+    own: np.ndarray,
     par: np.ndarray,
-    g0: np.ndarray,
     g1: np.ndarray,
     g_level: np.ndarray,
+    g_own: np.ndarray,
     g_par: np.ndarray,
 ) -> float:
     """Later stages, each given the one before.
 
-    `par` is (phi, loading, effect). A stage moves with the first one, or where the family lets
-    lengths differ by ``loading`` with the untreated surface and by ``effect`` with the effect.
-    Derivatives are added: to `g0` those in the untreated predictor alone.
+    A stage moves with the first one; or, where the family lets lengths differ, it has a level of
+    the site's `own` and an effect of its own that builds up with `ramp` (`bend` is its derivative
+    in the time constant), so that lengths say nothing of the rate. `par` is (phi, effect);
+    derivatives are added, in `g_par` those in phi, effect and time constant.
     """
     link, free, value, phi = d.family[0], d.family[1], 0.0, par[0]
     # what depends on the number at risk alone, once for each number
@@ -214,12 +217,7 @@ def stages(
     for i in range(d.stage.shape[0]):
         s, t, j = d.stage[i, 0], d.stage[i, 1], d.stage[i, 2]
         n, y = d.stage_value[i, 0], d.stage_value[i, 1]
-        if free:
-            gap, moved = eta0[s, t] - d.stage_centre, eta[s, t] - eta0[s, t]
-            f = level[j] + par[1] * gap + par[2] * moved
-        else:
-            gap, moved = 0.0, 0.0
-            f = level[j] + eta[s, t]
+        f = level[j] + own[s] + par[1] * ramp[s, t] if free else level[j] + eta[s, t]
         p, q, dp = _share(link, f)
         v, da, db, dphi = _beta_binomial(n, y, p, q, phi)
         value += v
@@ -227,10 +225,9 @@ def stages(
         df = dp * (da - db)
         g_level[j] += df
         if free:
-            g_par[1] += df * gap
-            g_par[2] += df * moved
-            g1[s, t] += df * par[2]
-            g0[s, t] += df * (par[1] - par[2])
+            g_own[s] += df
+            g_par[1] += df * ramp[s, t]
+            g_par[2] += df * par[1] * bend[s, t]
         else:
             g1[s, t] += df
     return value

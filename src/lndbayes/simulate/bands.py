@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lndbayes.simulate.counts import stage_shares, staged_counts
+from lndbayes.simulate.effect import ramp_at
 from lndbayes.simulate.surface import expit
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from lndbayes.simulate.effect import Effect
@@ -27,19 +30,26 @@ class Bands:
 
     Attributes
     ----------
+    site : ndarray of float
+        Dims (site). The sites' own levels in the stages, logits.
     count, untreated : ndarray of int
         Dims (band, site, month). With the service, and for the same random numbers without it.
     averted : ndarray of float
         Dims (band, site, month). Expected sentences, without minus with the service.
     """
 
+    site: NDArray[np.float64]
     count: NDArray[np.int64]
     untreated: NDArray[np.int64]
     averted: NDArray[np.float64]
 
 
 def band_logits(
-    world: World, eta0: NDArray[np.float64], contrast: NDArray[np.float64]
+    world: World,
+    eta0: NDArray[np.float64],
+    contrast: NDArray[np.float64],
+    own: NDArray[np.float64],
+    built: NDArray[np.float64],
 ) -> list[NDArray[np.float64]]:
     """Predictors of the length of a sentence, by stage.
 
@@ -49,6 +59,10 @@ def band_logits(
         Constants, loading and lengthening.
     eta0, contrast : ndarray of float
         Dims (site, month). Untreated predictor of custody, and treated minus untreated.
+    own : ndarray of float
+        Dims (site). The sites' own levels.
+    built : ndarray of float
+        Dims (site, month). How far the effect has built up, 0 to 1.
 
     Returns
     -------
@@ -56,6 +70,7 @@ def band_logits(
         Logit of a longer band given this one or a longer one.
     """
     common = world.loading * (eta0 - world.baseline_level) + world.lengthening * contrast
+    common = common + own[:, None] + world.band_shift * built
     return [stage + common for stage in world.band_stages]
 
 
@@ -65,7 +80,7 @@ def draw_bands(
     surface: Surface,
     effect: Effect,
     totals: tuple[NDArray[np.int64], NDArray[np.int64]],
-    rng: np.random.Generator,
+    rngs: Mapping[str, np.random.Generator],
 ) -> Bands:
     """Split the totals, which are drawn already, into bands.
 
@@ -75,16 +90,20 @@ def draw_bands(
         Parameters and what custody was drawn from.
     totals : tuple of ndarray of int
         Dims (site, month). Sentences with the service and without it.
-    rng : numpy.random.Generator
-        Its own stream.
+    rngs : mapping of str to numpy.random.Generator
+        From :func:`lndbayes.simulate.layout.streams`.
 
     Returns
     -------
     Bands
         With and without the service from the same uniform numbers.
     """
-    uniform = rng.random((len(world.band_stages), *layout.exposure.shape))
-    logits = [band_logits(world, surface.eta0, c) for c in (effect.contrast, 0 * effect.contrast)]
+    own = world.band_site_sd * rngs["band_site"].normal(size=len(layout.site))
+    built = ramp_at(layout.event_time, effect.ramp_months[:, None])
+    uniform = rngs["band"].random((len(world.band_stages), *layout.exposure.shape))
+    logits = [
+        band_logits(world, surface.eta0, on * effect.contrast, own, on * built) for on in (1, 0)
+    ]
     count, untreated = (
         staged_counts(uniform, total, stages, world.overdispersion)
         for total, stages in zip(totals, logits, strict=True)
@@ -93,4 +112,4 @@ def draw_bands(
         layout.exposure * expit(eta) * stage_shares(stages)
         for eta, stages in zip((surface.eta0 + effect.contrast, surface.eta0), logits, strict=True)
     )
-    return Bands(count, untreated, without - with_service)
+    return Bands(own, count, untreated, without - with_service)

@@ -113,7 +113,7 @@ def simulate(
         new_site=draw_new_site(parameters, mix, effect.mix_effect, rngs["new_site"]),
         count=count,
         count_untreated=untreated,
-        bands=draw_bands(parameters, layout, surface, effect, totals, rngs["band"]),
+        bands=draw_bands(parameters, layout, surface, effect, totals, rngs),
         retrospective_bias=bias,
         others=draw_others(seed, asked, parameters, layout, mix),
     )

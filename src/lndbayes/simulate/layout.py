@@ -66,6 +66,7 @@ _STREAMS: Final = (
     "elicited",
     "new_site",
     "band",
+    "band_site",
 )
 
 _MINERALS: Final = (

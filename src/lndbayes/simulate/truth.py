@@ -189,6 +189,7 @@ def _custody(parts: Parts, sites: dict[str, Any], pooled: dict[str, Any]) -> dic
         },
         "bands": {
             "names": list(world.bands),
+            "site": parts.bands.site.tolist(),
             "events_averted": averted_bands.tolist(),
             "events_averted_realised": realised.tolist(),
         },

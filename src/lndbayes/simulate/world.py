@@ -32,6 +32,7 @@ _SCALES: Final = (
     "national_curve_sd",
     "shock_sd",
     "retrospective_bias_sd",
+    "band_site_sd",
     "elicited_error",
     "size_log_sd",
 )
@@ -115,6 +116,9 @@ class World:
         Ordered bands of sentence length, shortest first.
     band_stages : tuple of float
         Logit of a longer band given this one or a longer one, by stage, at ``baseline_level``.
+    band_site_sd, band_shift : float
+        Spread of the sites' own levels in the band stages, and a shift of these stages that builds
+        up with the effect.
     loading, lengthening : float
         What these logits gain per logit of the untreated predictor, and of the effect: a negative
         lengthening takes averted sentences from the short end.
@@ -205,6 +209,8 @@ class World:
         "4 over 12 months",
     )
     band_stages: tuple[float, ...] = (0.3, 0.2, 0.3)
+    band_site_sd: float = 0.15
+    band_shift: float = 0.0
     loading: float = 0.1
     lengthening: float = -0.6
     other_effects: float = 1.0
@@ -321,6 +327,8 @@ def plain(world: World) -> World:
     return replace(
         world,
         smooth="rw2",
+        loading=0.0,
+        lengthening=0.0,
         ramp_spread=0.0,
         shock_sd=0.0,
         elicited_error=world.elicited_stated_sd,
