@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import xarray as xr
 
 from lndbayes.checks.result import Status, checks_table, overall
@@ -135,6 +136,7 @@ def evaluate(
     _prepare(out)
     pool = Pool(jobs or os.cpu_count() or 1, scheduler)
     done = _outcomes(specs, data, out, pool, steps, say, watch)
+    _keep_quality(Path(directory), out)
     write_exports(out, done, costs, steps, say)
     facts = {
         "name": data.name,
@@ -148,6 +150,15 @@ def evaluate(
         "data_notes": [f"{k}: {v}" for k, v in data.notes.items()],
     }
     return finish(out, facts, steps, [c for o in done.values() for c in o.checks], say)
+
+
+def _keep_quality(directory: Path, out: Path) -> None:
+    """Copy what the assembly of extracts said of their rows, for the report."""
+    source, target = directory / "data_quality.csv", out / "data_quality.csv"
+    if source.is_file():
+        write_table(pd.read_csv(source, dtype=str, keep_default_na=False), target)
+    else:
+        target.unlink(missing_ok=True)
 
 
 def check_models(models: str | Path, data: EvaluationData) -> None:

@@ -161,8 +161,18 @@ def test_page_prints(shared_run: Path) -> None:
 
 def test_sections_come_in_order(page: Page) -> None:
     wanted = [
-        *("answer", "effects-custody", "baseline-custody", "rests-custody", "mix-custody"),
-        *("savings", "checks", "priors", "assumptions", "data-notes", "provenance", "glossary"),
+        *("answer", "course", "before-after", "bounds"),
+        *("effects-custody", "baseline-custody", "rests-custody", "mix-custody"),
+        *(
+            "tipping",
+            "savings",
+            "checks",
+            "priors",
+            "assumptions",
+            "data-notes",
+            "provenance",
+            "glossary",
+        ),
     ]
     assert [a["id"] for a in page.tags("section")] == wanted
 

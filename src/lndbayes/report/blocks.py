@@ -123,11 +123,12 @@ Block = Paragraph | Heading | Items | Terms | Table | Picture
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A numbered part of the page."""
+    """A numbered part of the page; a folded one is opened by a click, and in print."""
 
     id: str
     title: str
     blocks: tuple[Block, ...]
+    folded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

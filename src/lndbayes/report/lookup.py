@@ -35,7 +35,11 @@ Verdict = Literal["absent", "prior", "unclear", "fall", "rise"]
 PRIOR_DOMINATED = 0.8
 
 #: Unit of the link scale to the name of its exponential.
-RATIOS: Mapping[str, str] = {"log odds": "odds ratio", "log rate": "rate ratio"}
+RATIOS: Mapping[str, str] = {
+    "log odds": "odds ratio",
+    "log rate": "rate ratio",
+    "log hazard": "hazard ratio",
+}
 
 
 def effect_rows(run: Run, outcome: str, estimand: str, scale: str) -> pd.DataFrame:

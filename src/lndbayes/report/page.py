@@ -18,6 +18,15 @@ from lndbayes.report.prose import SYNTHETIC
 from lndbayes.report.run import Run, read_run
 from lndbayes.report.savings import savings_section
 from lndbayes.report.spreadsheet import workbook
+from lndbayes.report.together import (
+    before_after_section,
+    bounds_section,
+    course_section,
+    overview_section,
+    overview_sentences,
+    quality_section,
+    tipping_section,
+)
 from lndbayes.report.trust import (
     assumptions_section,
     checks_section,
@@ -125,15 +134,19 @@ def render(page: Page) -> str:
 
 def _sections(run: Run) -> list[Section]:
     several = len(run.outcomes) > 1
-    sections = [_answer(run)]
+    sections = [_answer(run), overview_section(run)] if several else [_answer(run)]
+    sections += [course_section(run), before_after_section(run), bounds_section(run)]
     for outcome in run.outcomes:
         for build in (effects_section, baseline_section, rests_on_section, mix_section):
             part = build(run, outcome)
             title = f"{part.title}: {_words(outcome)}" if several else part.title
-            sections.append(Section(part.id, title, part.blocks))
+            sections.append(Section(part.id, title, part.blocks, folded=several))
+    quality = quality_section(run)
     return [
         *sections,
+        tipping_section(run),
         savings_section(run),
+        *([quality] if quality else []),
         checks_section(run),
         priors_section(run),
         assumptions_section(),
@@ -144,11 +157,15 @@ def _sections(run: Run) -> list[Section]:
 
 
 def _answer(run: Run) -> Section:
+    """The answer: of one outcome its effect, of several what the overview says, then money."""
     several = len(run.outcomes) > 1
     blocks: list[Block] = []
-    for outcome in run.outcomes:
-        label = f"{_words(outcome).capitalize()}." if several else ""
-        blocks.append(Paragraph(effect_sentence(run, outcome), style="lead", label=label))
+    if several and run.overview is not None:
+        blocks.append(Paragraph(overview_sentences(run), style="lead", label="Outcomes."))
+    else:
+        for outcome in run.outcomes:
+            label = f"{_words(outcome).capitalize()}." if several else ""
+            blocks.append(Paragraph(effect_sentence(run, outcome), style="lead", label=label))
     label = "Savings." if several else ""
     blocks.append(Paragraph(savings_sentence(run), style="lead", label=label))
     return Section("answer", "The answer", tuple(blocks))

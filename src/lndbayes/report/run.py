@@ -52,6 +52,25 @@ _COLUMNS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("outcome", "variant", "label", "note"),
         (*_SUMMARY, "prior_sd", "sd_ratio"),
     ),
+    "overview.csv": (
+        ("outcome", "label", "family", "scale", "good_direction", "verdict", "note"),
+        (
+            *("median", "lower", "upper", "ci_prob", "p_below_zero", "p_within_margin"),
+            *("margin_low", "margin_high", "identified_share", "sd_over_prior_sd"),
+            *(f"tier_{tier}" for tier in "abcd"),
+        ),
+    ),
+    "before_after.csv": (("outcome", "part", "unit", "window", "note"), _SUMMARY),
+    "bounds.csv": (("outcome", "given", "quantity", "unit", "bound", "window", "note"), _SUMMARY),
+    "tipping.csv": (
+        ("outcome", "bias", "unit", "method", "message"),
+        ("threshold", "value", "percent", "pareto_k"),
+    ),
+    "powerscale.csv": (
+        ("outcome", "term", "kind", "status", "message"),
+        ("sensitivity", "pareto_k"),
+    ),
+    "data_quality.csv": (("table", "reason"), ("rows", "persons")),
 }
 #: What figures need of a fit, group ``constant_data``, dims (site, month).
 _CONSTANTS = ("event_time", "exposure_all")
@@ -96,7 +115,8 @@ class Run:
         are NaN in `effects`, whatever the file says: they must not reach a page.
     manifest : Mapping
         ``manifest.json``.
-    baseline, ledger, savings, priors, sensitivity : pd.DataFrame or None
+    baseline, ledger, savings, priors, sensitivity, overview, before_after, bounds, tipping, \
+    powerscale, data_quality : pd.DataFrame or None
         Optional tables; None where the file is absent.
     money : xr.Dataset or None
         ``savings.nc`` as `lndbayes.savings.savings` made it.
@@ -115,6 +135,12 @@ class Run:
     savings: pd.DataFrame | None = None
     priors: pd.DataFrame | None = None
     sensitivity: pd.DataFrame | None = None
+    overview: pd.DataFrame | None = None
+    before_after: pd.DataFrame | None = None
+    bounds: pd.DataFrame | None = None
+    tipping: pd.DataFrame | None = None
+    powerscale: pd.DataFrame | None = None
+    data_quality: pd.DataFrame | None = None
     money: xr.Dataset | None = None
     design: Mapping[str, Design] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
@@ -173,6 +199,12 @@ def read_run(path: Path) -> Run:
         savings=frames.get("savings"),
         priors=frames.get("priors"),
         sensitivity=frames.get("sensitivity"),
+        overview=frames.get("overview"),
+        before_after=frames.get("before_after"),
+        bounds=frames.get("bounds"),
+        tipping=frames.get("tipping"),
+        powerscale=frames.get("powerscale"),
+        data_quality=frames.get("data_quality"),
     )
     problems = list(_broken_rules(run))
     if problems:

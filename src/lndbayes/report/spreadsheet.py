@@ -19,10 +19,15 @@ __all__ = ["workbook"]
 
 #: Sheet and title of every table that a run may hold, in the order of reading.
 _SHEETS = {
+    "overview": "All outcomes: pooled ratio, verdict, tiers",
     "effects": "Effects: estimand, interval, tier of identification",
     "savings": "Savings in pounds; positive when less is spent",
     "baseline": "Reconstructed untreated rate by site and month",
     "sensitivity": "Pooled effect under refits",
+    "before_after": "A plain before-after of persons, and what it is made of",
+    "bounds": "Bounds of outcomes that are measured among selected people only",
+    "tipping": "How wrong the evidence would have to be",
+    "powerscale": "How priors and sources bear on the pooled effect",
     "ledger": "What each source contributes to each site's baseline",
     "checks": "Checks",
     "priors": "Priors and the ranges they imply",

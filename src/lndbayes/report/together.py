@@ -1,0 +1,323 @@
+"""Sections on all outcomes together: verdicts, course, before-after, bounds, tipping points."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from lndbayes.figures.together import course_panels, overview_intervals
+from lndbayes.report.answer import effect_sentence
+from lndbayes.report.blocks import Block, Group, Items, Paragraph, Section, Table
+from lndbayes.report.pictures import picture_of
+from lndbayes.report.rounding import ABSENT, percent, probability, show
+from lndbayes.report.run import Run
+
+__all__ = [
+    "before_after_section",
+    "bounds_section",
+    "course_section",
+    "overview_section",
+    "overview_sentences",
+    "quality_section",
+    "tipping_section",
+]
+
+_ORDER = (
+    "lowers",
+    "raises",
+    "no more than a small effect",
+    "cannot say",
+    "rests on the prior",
+    "not identified",
+)
+_SAID = {
+    "lowers": "The service lowers {what}.",
+    "raises": "It raises {what}.",
+    "no more than a small effect": "There is no more than a small effect on {what}.",
+    "cannot say": "The data cannot say whether it changes {what}.",
+    "rests on the prior": "What is said of {what} rests on the prior.",
+    "not identified": "No effect can be stated for {what}: see Bounds.",
+}
+
+
+def overview_section(run: Run) -> Section:
+    """Where the service does something, where nothing, and where the data cannot say."""
+    title = "All outcomes"
+    table = run.overview
+    if table is None or table.empty:
+        why = run.missing.get("overview.csv", "overview.csv has no rows")
+        return Section("together", title, (Paragraph(f"Not available: {why}."),))
+    rank = table["verdict"].map({name: i for i, name in enumerate(_ORDER)}).fillna(len(_ORDER))
+    table = table.assign(rank=rank).sort_values("rank", kind="stable").drop(columns="rank")
+    ci = percent(float(table["ci_prob"].iloc[0]))
+    said = overview_sentences(run)
+    picture = picture_of(
+        overview_intervals(table),
+        alt=f"One row an outcome: pooled ratio with {ci} interval and verdict. {said}",
+        caption=f"Pooled effect over the window as a ratio, median and {ci} interval: of odds, of "
+        "rates or of hazards, as the table says. Filled marks: the interval leaves out no effect. "
+        "Grey: effects that small count as none; the size is set in each spec (outcome.margin).",
+    )
+    each = Items(tuple(effect_sentence(run, str(o)) for o in _stated(table)))
+    return Section("together", title, (picture, _overview(table, ci), each))
+
+
+def _stated(table: pd.DataFrame) -> list[str]:
+    return [str(o) for o in table.loc[table["median"].notna(), "outcome"]]
+
+
+def overview_sentences(run: Run) -> str:
+    """Say of all outcomes what the service does, in as many sentences as there are verdicts."""
+    if run.overview is None:
+        return ""
+    table, sentences = run.overview, []
+    for verdict in _ORDER:
+        names = [_small(str(x)) for x in table.loc[table["verdict"] == verdict, "label"]]
+        if names:
+            sentences.append(_SAID[verdict].format(what=_listed(names)))
+    return " ".join(sentences)
+
+
+def _overview(table: pd.DataFrame, ci: str) -> Table:
+    rows = []
+    for row in table.to_dict("records"):
+        known = not math.isnan(float(row["median"]))
+        shown = (
+            f"{row['median']:.2f} ({row['lower']:.2f} to {row['upper']:.2f})" if known else ABSENT
+        )
+        tiers = ", ".join(f"{int(row[f'tier_{t}'])} {t.upper()}" for t in "abcd")
+        rows.append(
+            (
+                str(row["label"]),
+                str(row["verdict"]),
+                str(row["scale"]),
+                shown,
+                probability(float(row["p_below_zero"]), short=True) if known else ABSENT,
+                probability(float(row["p_within_margin"]), short=True) if known else ABSENT,
+                tiers,
+                percent(float(row["identified_share"])),
+            )
+        )
+    return Table(
+        caption=f"Pooled effect of every outcome: median ({ci} interval)",
+        columns=(
+            "Outcome",
+            "Verdict",
+            "Ratio of",
+            "Ratio",
+            "Probability of a fall",
+            "Probability of next to nothing",
+            "Sites by tier",
+            "Identified by comparison",
+        ),
+        groups=(Group("", tuple(rows)),),
+        numeric=frozenset({3, 4, 5, 7}),
+        note="Identified by comparison: share of treated exposure in cells whose site has an "
+        "untreated month and whose month has an untreated site. The rest is model and evidence. "
+        "Every outcome that was evaluated is listed, whatever it shows; intervals are not adjusted "
+        "for their number.",
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _small(label: str) -> str:
+    """Label inside a sentence: its first word small, unless it is an abbreviation."""
+    first = label.split(" ", 1)[0]
+    abbreviation = sum(c.isupper() for c in first) > 1
+    return label if abbreviation else label[:1].lower() + label[1:]
+
+
+def course_section(run: Run) -> Section:
+    """How the pooled effect builds up, passes or stays."""
+    title = "Course of the effects"
+    e = run.effects
+    rows = e[(e["estimand"] == "course") & e["median"].notna()]
+    if rows.empty:
+        why = "effects.csv has no rows by stretches of event time"
+        return Section("course", title, (Paragraph(f"Not available: {why}."),))
+    ci = percent(float(rows["ci_prob"].iloc[0]))
+    windows = sorted(dict.fromkeys(rows["window"]), key=lambda w: int(str(w).split("-")[0]))
+    body = []
+    for outcome in dict.fromkeys(rows["outcome"]):
+        part = rows[rows["outcome"] == outcome].set_index("window")
+        cells = [
+            f"{part.at[w, 'median']:.2f} ({part.at[w, 'lower']:.2f} to {part.at[w, 'upper']:.2f})"
+            if w in part.index
+            else ABSENT
+            for w in windows
+        ]
+        body.append((str(outcome).replace("_", " "), *cells))
+    picture = picture_of(
+        course_panels(rows),
+        alt="A panel an outcome: pooled effect with interval by stretches of months after go-live.",
+        caption=f"Mean effect over the sites by event months, median and {ci} interval, on the "
+        "scale of each model (log odds, log rate, log hazard). The shape between them is the "
+        "model's: one build-up for all sites and, where a spec has it, one passing pulse.",
+    )
+    table = Table(
+        caption=f"Pooled effect by months after go-live: median ({ci} interval), link scale",
+        columns=("Outcome", *(f"Months {str(w).replace('-', ' to ')}" for w in windows)),
+        groups=(Group("", tuple(body)),),
+        numeric=frozenset(range(1, len(windows) + 1)),
+    )
+    return Section("course", title, (picture, table))
+
+
+def before_after_section(run: Run) -> Section:
+    """What a plain before-after of persons would have shown."""
+    title = "The plain before-after comparison"
+    table = run.before_after
+    if table is None or table.empty:
+        why = run.missing.get("before_after.csv", "no outcome has histories of persons")
+        return Section("before-after", title, (Paragraph(f"Not available: {why}."),))
+    text = (
+        "People meet the service in a crisis, so their own past year is worse than usual and they "
+        "would have got better without it. A comparison of the same persons before and after takes "
+        "that for an effect. The model keeps the crisis apart; below, the comparison that it does "
+        "not make, and what it is made of. The parts add up."
+    )
+    ci = percent(float(table["ci_prob"].iloc[0]))
+    names = {
+        "plain": "Plain before-after",
+        "effect": "of which the service",
+        "artefact": "of which crisis and selection",
+        "time": "of which change over time",
+    }
+    groups = []
+    for outcome in dict.fromkeys(table["outcome"]):
+        part = table[table["outcome"] == outcome]
+        rows = []
+        for row in part.to_dict("records"):
+            shown = show(*_five(row))
+            interval = shown.interval
+            rows.append((names.get(str(row["part"]), str(row["part"])), shown.point, interval))
+        unit = str(part["unit"].iloc[0])
+        groups.append(Group(f"{str(outcome).replace('_', ' ')} ({unit})", tuple(rows)))
+    return Section(
+        "before-after",
+        title,
+        (
+            Paragraph(text),
+            Table(
+                caption="Twelve months before referral against the window with the service",
+                columns=("Part", "Median", f"{ci} interval"),
+                groups=tuple(groups),
+                numeric=frozenset({1, 2}),
+                note="Crisis and selection: what the comparison shows also where the service does "
+                "nothing.",
+            ),
+        ),
+    )
+
+
+def bounds_section(run: Run) -> Section:
+    """Outcomes for which only bounds can be given."""
+    title = "Bounds"
+    table = run.bounds
+    if table is None or table.empty:
+        why = run.missing.get("bounds.csv", "no outcome is measured among selected people only")
+        return Section("bounds", title, (Paragraph(f"Nothing to show: {why}."),))
+    blocks: list[Block] = []
+    for outcome in dict.fromkeys(table["outcome"]):
+        part = table[table["outcome"] == outcome]
+        given = str(part["given"].iloc[0]).replace("_", " ")
+        name = str(outcome).replace("_", " ")
+        blocks.append(
+            Paragraph(
+                f"{name.capitalize()} is measured only among people whom the service helps to "
+                f"choose ({given}). Their mean moves when other people enter, without anybody's "
+                "having changed, so no effect and no interval is stated. The bounds hold for those "
+                "who would have been measured either way, whoever the others are.",
+                style="warning",
+                label="Not identified.",
+            )
+        )
+        rows = [(_bound(row), *_point(row), str(row["note"])) for row in part.to_dict("records")]
+        blocks.append(
+            Table(
+                caption=f"{name.capitalize()}: difference in {part['quantity'].iloc[0]}",
+                columns=(
+                    "Row",
+                    "Median",
+                    f"{percent(float(part['ci_prob'].iloc[0]))} interval",
+                    "What it is",
+                ),
+                groups=(Group("", tuple(rows)),),
+                numeric=frozenset({1, 2}),
+            )
+        )
+    return Section("bounds", title, tuple(blocks))
+
+
+def _bound(row: dict[Any, Any]) -> str:
+    name = {"low": "Lower bound", "high": "Upper bound", "naive": "All who are measured"}
+    return f"{name.get(str(row['bound']), 'Newly measured')} ({row['unit']})"
+
+
+def _point(row: dict[Any, Any]) -> tuple[str, str]:
+    if math.isnan(float(row["median"])):
+        return ABSENT, ABSENT
+    shown = show(*_five(row))
+    return shown.point, shown.interval
+
+
+def _five(row: dict[Any, Any]) -> tuple[float, float, float, float, float]:
+    median, lower, upper, sd = (float(row[k]) for k in ("median", "lower", "upper", "sd"))
+    return median, lower, upper, sd, math.nan
+
+
+def tipping_section(run: Run) -> Section:
+    """How wrong the evidence would have to be."""
+    title = "How wrong the evidence would have to be"
+    table = run.tipping
+    if table is None or table.empty:
+        why = run.missing.get("tipping.csv", "tipping.csv has no rows")
+        return Section("tipping", title, (Paragraph(f"Not available: {why}."),))
+    blocks: list[Block] = [
+        Paragraph(
+            "Three errors that no data of this kind can show: a bias of all reconstructed "
+            "evidence, a drift of the untreated outcome after go-live, a step in the records at "
+            "go-live. For each, the size at which the conclusion would fall."
+        )
+    ]
+    for outcome in dict.fromkeys(table["outcome"]):
+        part = table[table["outcome"] == outcome]
+        texts = tuple(dict.fromkeys(str(x) for x in part["message"]))
+        blocks += [
+            Paragraph("", label=f"{str(outcome).replace('_', ' ').capitalize()}."),
+            Items(texts),
+        ]
+    return Section("tipping", title, tuple(blocks))
+
+
+def quality_section(run: Run) -> Section | None:
+    """Rows that an assembly of person-level extracts read, kept and dropped; None without any."""
+    table = run.data_quality
+    if table is None or table.empty:
+        return None
+    groups = []
+    for name in dict.fromkeys(table["table"]):
+        part = table[table["table"] == name]
+        rows = tuple(
+            (str(r["reason"]), f"{float(r['rows']):,.0f}", f"{float(r['persons']):,.0f}")
+            for r in part.to_dict("records")
+        )
+        groups.append(Group(str(name), rows))
+    return Section(
+        "data-quality",
+        "Data quality",
+        (
+            Table(
+                caption="Rows of person-level extracts by what became of them",
+                columns=("Reason", "Rows", "Persons"),
+                groups=tuple(groups),
+                numeric=frozenset({1, 2}),
+                note="Every dropped row has one reason: kept and dropped add up to read.",
+            ),
+        ),
+    )

@@ -1,0 +1,125 @@
+"""All outcomes on one page: verdicts, course, before-after, bounds, tipping points, data quality."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lndbayes.report.page import compose, render
+from lndbayes.report.run import Run, read_run
+from lndbayes.report.together import (
+    bounds_section,
+    course_section,
+    overview_section,
+    overview_sentences,
+    quality_section,
+    tipping_section,
+)
+
+NAMES = {
+    "custody": ("Custodial sentence", "lowers", 0.72, 0.64, 0.81),
+    "ae": ("A&E attendances", "no more than a small effect", 0.98, 0.93, 1.02),
+    "mh": ("Mental-health referrals", "raises", 1.2, 1.05, 1.4),
+    "hearings": ("Hearings", "cannot say", 1.1, 0.9, 1.3),
+    "wellbeing": ("Quality of life (TOP)", "not identified", math.nan, math.nan, math.nan),
+}
+
+
+def overview() -> pd.DataFrame:
+    rows = []
+    for name, (label, verdict, median, lower, upper) in NAMES.items():
+        rows.append(
+            {"outcome": name, "label": label, "family": "x", "scale": "odds ratio"}
+            | {"good_direction": "lower", "verdict": verdict, "note": ""}
+            | {"median": median, "lower": lower, "upper": upper, "ci_prob": 0.9}
+            | {"p_below_zero": 0.9, "p_within_margin": 0.2, "margin_low": 0.9, "margin_high": 1.1}
+            | {"identified_share": 0.4, "sd_over_prior_sd": 0.2}
+            | {f"tier_{t}": 2.0 for t in "abcd"}
+        )
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def run(shared_run: Path) -> Run:
+    return replace(read_run(shared_run), overview=overview())
+
+
+def test_every_outcome_is_told_once_and_none_is_claimed_that_is_not_identified(run) -> None:
+    said = overview_sentences(run)
+    assert said.startswith("The service lowers custodial sentence. It raises mental-health")
+    assert "no more than a small effect on A&E attendances" in said
+    assert "cannot say whether it changes hearings" in said
+    assert "No effect can be stated for quality of life (TOP)" in said
+    section = overview_section(run)
+    table = next(b for b in section.blocks if b.kind == "table")
+    body = {row[0]: row for row in table.groups[0].rows}
+    assert set(body) == {label for label, *_ in NAMES.values()}
+    assert body["Custodial sentence"][3] == "0.72 (0.64 to 0.81)"
+    assert not any(c.isdigit() for c in body["Quality of life (TOP)"][3])
+
+
+def test_a_run_without_an_overview_says_so(shared_run) -> None:
+    section = overview_section(replace(read_run(shared_run), overview=None))
+    assert "Not available" in section.blocks[0].text
+
+
+def test_course_is_told_by_stretch(run) -> None:
+    rows = pd.DataFrame(
+        [
+            {**dict.fromkeys(run.effects.columns, ""), "outcome": "mh", "estimand": "course"}
+            | {"window": w, "median": m, "lower": m - 0.1, "upper": m + 0.1, "ci_prob": 0.9}
+            for w, m in (("0-2", 0.45), ("3-6", 0.3), ("7-12", 0.12))
+        ]
+    )
+    section = course_section(replace(run, effects=rows))
+    table = next(b for b in section.blocks if b.kind == "table")
+    assert table.groups[0].rows == (
+        ("mh", "0.45 (0.35 to 0.55)", "0.30 (0.20 to 0.40)", "0.12 (0.02 to 0.22)"),
+    )
+    assert "Not available" in course_section(replace(run, effects=rows.iloc[:0])).blocks[0].text
+
+
+def test_bounds_never_hold_an_interval_of_an_effect(run) -> None:
+    row = {"outcome": "wellbeing", "given": "drug_alcohol_referrals", "quantity": "people"}
+    row |= {"unit": "percentage points", "window": "7-18", "ci_prob": 0.9, "mean": 0, "sd": 1.0}
+    table = pd.DataFrame(
+        [
+            row | {"bound": b, "median": m, "lower": m - 2, "upper": m + 2, "note": "what"}
+            for b, m in (("low", -9.0), ("high", 13.0))
+        ]
+    )
+    section = bounds_section(replace(run, bounds=table))
+    assert section.blocks[0].label == "Not identified."
+    assert [r[0] for r in section.blocks[1].groups[0].rows] == [
+        "Lower bound (percentage points)",
+        "Upper bound (percentage points)",
+    ]
+    assert "Nothing to show" in bounds_section(replace(run, bounds=None)).blocks[0].text
+
+
+def test_tipping_sentences_and_data_quality_are_shown(run) -> None:
+    tipping = pd.DataFrame({"outcome": ["custody"] * 2, "message": ["One.", "Two."]})
+    assert tipping_section(replace(run, tipping=tipping)).blocks[2].texts == ("One.", "Two.")
+    assert quality_section(run) is None
+    quality = pd.DataFrame(
+        {"table": ["pnc"], "reason": ["unmatched"], "rows": [1200.0], "persons": [300.0]}
+    )
+    section = quality_section(replace(run, data_quality=quality))
+    assert section is not None
+    assert section.blocks[0].groups[0].rows == (("unmatched", "1,200", "300"),)
+
+
+def test_a_page_of_several_outcomes_folds_their_sections_and_keeps_the_answer_open(run) -> None:
+    second = run.effects.assign(outcome="ae")
+    several = replace(run, effects=pd.concat([run.effects, second], ignore_index=True))
+    page = compose(several)
+    folded = {s.id for s in page.sections if s.folded}
+    assert {"effects-custody", "effects-ae", "baseline-ae"} <= folded
+    assert not {"answer", "together", "checks", "savings"} & folded
+    text = render(page)
+    assert text.count("<details>") == len(folded)
+    assert "content-visibility: visible" in text  # folded sections are printed
