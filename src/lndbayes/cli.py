@@ -164,6 +164,27 @@ def _evaluate(options: argparse.Namespace) -> int:
     return _exit(status, options)
 
 
+def _tipping(options: argparse.Namespace) -> int:
+    from lndbayes.data.evaluation import read_evaluation
+    from lndbayes.fit import fit, fit_key, save_fit, stored_fit
+    from lndbayes.runs import write_table
+    from lndbayes.spec import load_spec
+    from lndbayes.tipping import tipping_table
+
+    spec, data = load_spec(options.spec), read_evaluation(options.data)
+    out = Path(options.out)
+    path, say = out / "fits" / f"{spec.outcome.name}.nc", _say(options)
+    main = stored_fit(path, fit_key(spec, data))
+    if main is None:
+        say(f"{spec.outcome.name}: main fit")
+        main = fit(spec, data)
+        save_fit(main, path)
+    table = tipping_table(spec, data, main, say=say)
+    write_table(table, out / "tipping.csv")
+    say("\n".join(table["message"]))
+    return OK
+
+
 def _calibrate(options: argparse.Namespace) -> int:
     import os
 
@@ -279,6 +300,10 @@ def _names(text: str) -> list[str]:
     return names
 
 
+#: Adds a command by name, what it runs and what it says of itself.
+_Add = Callable[[str, Callable[[argparse.Namespace], int], str], Any]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lndbayes", description="Bayesian evaluation of services without a gathered baseline."
@@ -291,6 +316,13 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
+    for group in (_data_commands, _spec_commands, _run_commands):
+        group(add)
+    return parser
+
+
+def _data_commands(add: _Add) -> None:
+    """Commands that make or read data."""
     one = add("simulate", _simulate, "write a synthetic evaluation directory with its truth")
     one.add_argument("out", metavar="OUT")
     one.add_argument("--seed", type=_seed, required=True)
@@ -307,6 +339,10 @@ def _parser() -> argparse.ArgumentParser:
     one = add("validate", _validate, "read and check an evaluation directory, fit nothing")
     one.add_argument("directory", metavar="DIR")
     one.add_argument("--models", metavar="M", help="folder of specs to check against the data")
+
+
+def _spec_commands(add: _Add) -> None:
+    """Commands that take a spec and data."""
     one = add("priors", _priors, "prior table and prior predictive summary of a spec")
     one.add_argument("spec", metavar="SPEC")
     one.add_argument("--data", required=True, metavar="DIR")
@@ -337,6 +373,14 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--each-channel", action="store_true", help="also leave out each channel")
     one.add_argument("--jobs", type=_positive, metavar="N", help="refits at the same time")
     one.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler that runs the refits")
+    one = add("tipping", _tipping, "how wrong the evidence would have to be, with refits")
+    one.add_argument("spec", metavar="SPEC")
+    one.add_argument("--data", required=True, metavar="DIR")
+    one.add_argument("--out", required=True, metavar="RUN")
+
+
+def _run_commands(add: _Add) -> None:
+    """Commands on a run directory."""
     one = add("check", _report, "run the check battery on stored fits, mark the exports anew")
     one.add_argument("run_directory", metavar="RUN")
     one = add("savings", _savings, "price stored draws with a costs file, fit nothing")
@@ -348,7 +392,6 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--factors", type=_positive, default=1, help="factors the outcomes share")
     one = add("report", _report, "rewrite report and exports from stored draws")
     one.add_argument("run_directory", metavar="RUN")
-    return parser
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""All outcomes on one page: verdicts, course, before-after, bounds, tipping points, data quality."""
+"""All outcomes on one page: verdicts, course, before-after, bounds, tipping, data quality."""
 
 from __future__ import annotations
 
