@@ -47,7 +47,8 @@ def write_table(
         f"median {np.median(ess):.0f}, least {min(ess):.0f}. Replicates with any divergence: "
         f"{sum(r['divergences'] > 0 for r in done)}; none was dropped. Seconds a replicate, a "
         f"core of a shared machine: {np.median([r['seconds'] for r in done]):.0f} (median), "
-        f"{sum(r['seconds'] for r in done) / 60:.0f} minutes in all; this call took {wall / 60:.0f}.",
+        f"{sum(r['seconds'] for r in done) / 60:.0f} minutes in all; "
+        f"this call took {wall / 60:.0f}.",
         "",
         f"*Covered*: 90% intervals that hold the true value; {low} to {high} are the 99% limits. "
         "*p*: of the rank ECDF against its simultaneous band (Säilynoja et al. 2022); inside the "

@@ -70,8 +70,12 @@ COMMANDS = (
     "priors",
     "fit",
     "evaluate",
+    "calibrate",
+    "backtest",
+    "tipping",
     "check",
     "savings",
+    "joint",
     "report",
 )
 
