@@ -72,6 +72,7 @@ COMMANDS = (
     "evaluate",
     "check",
     "savings",
+    "strata",
     "report",
 )
 

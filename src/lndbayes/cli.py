@@ -243,6 +243,22 @@ def _joint(options: argparse.Namespace) -> int:
     return CHECK_FAILED if problems else OK
 
 
+def _strata(options: argparse.Namespace) -> int:
+    from lndbayes.data.evaluation import read_evaluation
+    from lndbayes.spec import load_spec
+    from lndbayes.strata_run import strata_run
+
+    status = strata_run(
+        load_spec(options.spec),
+        read_evaluation(options.data),
+        options.out,
+        referrals=options.referrals,
+        jobs=options.jobs or 1,
+        say=_say(options),
+    )
+    return _exit(status, options)
+
+
 def _exit(status: Any, options: argparse.Namespace) -> int:
     failed = str(status.value) == "FAIL"
     if failed:
@@ -277,6 +293,19 @@ def _names(text: str) -> list[str]:
     if not names:
         raise argparse.ArgumentTypeError(f"{text!r} must name at least one outcome")
     return names
+
+
+def _amounts(text: str) -> dict[str, float]:
+    """Read ``none=120,one=80``."""
+    pairs = [part.rpartition("=") for part in text.split(",")]
+    try:
+        amounts = {name.strip(): float(value) for name, _, value in pairs if name.strip()}
+    except ValueError:
+        amounts = {}
+    if len(amounts) < len(pairs) or not all(0 < value < float("inf") for value in amounts.values()):
+        rule = "must be numbers above 0 by name, such as none=120,one=80,several=60"
+        raise argparse.ArgumentTypeError(f"{text!r} {rule}")
+    return amounts
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -346,6 +375,14 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("run_directory", metavar="RUN")
     one.add_argument("--outcomes", type=_names, metavar="a,b", help="only these outcomes")
     one.add_argument("--factors", type=_positive, default=1, help="factors the outcomes share")
+    one = add("strata", _strata, "effects by stratum of need, partially pooled; resumable")
+    one.add_argument("spec", metavar="SPEC")
+    one.add_argument("--data", required=True, metavar="DIR")
+    one.add_argument("--out", required=True, metavar="RUN")
+    one.add_argument("--jobs", type=_positive, metavar="N", help="strata at the same time")
+    one.add_argument(
+        "--referrals", type=_amounts, metavar="a=1,b=2", help="weights beside exposure"
+    )
     one = add("report", _report, "rewrite report and exports from stored draws")
     one.add_argument("run_directory", metavar="RUN")
     return parser
