@@ -87,7 +87,7 @@ def test_the_grid_is_fine_enough_for_any_scale(scale: float) -> None:
         law = stats.multivariate_normal(np.full(3, PRIOR[0]), whole)
         return float(law.logpdf(ESTIMATE) - 0.5 * (s / scale) ** 2)
 
-    ends = np.log([1e-7 * scale, 9 * scale])
+    ends = np.log([1e-9, 9 * scale])
     total, moment = (
         integrate.quad(
             lambda u, k=k: np.exp(log_density(np.exp(u)) + (k + 1) * u), *ends, limit=500

@@ -168,7 +168,8 @@ def strata_effects(
         sample dims ``chain_fit``, ``draw_fit``; ``common``, ``spread``, ``all``, and where asked
         for or there are such strata ``all_referrals``, ``difference`` (chain, draw);
         ``separate_all``, ``separate_difference`` likewise; ``weight``, ``estimate``, ``error``,
-        ``floored`` (stratum). Link scale.
+        ``floored``, ``gaussian_shift``, ``gaussian_width`` (stratum), see
+        `lndbayes.joint_likelihood.SiteLikelihood`. Link scale.
 
     Raises
     ------
@@ -200,6 +201,8 @@ def strata_effects(
             "estimate": ("stratum", estimate),
             "error": ("stratum", error),
             "floored": ("stratum", np.array([one.floored for one in told])),
+            "gaussian_shift": ("stratum", np.array([one.shift[0] for one in told])),
+            "gaussian_width": ("stratum", np.array([one.width[0] for one in told])),
         },
         coords=coords,
     )
