@@ -76,6 +76,7 @@ COMMANDS = (
     "check",
     "savings",
     "joint",
+    "strata",
     "report",
 )
 

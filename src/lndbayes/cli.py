@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-from lndbayes.errors import LndbayesError, UsageError
+from lndbayes import commands
+from lndbayes.errors import LndbayesError
 
 __all__ = ["main"]
 
-OK, CHECK_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-
-Say = Callable[[str], None]
+BAD_INPUT, INTERRUPTED = 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,218 +59,6 @@ def _message(error: LndbayesError) -> str:
     return "\n".join(lines)
 
 
-def _say(options: argparse.Namespace) -> Say:
-    if options.quiet:
-        return lambda message: None
-    return lambda message: print(message, file=sys.stderr, flush=True)
-
-
-def _watch(options: argparse.Namespace) -> Any:
-    if options.quiet or not sys.stderr.isatty():
-        return None
-    from lndbayes.progress import chain_progress
-
-    return chain_progress
-
-
-def _simulate(options: argparse.Namespace) -> int:
-    from lndbayes.simulate import simulate, write_evaluation
-
-    if options.persons_scale is not None and not options.extracts:
-        raise UsageError("--persons-scale is the size of the extracts: give --extracts too")
-    simulated = simulate(options.seed, options.world, options.sites)
-    if options.extracts:
-        from lndbayes.simulate.extracts import DEFAULT_SCALE, simulate_extracts
-        from lndbayes.simulate.extracts.beside import write_both
-
-        extracts = simulate_extracts(
-            simulated.frames["sites.csv"],
-            simulated.evaluation["first_month"],
-            simulated.evaluation["last_month"],
-            seed=options.seed,
-            world=options.world,
-            persons_scale=DEFAULT_SCALE if options.persons_scale is None else options.persons_scale,
-        )
-        write_both(simulated, extracts, Path(options.out))
-    else:
-        write_evaluation(simulated, Path(options.out))
-    _say(options)(f"wrote {options.out}")
-    return OK
-
-
-def _assemble(options: argparse.Namespace) -> int:
-    from lndbayes.assemble import assemble
-
-    assemble(
-        options.extracts,
-        options.out,
-        strata=options.strata,
-        memory=options.memory,
-        threads=options.threads,
-        say=_say(options),
-    )
-    return OK
-
-
-def _validate(options: argparse.Namespace) -> int:
-    from lndbayes.data.describe import describe
-    from lndbayes.data.evaluation import read_evaluation
-    from lndbayes.evaluate import check_models
-
-    data = read_evaluation(options.directory)
-    if options.models:
-        check_models(options.models, data)
-    print(describe(data))
-    return OK
-
-
-def _priors(options: argparse.Namespace) -> int:
-    from lndbayes.data.evaluation import read_evaluation
-    from lndbayes.prior_report import prior_report
-    from lndbayes.spec import load_spec
-
-    print(prior_report(load_spec(options.spec), read_evaluation(options.data)))
-    return OK
-
-
-def _fit(options: argparse.Namespace) -> int:
-    from lndbayes.data.evaluation import read_evaluation
-    from lndbayes.evaluate import fit_outcome
-    from lndbayes.spec import load_spec
-
-    spec, data = load_spec(options.spec), read_evaluation(options.data)
-    failed = fit_outcome(
-        spec, data, Path(options.out), jobs=options.jobs, say=_say(options), watch=_watch(options)
-    )
-    return CHECK_FAILED if failed else OK
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    from lndbayes.evaluate import evaluate
-
-    status = evaluate(
-        options.directory,
-        options.models,
-        options.out,
-        outcomes=options.outcomes,
-        jobs=options.jobs,
-        scheduler=options.scheduler,
-        command=options.command_line,
-        say=_say(options),
-        watch=_watch(options),
-    )
-    return _exit(status, options)
-
-
-def _tipping(options: argparse.Namespace) -> int:
-    from lndbayes.data.evaluation import read_evaluation
-    from lndbayes.fit import fit, fit_key, save_fit, stored_fit
-    from lndbayes.runs import write_table
-    from lndbayes.spec import load_spec
-    from lndbayes.tipping import tipping_table
-
-    spec, data = load_spec(options.spec), read_evaluation(options.data)
-    out = Path(options.out)
-    path, say = out / "fits" / f"{spec.outcome.name}.nc", _say(options)
-    main = stored_fit(path, fit_key(spec, data))
-    if main is None:
-        say(f"{spec.outcome.name}: main fit")
-        main = fit(spec, data)
-        save_fit(main, path)
-    table = tipping_table(spec, data, main, say=say)
-    write_table(table, out / "tipping.csv")
-    say("\n".join(table["message"]))
-    return OK
-
-
-def _calibrate(options: argparse.Namespace) -> int:
-    import os
-
-    from lndbayes.checks.calibration import calibrate
-    from lndbayes.costs import load_costs
-    from lndbayes.spec import load_spec
-
-    spec = load_spec(options.spec)
-    costs = load_costs(options.costs) if options.costs else None
-    table = calibrate(
-        spec,
-        options.replicates,
-        options.out,
-        costs=costs,
-        workers=options.jobs or os.cpu_count() or 1,
-        scheduler=options.scheduler,
-        say=_say(options),
-    )
-    print(table.round(3).to_string(index=False))
-    outside = table.loc[~table["inside_band"], "quantity"].to_list()
-    if outside:
-        expected = 0.05 * len(table)
-        say = f"outside their own 95% band, {expected:.1f} being expected: {', '.join(outside)}"
-        print(say, file=sys.stderr)
-    # the verdict is on the whole table: a calibrated model has some quantity outside its own band
-    failed = table.loc[table["p_simultaneous"] < 0.05 / len(table), "quantity"].to_list()
-    if failed:
-        print(f"FAIL: ranks that are not uniform: {', '.join(failed)}", file=sys.stderr)
-        return CHECK_FAILED
-    return OK
-
-
-def _backtest(options: argparse.Namespace) -> int:
-    from lndbayes.backtest import backtest
-    from lndbayes.checks.result import overall
-    from lndbayes.data.evaluation import read_evaluation
-    from lndbayes.spec import load_spec
-
-    result = backtest(
-        load_spec(options.spec),
-        read_evaluation(options.data),
-        options.out,
-        folds=options.folds,
-        each_channel=options.each_channel,
-        workers=options.jobs or 1,
-        scheduler=options.scheduler,
-        say=_say(options),
-    )
-    whole = result.summary[result.summary["wave"] == "all"]
-    columns = ["method", "channels", "cells", "coverage_50", "coverage_90", "crps", "bias"]
-    shown = whole[[*columns, "site_coverage_90", "site_crps"]]
-    print(shown.to_string(index=False, float_format="%.3g"))
-    return _exit(overall(result.checks), options)
-
-
-def _report(options: argparse.Namespace) -> int:
-    from lndbayes.exports import report_run
-
-    return _exit(report_run(options.run_directory, say=_say(options)), options)
-
-
-def _savings(options: argparse.Namespace) -> int:
-    from lndbayes.exports import recompute_savings
-
-    status = recompute_savings(options.run_directory, options.costs, say=_say(options))
-    return _exit(status, options)
-
-
-def _joint(options: argparse.Namespace) -> int:
-    from lndbayes.joint_run import joint_run
-
-    problems = joint_run(
-        options.run_directory, options.outcomes, factors=options.factors, say=_say(options)
-    )
-    for problem in problems:
-        print(f"FAIL: chains of the joint model: {problem}", file=sys.stderr)
-    return CHECK_FAILED if problems else OK
-
-
-def _exit(status: Any, options: argparse.Namespace) -> int:
-    failed = str(status.value) == "FAIL"
-    if failed:
-        print("a check says FAIL: the results are marked, see checks.csv", file=sys.stderr)
-    else:
-        _say(options)(f"checks: {status.value}")
-    return CHECK_FAILED if failed else OK
-
-
 def _positive(text: str) -> int:
     try:
         value = int(text)
@@ -300,6 +86,19 @@ def _names(text: str) -> list[str]:
     return names
 
 
+def _amounts(text: str) -> dict[str, float]:
+    """Read ``none=120,one=80``."""
+    pairs = [part.rpartition("=") for part in text.split(",")]
+    try:
+        amounts = {name.strip(): float(value) for name, _, value in pairs if name.strip()}
+    except ValueError:
+        amounts = {}
+    if len(amounts) < len(pairs) or not all(0 < value < float("inf") for value in amounts.values()):
+        rule = "must be numbers above 0 by name, such as none=120,one=80,several=60"
+        raise argparse.ArgumentTypeError(f"{text!r} {rule}")
+    return amounts
+
+
 #: Adds a command by name, what it runs and what it says of itself.
 _Add = Callable[[str, Callable[[argparse.Namespace], int], str], Any]
 
@@ -308,10 +107,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lndbayes", description="Bayesian evaluation of services without a gathered baseline."
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    choices = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> Any:
-        command = commands.add_parser(name, help=text, description=text)
+        command = choices.add_parser(name, help=text, description=text)
         command.add_argument("--quiet", action="store_true", help="no progress messages")
         command.set_defaults(run=run)
         return command
@@ -323,49 +122,49 @@ def _parser() -> argparse.ArgumentParser:
 
 def _data_commands(add: _Add) -> None:
     """Commands that make or read data."""
-    one = add("simulate", _simulate, "write a synthetic evaluation directory with its truth")
+    one = add("simulate", commands.simulate, "write a synthetic evaluation with its truth")
     one.add_argument("out", metavar="OUT")
     one.add_argument("--seed", type=_seed, required=True)
     one.add_argument("--world", choices=("effect", "null", "harm"), default="effect")
     one.add_argument("--sites", type=_positive, default=27)
     one.add_argument("--extracts", action="store_true", help="also person-level extracts")
     one.add_argument("--persons-scale", type=float, metavar="X", help="size of the extracts")
-    one = add("assemble", _assemble, "person-level extracts to an evaluation directory")
+    one = add("assemble", commands.assemble, "person-level extracts to an evaluation directory")
     one.add_argument("extracts", metavar="EXTRACTS")
     one.add_argument("--out", required=True, metavar="DIR")
     one.add_argument("--strata", action="store_true", help="split cells by number of needs")
     one.add_argument("--memory", default="1GB", metavar="SIZE", help="most memory for tables")
     one.add_argument("--threads", type=_positive, metavar="N", help="threads of the work")
-    one = add("validate", _validate, "read and check an evaluation directory, fit nothing")
+    one = add("validate", commands.validate, "read and check an evaluation directory, fit nothing")
     one.add_argument("directory", metavar="DIR")
     one.add_argument("--models", metavar="M", help="folder of specs to check against the data")
 
 
 def _spec_commands(add: _Add) -> None:
     """Commands that take a spec and data."""
-    one = add("priors", _priors, "prior table and prior predictive summary of a spec")
+    one = add("priors", commands.priors, "prior table and prior predictive summary of a spec")
     one.add_argument("spec", metavar="SPEC")
     one.add_argument("--data", required=True, metavar="DIR")
-    one = add("fit", _fit, "fit and check one outcome")
+    one = add("fit", commands.fit, "fit and check one outcome")
     one.add_argument("spec", metavar="SPEC")
     one.add_argument("--data", required=True, metavar="DIR")
     one.add_argument("--out", required=True, metavar="RUN")
     one.add_argument("--jobs", type=_positive, metavar="N", help="chains at the same time")
-    one = add("evaluate", _evaluate, "all outcomes: fits, checks, effects, savings, report")
+    one = add("evaluate", commands.evaluate, "all outcomes: fits, checks, effects, savings, report")
     one.add_argument("directory", metavar="DIR")
     one.add_argument("--models", required=True, metavar="M")
     one.add_argument("--out", required=True, metavar="RUN")
     one.add_argument("--outcomes", type=_names, metavar="a,b", help="only these outcomes")
     one.add_argument("--jobs", type=_positive, metavar="N", help="fits at the same time")
     one.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler that runs the fits")
-    one = add("calibrate", _calibrate, "simulation-based calibration of a spec; resumable")
+    one = add("calibrate", commands.calibrate, "simulation-based calibration of a spec; resumable")
     one.add_argument("spec", metavar="SPEC")
     one.add_argument("--replicates", type=_positive, required=True, metavar="N")
     one.add_argument("--out", required=True, metavar="RUN")
     one.add_argument("--costs", metavar="FILE", help="rank the total saving too")
     one.add_argument("--jobs", type=_positive, metavar="N", help="replicates at the same time")
     one.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler that runs them")
-    one = add("backtest", _backtest, "hide known baselines, reconstruct and score them; resumable")
+    one = add("backtest", commands.backtest, "hide known baselines and score their reconstruction")
     one.add_argument("spec", metavar="SPEC")
     one.add_argument("--data", required=True, metavar="DIR")
     one.add_argument("--out", required=True, metavar="RUN")
@@ -373,7 +172,7 @@ def _spec_commands(add: _Add) -> None:
     one.add_argument("--each-channel", action="store_true", help="also leave out each channel")
     one.add_argument("--jobs", type=_positive, metavar="N", help="refits at the same time")
     one.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler that runs the refits")
-    one = add("tipping", _tipping, "how wrong the evidence would have to be, with refits")
+    one = add("tipping", commands.tipping, "how wrong the evidence would have to be, with refits")
     one.add_argument("spec", metavar="SPEC")
     one.add_argument("--data", required=True, metavar="DIR")
     one.add_argument("--out", required=True, metavar="RUN")
@@ -381,16 +180,24 @@ def _spec_commands(add: _Add) -> None:
 
 def _run_commands(add: _Add) -> None:
     """Commands on a run directory."""
-    one = add("check", _report, "run the check battery on stored fits, mark the exports anew")
+    one = add("check", commands.report, "check stored fits again, mark the exports anew")
     one.add_argument("run_directory", metavar="RUN")
-    one = add("savings", _savings, "price stored draws with a costs file, fit nothing")
+    one = add("savings", commands.savings, "price stored draws with a costs file, fit nothing")
     one.add_argument("run_directory", metavar="RUN")
     one.add_argument("--costs", required=True, metavar="FILE")
-    one = add("joint", _joint, "site effects of several outcomes together, from stored fits")
+    one = add("joint", commands.joint, "site effects of several outcomes together")
     one.add_argument("run_directory", metavar="RUN")
     one.add_argument("--outcomes", type=_names, metavar="a,b", help="only these outcomes")
     one.add_argument("--factors", type=_positive, default=1, help="factors the outcomes share")
-    one = add("report", _report, "rewrite report and exports from stored draws")
+    one = add("strata", commands.strata, "effects by stratum of need, partially pooled; resumable")
+    one.add_argument("spec", metavar="SPEC")
+    one.add_argument("--data", required=True, metavar="DIR")
+    one.add_argument("--out", required=True, metavar="RUN")
+    one.add_argument("--jobs", type=_positive, metavar="N", help="strata at the same time")
+    one.add_argument(
+        "--referrals", type=_amounts, metavar="a=1,b=2", help="weights beside exposure"
+    )
+    one = add("report", commands.report, "rewrite report and exports from stored draws")
     one.add_argument("run_directory", metavar="RUN")
 
 

@@ -104,8 +104,9 @@ def _deviations(fit: xr.DataTree, window: tuple[int, int]) -> tuple[xr.DataArray
     absent = [n for n in ("site_deviation", "site_effect_sd") if n not in posterior]
     if absent:
         raise DataError(_problem(fit, f"has no {' and no '.join(absent)}: fit it again"))
-    # the window's mean of the ramp multiplies all that makes a site's effect
-    moved = posterior.assign(
+    # the window's mean of the ramp multiplies all that makes a site's effect; a pulse is no part of
+    # what differs between sites
+    moved = posterior.drop_vars("pulse_months", errors="ignore").assign(
         site_effect=posterior["site_deviation"], effect_mean=posterior["site_effect_sd"]
     )
     tree = _tree(fit, moved)

@@ -12,7 +12,7 @@ from lndbayes.data.facts import Facts
 from lndbayes.data.schema import CONTINUOUS, STATUS
 from lndbayes.names import INTERVENTION, MONTH, OUTCOME, SITE
 
-__all__ = ["build_dataset"]
+__all__ = ["build_dataset", "sum_cells"]
 
 #: Statuses from the least to the most serious; a sum is as good as its worst part.
 _SEVERITY = np.array([STATUS[s] for s in ("observed", "rounded", "suppressed", "missing")])
@@ -77,7 +77,7 @@ def build_dataset(
         MONTH: np.array(facts.months, dtype=str),
         INTERVENTION: np.array(sorted(mix["intervention"].unique()), dtype=str),
     }
-    cells, notes = _cells(outcomes, coords)
+    cells, notes = sum_cells(outcomes, coords)
     variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
         name: ((OUTCOME, SITE, MONTH), values) for name, values in cells.items()
     }
@@ -102,10 +102,25 @@ def _positions(labels: np.ndarray, values: pd.Series) -> np.ndarray:
     return np.asarray(pd.Index(labels).get_indexer(pd.Index(values)), dtype=np.int64)
 
 
-def _cells(
+def sum_cells(
     outcomes: pd.DataFrame, coords: Mapping[str, np.ndarray]
 ) -> tuple[_Arrays, dict[str, str]]:
-    """Sum the parts of every cell."""
+    """Sum the parts of every cell.
+
+    Parameters
+    ----------
+    outcomes : pandas.DataFrame
+        Checked rows with `month_index`, index 0, 1, ..., in the order of their key.
+    coords : mapping of str to numpy.ndarray
+        Labels of `outcome`, `site` and `month`.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray, shape (outcome, site, month)
+        Cell variables of `build_dataset`.
+    dict of str to str
+        What was set aside.
+    """
     shape = tuple(len(coords[dim]) for dim in (OUTCOME, SITE, MONTH))
     at = np.ravel_multi_index(
         (

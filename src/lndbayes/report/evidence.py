@@ -66,6 +66,7 @@ def baseline_section(run: Run, outcome: str) -> Section:
         blocks.append(
             picture_of(
                 figure,
+                pixels=len(run.outcomes) > 1,
                 alt=f"One panel a site{part}, in order of go-live: a band for the reconstructed "
                 f"baseline over {months[0]} to {months[-1]}, dots for what was observed, a line "
                 "at go-live. The text above says what it shows.",

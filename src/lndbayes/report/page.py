@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 from jinja2 import DictLoader, Environment, StrictUndefined
+from joblib import Parallel, delayed
 
 from lndbayes.report.answer import effect_sentence, savings_sentence
 from lndbayes.report.blocks import Block, Page, Paragraph, Section
@@ -41,6 +43,8 @@ from lndbayes.report.word import word_document
 
 __all__ = ["compose", "render", "write_report"]
 
+#: Outcomes up to which a report is composed in this process.
+_FEW = 3
 _TEMPLATE = "report.html.j2"
 _STYLE = "report.css"
 
@@ -136,11 +140,13 @@ def _sections(run: Run) -> list[Section]:
     several = len(run.outcomes) > 1
     sections = [_answer(run), overview_section(run)] if several else [_answer(run)]
     sections += [course_section(run), before_after_section(run), bounds_section(run)]
-    for outcome in run.outcomes:
-        for build in (effects_section, baseline_section, rests_on_section, mix_section):
-            part = build(run, outcome)
-            title = f"{part.title}: {_words(outcome)}" if several else part.title
-            sections.append(Section(part.id, title, part.blocks, folded=several))
+    # an outcome's figures take seconds, and none needs another's: side by side where there are many
+    light = replace(run, money=None)
+    workers = min(os.cpu_count() or 1, len(run.outcomes)) if len(run.outcomes) > _FEW else 1
+    parts = Parallel(n_jobs=workers)(
+        delayed(outcome_sections)(light, outcome) for outcome in run.outcomes
+    )
+    sections += [section for part in parts for section in part]
     quality = quality_section(run)
     return [
         *sections,
@@ -154,6 +160,25 @@ def _sections(run: Run) -> list[Section]:
         provenance_section(run),
         glossary_section(),
     ]
+
+
+def outcome_sections(run: Run, outcome: str) -> list[Section]:
+    """Sections on one outcome; titled and folded where the run has several.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    outcome : str
+        Outcome.
+    """
+    several = len(run.outcomes) > 1
+    found = []
+    for build in (effects_section, baseline_section, rests_on_section, mix_section):
+        part = build(run, outcome)
+        title = f"{part.title}: {_words(outcome)}" if several else part.title
+        found.append(Section(part.id, title, part.blocks, folded=several))
+    return found
 
 
 def _answer(run: Run) -> Section:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 from matplotlib.figure import Figure
 
 from lndbayes.figures import data_uri, to_png, to_svg
@@ -10,7 +12,7 @@ from lndbayes.report.blocks import Picture
 __all__ = ["picture_of"]
 
 
-def picture_of(figure: Figure, *, alt: str, caption: str) -> Picture:
+def picture_of(figure: Figure, *, alt: str, caption: str, pixels: bool = False) -> Picture:
     """Render a figure once for each kind of document.
 
     Parameters
@@ -19,5 +21,12 @@ def picture_of(figure: Figure, *, alt: str, caption: str) -> Picture:
         The figure.
     alt, caption : str
         See `lndbayes.report.blocks.Picture`.
+    pixels : bool
+        Whether the page shows the pixels too: a third of the size and half of the time of a figure
+        of many panels, of which a report of many outcomes has one an outcome.
     """
+    if pixels:
+        png = to_png(figure)
+        src = "data:image/png;base64," + base64.b64encode(png).decode()
+        return Picture(src=src, png=png, alt=alt, caption=caption)
     return Picture(src=data_uri(to_svg(figure)), png=to_png(figure), alt=alt, caption=caption)

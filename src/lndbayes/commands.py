@@ -1,0 +1,272 @@
+"""What each command runs. Imports are made by the command that needs them: most need few."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lndbayes.errors import UsageError
+
+__all__ = [
+    "assemble",
+    "backtest",
+    "calibrate",
+    "evaluate",
+    "fit",
+    "joint",
+    "priors",
+    "report",
+    "savings",
+    "simulate",
+    "strata",
+    "tipping",
+    "validate",
+]
+
+OK, CHECK_FAILED = 0, 1
+
+Say = Callable[[str], None]
+
+
+def _say(options: argparse.Namespace) -> Say:
+    if options.quiet:
+        return lambda message: None
+    return lambda message: print(message, file=sys.stderr, flush=True)
+
+
+def _watch(options: argparse.Namespace) -> Any:
+    if options.quiet or not sys.stderr.isatty():
+        return None
+    from lndbayes.progress import chain_progress
+
+    return chain_progress
+
+
+def simulate(options: argparse.Namespace) -> int:
+    """Write a synthetic evaluation, and extracts."""
+    from lndbayes.simulate import simulate, write_evaluation
+
+    if options.persons_scale is not None and not options.extracts:
+        raise UsageError("--persons-scale is the size of the extracts: give --extracts too")
+    simulated = simulate(options.seed, options.world, options.sites)
+    if options.extracts:
+        from lndbayes.simulate.extracts import DEFAULT_SCALE, simulate_extracts
+        from lndbayes.simulate.extracts.beside import write_both
+
+        extracts = simulate_extracts(
+            simulated.frames["sites.csv"],
+            simulated.evaluation["first_month"],
+            simulated.evaluation["last_month"],
+            seed=options.seed,
+            world=options.world,
+            persons_scale=DEFAULT_SCALE if options.persons_scale is None else options.persons_scale,
+        )
+        write_both(simulated, extracts, Path(options.out))
+    else:
+        write_evaluation(simulated, Path(options.out))
+    _say(options)(f"wrote {options.out}")
+    return OK
+
+
+def assemble(options: argparse.Namespace) -> int:
+    """Make an evaluation of person-level extracts."""
+    from lndbayes.assemble import assemble
+
+    assemble(
+        options.extracts,
+        options.out,
+        strata=options.strata,
+        memory=options.memory,
+        threads=options.threads,
+        say=_say(options),
+    )
+    return OK
+
+
+def validate(options: argparse.Namespace) -> int:
+    """Read and check, fit nothing."""
+    from lndbayes.data.describe import describe
+    from lndbayes.data.evaluation import read_evaluation
+    from lndbayes.evaluate import check_models
+
+    data = read_evaluation(options.directory)
+    if options.models:
+        check_models(options.models, data)
+    print(describe(data))
+    return OK
+
+
+def priors(options: argparse.Namespace) -> int:
+    """Print priors and what they predict."""
+    from lndbayes.data.evaluation import read_evaluation
+    from lndbayes.prior_report import prior_report
+    from lndbayes.spec import load_spec
+
+    print(prior_report(load_spec(options.spec), read_evaluation(options.data)))
+    return OK
+
+
+def fit(options: argparse.Namespace) -> int:
+    """Fit and check one outcome."""
+    from lndbayes.data.evaluation import read_evaluation
+    from lndbayes.evaluate import fit_outcome
+    from lndbayes.spec import load_spec
+
+    spec, data = load_spec(options.spec), read_evaluation(options.data)
+    failed = fit_outcome(
+        spec, data, Path(options.out), jobs=options.jobs, say=_say(options), watch=_watch(options)
+    )
+    return CHECK_FAILED if failed else OK
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Evaluate all outcomes."""
+    from lndbayes.evaluate import evaluate
+
+    status = evaluate(
+        options.directory,
+        options.models,
+        options.out,
+        outcomes=options.outcomes,
+        jobs=options.jobs,
+        scheduler=options.scheduler,
+        command=options.command_line,
+        say=_say(options),
+        watch=_watch(options),
+    )
+    return _exit(status, options)
+
+
+def tipping(options: argparse.Namespace) -> int:
+    """Find tipping points with refits."""
+    from lndbayes.data.evaluation import read_evaluation
+    from lndbayes.fit import fit, fit_key, save_fit, stored_fit
+    from lndbayes.runs import write_table
+    from lndbayes.spec import load_spec
+    from lndbayes.tipping import tipping_table
+
+    spec, data = load_spec(options.spec), read_evaluation(options.data)
+    out = Path(options.out)
+    path, say = out / "fits" / f"{spec.outcome.name}.nc", _say(options)
+    main = stored_fit(path, fit_key(spec, data))
+    if main is None:
+        say(f"{spec.outcome.name}: main fit")
+        main = fit(spec, data)
+        save_fit(main, path)
+    table = tipping_table(spec, data, main, say=say)
+    write_table(table, out / "tipping.csv")
+    say("\n".join(table["message"]))
+    return OK
+
+
+def calibrate(options: argparse.Namespace) -> int:
+    """Calibrate a spec by simulation."""
+    import os
+
+    from lndbayes.checks.calibration import calibrate
+    from lndbayes.costs import load_costs
+    from lndbayes.spec import load_spec
+
+    spec = load_spec(options.spec)
+    costs = load_costs(options.costs) if options.costs else None
+    table = calibrate(
+        spec,
+        options.replicates,
+        options.out,
+        costs=costs,
+        workers=options.jobs or os.cpu_count() or 1,
+        scheduler=options.scheduler,
+        say=_say(options),
+    )
+    print(table.round(3).to_string(index=False))
+    outside = table.loc[~table["inside_band"], "quantity"].to_list()
+    if outside:
+        expected = 0.05 * len(table)
+        say = f"outside their own 95% band, {expected:.1f} being expected: {', '.join(outside)}"
+        print(say, file=sys.stderr)
+    # the verdict is on the whole table: a calibrated model has some quantity outside its own band
+    failed = table.loc[table["p_simultaneous"] < 0.05 / len(table), "quantity"].to_list()
+    if failed:
+        print(f"FAIL: ranks that are not uniform: {', '.join(failed)}", file=sys.stderr)
+        return CHECK_FAILED
+    return OK
+
+
+def backtest(options: argparse.Namespace) -> int:
+    """Hide known baselines and score their reconstruction."""
+    from lndbayes.backtest import backtest
+    from lndbayes.checks.result import overall
+    from lndbayes.data.evaluation import read_evaluation
+    from lndbayes.spec import load_spec
+
+    result = backtest(
+        load_spec(options.spec),
+        read_evaluation(options.data),
+        options.out,
+        folds=options.folds,
+        each_channel=options.each_channel,
+        workers=options.jobs or 1,
+        scheduler=options.scheduler,
+        say=_say(options),
+    )
+    whole = result.summary[result.summary["wave"] == "all"]
+    columns = ["method", "channels", "cells", "coverage_50", "coverage_90", "crps", "bias"]
+    shown = whole[[*columns, "site_coverage_90", "site_crps"]]
+    print(shown.to_string(index=False, float_format="%.3g"))
+    return _exit(overall(result.checks), options)
+
+
+def report(options: argparse.Namespace) -> int:
+    """Check stored fits and rewrite exports and report."""
+    from lndbayes.exports import report_run
+
+    return _exit(report_run(options.run_directory, say=_say(options)), options)
+
+
+def savings(options: argparse.Namespace) -> int:
+    """Price stored draws."""
+    from lndbayes.exports import recompute_savings
+
+    status = recompute_savings(options.run_directory, options.costs, say=_say(options))
+    return _exit(status, options)
+
+
+def joint(options: argparse.Namespace) -> int:
+    """Model several outcomes' site effects together."""
+    from lndbayes.joint_run import joint_run
+
+    problems = joint_run(
+        options.run_directory, options.outcomes, factors=options.factors, say=_say(options)
+    )
+    for problem in problems:
+        print(f"FAIL: chains of the joint model: {problem}", file=sys.stderr)
+    return CHECK_FAILED if problems else OK
+
+
+def strata(options: argparse.Namespace) -> int:
+    """Estimate effects by stratum of need."""
+    from lndbayes.data.evaluation import read_evaluation
+    from lndbayes.spec import load_spec
+    from lndbayes.strata_run import strata_run
+
+    status = strata_run(
+        load_spec(options.spec),
+        read_evaluation(options.data),
+        options.out,
+        referrals=options.referrals,
+        jobs=options.jobs or 1,
+        say=_say(options),
+    )
+    return _exit(status, options)
+
+
+def _exit(status: Any, options: argparse.Namespace) -> int:
+    failed = str(status.value) == "FAIL"
+    if failed:
+        print("a check says FAIL: the results are marked, see checks.csv", file=sys.stderr)
+    else:
+        _say(options)(f"checks: {status.value}")
+    return CHECK_FAILED if failed else OK

@@ -1,0 +1,105 @@
+"""One evaluation as several: the same sites and months, a stratum of the persons in each."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from lndbayes.data.evaluation import EvaluationData
+from lndbayes.data.panel import sum_cells
+from lndbayes.data.schema import OUTCOMES
+from lndbayes.errors import DataError, Problem
+from lndbayes.names import MONTH, OUTCOME, SITE
+
+__all__ = ["by_stratum"]
+
+_CELL = (OUTCOME, SITE, MONTH)
+
+
+def by_stratum(data: EvaluationData, outcome: str) -> dict[str, EvaluationData]:
+    """Split one outcome's cells by stratum.
+
+    Parameters
+    ----------
+    data : EvaluationData
+        The evaluation data; left as they are.
+    outcome : str
+        The outcome; no other is kept.
+
+    Returns
+    -------
+    dict of str to EvaluationData
+        By label, in the order of the text. Each has the sites, mix, referrals and months of the
+        whole, the rows of its stratum alone, a content hash of its own, and no evidence beside the
+        panel: records of the past, national series, histories and judgements are not by stratum.
+
+    Raises
+    ------
+    DataError
+        If the outcome has no rows, no strata, or a month that is not split.
+    """
+    rows = data.outcomes[data.outcomes["outcome"] == outcome]
+    _check(rows, outcome)
+    labels = sorted(str(label) for label in rows["stratum"].unique())
+    return {label: _part(data, rows, outcome, label) for label in labels}
+
+
+def _check(rows: pd.DataFrame, outcome: str) -> None:
+    file = OUTCOMES.file
+    if rows.empty:
+        raise DataError(Problem(file, "has no rows of this outcome", None, "outcome", outcome))
+    blank = rows["stratum"] == ""
+    if blank.all():
+        rule = f"outcome {outcome} is not stratified: write its cells by stratum"
+        raise DataError(Problem(file, f"{rule} (lndbayes assemble --strata)", column="stratum"))
+    rule = f"must not be empty where other months of outcome {outcome} have a stratum"
+    problems = [Problem(file, rule, int(row), "stratum") for row in rows.loc[blank, "row"]]
+    if problems:
+        raise DataError(problems)
+
+
+def _part(data: EvaluationData, rows: pd.DataFrame, outcome: str, label: str) -> EvaluationData:
+    own = rows[rows["stratum"] == label].reset_index(drop=True)
+    whole = data.ds.sel({OUTCOME: [outcome]})
+    cells, _ = sum_cells(own, {dim: whole[dim].to_numpy() for dim in _CELL})
+    ds = whole.assign({name: (_CELL, values, whole[name].attrs) for name, values in cells.items()})
+    for variable in ds.variables.values():
+        variable.values.setflags(write=False)
+    notes = {
+        **{k: v for k, v in data.notes.items() if k != "strata"},
+        "stratum": f"{label}, of outcome {outcome}",
+        "evidence beside the panel": "not by stratum: left out",
+    }
+    return dataclasses.replace(
+        data,
+        hash=_hash(data, ds, own),
+        ds=ds,
+        outcomes=own,
+        evidence={name: frame.iloc[:0] for name, frame in data.evidence.items()},
+        notes=notes,
+    )
+
+
+def _hash(data: EvaluationData, ds: xr.Dataset, rows: pd.DataFrame) -> str:
+    """Hash what a fit of the stratum can depend on, and not the rest of the directory."""
+    head = ("stratum", data.period, data.synthetic, data.disclosure)
+    digest = hashlib.sha256(repr(head).encode())
+    for name in sorted(str(key) for key in ds.variables):
+        variable = ds[name]
+        digest.update(repr((name, variable.dims, variable.shape)).encode())
+        digest.update(_bytes(variable.to_numpy()))
+    for name in OUTCOMES.names:
+        digest.update(f"\n[{name}]\n".encode())
+        digest.update(_bytes(rows[name].to_numpy()))
+    return digest.hexdigest()
+
+
+def _bytes(values: np.ndarray) -> bytes:
+    if values.dtype.kind in "fiub":
+        numbers = values.astype(float) + 0.0  # one zero
+        return np.where(np.isnan(numbers), np.nan, numbers).tobytes()  # and one NaN
+    return "\x1f".join(str(value) for value in values.ravel()).encode()

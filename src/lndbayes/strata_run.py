@@ -1,0 +1,175 @@
+"""Effects by stratum, from a spec and a stratified evaluation to tables and draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+
+from lndbayes.checks.result import CheckResult, Status, checks_table, overall
+from lndbayes.data.evaluation import EvaluationData
+from lndbayes.data.strata import by_stratum
+from lndbayes.errors import DataError, Problem, SpecError, UsageError
+from lndbayes.exports import check_fit
+from lndbayes.fit import load_fit
+from lndbayes.many import FitJob, fit_many
+from lndbayes.model.design import build_design
+from lndbayes.runs import Progress, write_dataset, write_table
+from lndbayes.spec import ModelSpec, with_changes
+from lndbayes.strata import (
+    ALL,
+    ALL_REFERRALS,
+    DIFFERENCE,
+    effect_mean_prior,
+    strata_effects,
+    strata_table,
+)
+
+__all__ = ["strata_run"]
+
+#: Folder of a run that holds the strata's fits.
+FOLDER = "strata"
+
+#: Evidence that is not by stratum.
+_CHANNELS = ("retrospective", "national", "history", "elicited")
+
+
+def strata_run(
+    spec: ModelSpec,
+    data: EvaluationData,
+    out: str | Path,
+    *,
+    referrals: Mapping[str, float] | None = None,
+    jobs: int = 1,
+    say: Progress,
+) -> Status:
+    """Fit every stratum, pool their effects and write ``strata.csv`` and ``strata.nc``.
+
+    Fits are kept in ``strata/`` and reused if their inputs are unchanged; what the check battery
+    says of them is in ``strata_checks.csv``.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The outcome's spec; evidence channels other than the panel are switched off.
+    data : EvaluationData
+        An evaluation whose outcome is by stratum.
+    out : str or Path
+        Run directory.
+    referrals : mapping of str to float, optional
+        Referrals of every stratum, for a second weighting.
+    jobs : int
+        Strata fitted at the same time.
+    say : callable
+        Receives progress.
+
+    Returns
+    -------
+    Status
+        Worst status of the checks of all fits.
+
+    Raises
+    ------
+    DataError, SpecError, UsageError
+        Before anything is written: no strata, a stratum that the family cannot use, fewer than two
+        strata that can carry an effect, a spec without an effect to report, or referrals of other
+        strata.
+    """
+    out = Path(out)
+    panel = _panel_spec(spec)
+    parts = by_stratum(data, spec.outcome.name)
+    _check_labels(parts, referrals)
+    absent = {k: why for k, part in parts.items() if (why := _too_little(panel, part))}
+    present = [label for label in parts if label not in absent]
+    for label, reason in absent.items():
+        say(f"stratum {label}: no effect, {reason}")
+    if len(present) < 2:
+        told = "; ".join(f"{label}: {reason}" for label, reason in absent.items())
+        rule = f"fewer than two strata can carry an effect ({told or 'there is one stratum'})"
+        raise DataError(Problem("outcomes.csv", rule, column="stratum"))
+    _prepare(out)
+    say(f"{spec.outcome.name} by stratum: panel evidence alone, since no other is by stratum")
+    tasks = {
+        # chains of their own: a common seed would tie the strata's Monte Carlo errors
+        label: FitJob(with_changes(panel, {"sampling.seed": panel.sampling.seed + k}), parts[label])
+        for k, label in enumerate(parts)
+        if label in present
+    }
+    files = {label: f"{spec.outcome.name}-{quote(label, safe=' ')}" for label in present}
+    paths = fit_many(
+        {files[k]: job for k, job in tasks.items()}, out / FOLDER, workers=jobs, say=say
+    )
+    fits = {label: load_fit(paths[files[label]]) for label in present}
+    checks = {label: check_fit(tasks[label].spec, fit) for label, fit in fits.items()}
+    ds = strata_effects(fits, spec, referrals=referrals, seed=spec.sampling.seed)
+    ds.attrs |= {
+        "data_hash": data.hash,
+        "spec_hash": spec.hash,
+        "fit_keys": " ".join(str(fit.attrs["fit_key"]) for fit in fits.values()),
+        "absent": "; ".join(f"{label}: {reason}" for label, reason in absent.items()),
+        "evidence": "panel alone",
+    }
+    status = overall([one for found in checks.values() for one in found])
+    table = strata_table(ds, fits, absent).assign(check_status=status.value)
+    write_dataset(ds, out / "strata.nc")
+    write_table(table, out / "strata.csv")
+    _write_checks(checks, out)
+    say(f"wrote {out / 'strata.csv'}")
+    return status
+
+
+def _write_checks(checks: Mapping[str, list[CheckResult]], out: Path) -> None:
+    rows = [(label, result) for label, found in checks.items() for result in found]
+    table = checks_table([result for _, result in rows])
+    table.insert(1, "stratum", [label for label, _ in rows])
+    write_table(table, out / "strata_checks.csv")
+
+
+def _panel_spec(spec: ModelSpec) -> ModelSpec:
+    effect_mean_prior(spec)
+    if spec.outcome.selected:
+        rule = "no effect is reported of an outcome measured among people the service helps choose"
+        raise SpecError(Problem("spec", rule, column="outcome.selected", value="true"))
+    return with_changes(spec, {f"baseline.channels.{name}": False for name in _CHANNELS})
+
+
+def _check_labels(parts: Mapping[str, object], referrals: Mapping[str, float] | None) -> None:
+    taken = [label for label in parts if label in (ALL, ALL_REFERRALS, DIFFERENCE)]
+    if taken:
+        rule = "is the name of a row of the results: give the stratum another"
+        raise DataError([Problem("outcomes.csv", rule, None, "stratum", k) for k in taken])
+    if referrals is not None and set(referrals) != set(parts):
+        rule = f"must give a number for exactly these strata: {', '.join(parts)}"
+        raise UsageError(Problem("--referrals", rule, value=", ".join(referrals)))
+
+
+def _too_little(spec: ModelSpec, part: EvaluationData) -> str:
+    """Why a stratum cannot carry an effect; empty if it can."""
+    design = build_design(spec, part)
+    usable, event = design["site_weight"] > 0, design["event_time"]
+    lacking = [
+        name
+        for name, cells in {
+            "untreated": usable & (event < 0),
+            "treated": usable & (event >= 0),
+        }.items()
+        if not cells.any()
+    ]
+    if not lacking:
+        return ""
+    exposure = np.nansum(part.ds["exposure"].to_numpy())
+    return f"no {' and no '.join(lacking)} cell with data (exposure {exposure:g} in all)"
+
+
+def _prepare(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise DataError(Problem(str(out), "is a file; the run directory must be a folder"))
+    known = ("manifest.json", FOLDER, "fits")
+    if out.is_dir() and any(out.iterdir()) and not any((out / name).exists() for name in known):
+        raise DataError(Problem(str(out), "is not empty and not a run directory"))
+    try:
+        (out / FOLDER).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(Problem(str(out), f"cannot be made: {error.strerror}")) from error
