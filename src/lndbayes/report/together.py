@@ -143,17 +143,19 @@ def course_section(run: Run) -> Section:
     ci = percent(float(rows["ci_prob"].iloc[0]))
     windows = sorted(dict.fromkeys(rows["window"]), key=lambda w: int(str(w).split("-")[0]))
     body = []
+    names = _labels(run)
     for outcome in dict.fromkeys(rows["outcome"]):
         part = rows[rows["outcome"] == outcome].set_index("window")
         cells = [
-            f"{part.at[w, 'median']:.2f} ({part.at[w, 'lower']:.2f} to {part.at[w, 'upper']:.2f})"
+            f"{_two(part.at[w, 'median'])} ({_two(part.at[w, 'lower'])} to "
+            f"{_two(part.at[w, 'upper'])})"
             if w in part.index
             else ABSENT
             for w in windows
         ]
-        body.append((str(outcome).replace("_", " "), *cells))
+        body.append((names.get(str(outcome), str(outcome).replace("_", " ")), *cells))
     picture = picture_of(
-        course_panels(rows),
+        course_panels(rows.assign(outcome=rows["outcome"].map(lambda o: names.get(o, o)))),
         alt="A panel an outcome: pooled effect with interval by stretches of months after go-live.",
         caption=f"Mean effect over the sites by event months, median and {ci} interval, on the "
         "scale of each model (log odds, log rate, log hazard). The shape between them is the "
@@ -166,6 +168,19 @@ def course_section(run: Run) -> Section:
         numeric=frozenset(range(1, len(windows) + 1)),
     )
     return Section("course", title, (picture, table))
+
+
+def _labels(run: Run) -> dict[str, str]:
+    """Outcomes' own words for themselves, where the overview has them."""
+    if run.overview is None:
+        return {}
+    return dict(zip(run.overview["outcome"], run.overview["label"], strict=True))
+
+
+def _two(value: float) -> str:
+    """Two places, with a minus sign that is one, and none before a zero."""
+    text = f"{value:.2f}"
+    return "0.00" if text == "-0.00" else text.replace("-", "\N{MINUS SIGN}")
 
 
 def before_after_section(run: Run) -> Section:
