@@ -78,7 +78,12 @@ def test_course_is_told_by_stretch(run) -> None:
     section = course_section(replace(run, effects=rows))
     table = next(b for b in section.blocks if b.kind == "table")
     assert table.groups[0].rows == (
-        ("Mental-health referrals", "0.45 (0.35 to 0.55)", "0.30 (0.20 to 0.40)", "0.12 (0.02 to 0.22)"),
+        (
+            "Mental-health referrals",
+            "0.45 (0.35 to 0.55)",
+            "0.30 (0.20 to 0.40)",
+            "0.12 (0.02 to 0.22)",
+        ),
     )
     assert "Not available" in course_section(replace(run, effects=rows.iloc[:0])).blocks[0].text
 
