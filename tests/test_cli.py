@@ -70,6 +70,7 @@ COMMANDS = (
     "priors",
     "fit",
     "evaluate",
+    "ledger",
     "check",
     "savings",
     "report",

@@ -219,6 +219,25 @@ def _backtest(options: argparse.Namespace) -> int:
     return _exit(overall(result.checks), options)
 
 
+def _ledger(options: argparse.Namespace) -> int:
+    from lndbayes.data.evaluation import read_evaluation
+    from lndbayes.ledger import ledger
+    from lndbayes.spec import load_spec
+
+    found = ledger(
+        load_spec(options.spec),
+        read_evaluation(options.data),
+        options.out,
+        folds=options.folds,
+        workers=options.jobs or 1,
+        scheduler=options.scheduler,
+        say=_say(options),
+    )
+    for row in found.verdicts[["site", "verdict"]].itertuples():
+        print(f"{row.site or 'pooled effect'}: {row.verdict}")
+    return OK
+
+
 def _report(options: argparse.Namespace) -> int:
     from lndbayes.exports import report_run
 
@@ -335,6 +354,13 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--out", required=True, metavar="RUN")
     one.add_argument("--folds", type=_positive, metavar="K", help="default: of about 3 sites")
     one.add_argument("--each-channel", action="store_true", help="also leave out each channel")
+    one.add_argument("--jobs", type=_positive, metavar="N", help="refits at the same time")
+    one.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler that runs the refits")
+    one = add("ledger", _ledger, "what each baseline rests on, by refits; resumable")
+    one.add_argument("spec", metavar="SPEC")
+    one.add_argument("--data", required=True, metavar="DIR")
+    one.add_argument("--out", required=True, metavar="RUN")
+    one.add_argument("--folds", type=_positive, default=3, metavar="K", help="default 3")
     one.add_argument("--jobs", type=_positive, metavar="N", help="refits at the same time")
     one.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler that runs the refits")
     one = add("check", _report, "run the check battery on stored fits, mark the exports anew")
