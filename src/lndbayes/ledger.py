@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -103,7 +104,7 @@ def ledger(
         rule = "no source speaks of the untreated state: the ledger has nothing to share out"
         raise UsageError(Problem("spec", rule, column="baseline.channels"))
     members = borrowed_folds(main, folds)
-    pool = {"workers": workers, "scheduler": scheduler, "say": say}
+    pool: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "say": say}
     variants = run_variants([(spec, data, main)], out / VARIANT_FOLDER, variants=_VARIANTS, **pool)[
         spec.outcome.name
     ]

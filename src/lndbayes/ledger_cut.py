@@ -114,7 +114,8 @@ def cut_priors(spec: ModelSpec, spreads: int = _SPREADS, ramps: int = _RAMPS) ->
     grids = []
     for slot, points in (("site_effect_sd", spreads), ("ramp_months", ramps)):
         law = spec.priors[slot].frozen()
-        grid = np.geomspace(*law.ppf(_ENDS), points)
+        low, high = (float(end) for end in law.ppf(_ENDS))
+        grid = np.geomspace(low, high, points)
         # evenly spaced in the logarithm: density times value
         grids.append((grid, law.logpdf(grid) + np.log(grid)))
     (spread, of_spread), (months, of_months) = grids

@@ -169,8 +169,10 @@ def _feedback(base: xr.Dataset, alone: xr.Dataset) -> list[Row]:
     now, other = _moments(base).drop(index=POOLED), _moments(alone).drop(index=POOLED)
     share = 1 - (now["sd"] / other["sd"]) ** 2
     shift = (now["mean"] - other["mean"]) / other["sd"]
-    rows: list[Row] = [(s, "feedback_share", "", v, np.nan, "") for s, v in share.items()]
-    return rows + [(s, "feedback_shift", "", v, np.nan, "") for s, v in shift.items()]
+    rows: list[Row] = []
+    for name, values in (("feedback_share", share), ("feedback_shift", shift)):
+        rows += [(str(site), name, "", float(v), np.nan, "") for site, v in values.items()]
+    return rows
 
 
 def _leverages(kept: xr.Dataset) -> list[Row]:

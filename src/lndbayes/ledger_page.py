@@ -66,8 +66,8 @@ def ledger_page(
         "A soft cut (free terms of wave and event time) is not built: it needs terms that the",
         "compiled density does not have.",
         "",
-        f"The borrowed prior takes {folds} refits, one for each fold of sites whose own evidence is",
-        "hidden together. Without the fold's other sites there is less to borrow from, so",
+        f"The borrowed prior takes {folds} refits, one for each fold of sites whose own evidence",
+        "is hidden together. Without the fold's other sites there is less to borrow from, so",
         "`contraction_borrowed` is a little too high.",
     ]
     if bad := {name: count for name, count in divergent.items() if count}:

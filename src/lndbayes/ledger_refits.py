@@ -266,7 +266,9 @@ def _baselines(tree: xr.DataTree) -> xr.Dataset:
     chains, draws = (posterior.sizes[dim] for dim in SAMPLE_DIMS)
     flat = np.linspace(0, chains * draws - 1, min(BASELINES, chains * draws)).astype(int)
     eta0 = predictors(tree)["eta0"].to_numpy()
-    kept = {"eta0": (("baseline", "site", "month"), eta0.reshape(-1, *eta0.shape[2:])[flat])}
+    kept: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
+        "eta0": (("baseline", "site", "month"), eta0.reshape(-1, *eta0.shape[2:])[flat])
+    }
     for name in ("overdispersion", "person_dispersion"):
         if name in posterior:
             values = posterior[name].transpose(*SAMPLE_DIMS).to_numpy().ravel()[flat]

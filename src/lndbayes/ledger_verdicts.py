@@ -152,7 +152,8 @@ def verdicts_table(
     """
     shown = full[full["of"].isin(["pooled", "site"])]
     rows = []
-    for (of, site), part in shown.groupby(["of", "site"], sort=False):
+    for key, part in shown.groupby(["of", "site"], sort=False):
+        of, site = (str(label) for label in key)
         numbers = part.set_index(["quantity", "item"])["value"]
         row = {"outcome": part["outcome"].iloc[0], "of": of, "site": site}
         row["tier"] = part["tier"].iloc[0]
