@@ -233,8 +233,8 @@ def _ledger(options: argparse.Namespace) -> int:
         scheduler=options.scheduler,
         say=_say(options),
     )
-    for row in found.verdicts[["site", "verdict"]].itertuples():
-        print(f"{row.site or 'pooled effect'}: {row.verdict}")
+    for row in found.verdicts.to_dict("records"):
+        print(f"{row['site'] or 'pooled effect'}: {row['verdict']}")
     return OK
 
 
