@@ -73,6 +73,7 @@ COMMANDS = (
     "calibrate",
     "backtest",
     "tipping",
+    "ledger",
     "check",
     "savings",
     "joint",
