@@ -314,6 +314,9 @@ def test_places_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[st
     (foreign / "thesis.txt").write_text("mine", encoding="utf-8")
     file = tmp_path / "file"
     file.write_text("", encoding="utf-8")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(ROOT / "models" / "custody.toml", alone)
     cases = {
         "there is no such directory": ["evaluate", str(tmp_path / "none"), "--models", models],
         "no such folder": ["evaluate", data, "--models", str(tmp_path / "none")],
@@ -321,7 +324,7 @@ def test_places_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[st
             "evaluate",
             data,
             "--models",
-            models,
+            str(alone),
             "--outcomes",
             "hearings",
         ],
