@@ -88,7 +88,7 @@ def test_size_is_the_number_of_free_parameters(design):
 
 
 def test_blocks_of_seams_and_stages_have_their_own_places(any_design, design):
-    """A seam adds its coordinate, a later stage its own and the sites' levels, and nothing else does."""
+    """A seam adds its coordinate, a later stage its own and the sites' levels, no more."""
     stages = len(any_design.coords["stage"])
     own = len(any_design.coords["site"]) if stages else 0
     extra = len(any_design.coords["seam_month"]) + stages + own
