@@ -202,6 +202,7 @@ def raw_of(family: str, pulse_sd: float = 0.0) -> dict[str, Any]:
     raw["likelihood"]["family"] = family
     raw["effect"]["pulse_sd"] = pulse_sd
     wanted = required_slots(family, pulse=pulse_sd > 0)
+    raw["priors"] = {slot: prior for slot, prior in raw["priors"].items() if slot in wanted}
     raw["priors"] |= {slot: dict(EXTRA[slot]) for slot in wanted if slot in EXTRA}
     return raw
 

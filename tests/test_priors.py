@@ -175,7 +175,7 @@ def test_maps_to_units_rise(name):
 
 def test_table_has_one_row_a_slot_then_one_a_fixed_scale(spec):
     table = prior_table(spec)
-    slots = required_slots("beta_binomial", pulse=False)
+    slots = required_slots("ordered_bands", pulse=False)
     fixed = ["national_offset", "elicited_bias", "wave_effect", "shared_bias", "drift"]
     assert table["slot"].tolist() == [*slots, *fixed, "go_live_step", "pulse"]
     assert table.columns.tolist() == [
