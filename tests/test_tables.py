@@ -91,6 +91,7 @@ def test_every_estimand_is_there_once_with_its_sites() -> None:
         ("site", "link"): 4,
         ("site", "natural"): 4,
         ("events_averted", "natural"): 5,
+        ("course", "link"): 6,
         ("pooled_referral_weighted", "link"): 1,
         ("intervention", "link"): 3,
         ("substitution", "link"): 3,
@@ -141,7 +142,8 @@ def test_units_and_windows_say_what_a_number_is() -> None:
     assert list(units["substitution", "link"]) == ["log odds per 10 percentage points"]
     averted = table["estimand"] == "events_averted"
     assert set(table.loc[averted, "window"]) == {"observed months"}
-    assert set(table.loc[~averted, "window"]) == {"3-9"}
+    course = table["estimand"] == "course"
+    assert set(table.loc[~averted & ~course, "window"]) == {"3-9"}
 
 
 def test_sites_of_tier_d_keep_their_row_and_lose_its_numbers() -> None:
@@ -330,7 +332,8 @@ def two_outcomes(tmp_path) -> tuple[pd.DataFrame, pd.DataFrame]:
     costs = load_costs(costs_file)
     spec = load_spec(MODELS / "custody.toml")
     custody = four_tiers()
-    orders = four_tiers(seed=4, constants={"history_at": np.array([[3, 3, 0]])})
+    crisis = {"crisis_dip": 0.1, "crisis_recovery_months": 2.0, "history_selection": 0.0}
+    orders = four_tiers(seed=4, constants={"history_at": np.array([[3, 3, 0]])}, posterior=crisis)
     orders.attrs["outcome"] = "orders"
     outcomes = {}
     for fit in (custody, orders):
