@@ -333,7 +333,11 @@ def two_outcomes(tmp_path) -> tuple[pd.DataFrame, pd.DataFrame]:
     spec = load_spec(MODELS / "custody.toml")
     custody = four_tiers()
     crisis = {"crisis_dip": 0.1, "crisis_recovery_months": 2.0, "history_selection": 0.0}
-    orders = four_tiers(seed=4, constants={"history_at": np.array([[3, 3, 0]])}, posterior=crisis)
+    orders = four_tiers(seed=4, constants={"history_at": np.array([[3, 3, 0]])})
+    for fit in (custody, orders):
+        draws = fit["posterior"].to_dataset()
+        like = 0 * draws["effect_mean"]
+        fit["posterior"] = xr.DataTree(draws.assign({k: like + v for k, v in crisis.items()}))
     orders.attrs["outcome"] = "orders"
     outcomes = {}
     for fit in (custody, orders):
