@@ -181,3 +181,15 @@ def test_an_outcome_without_a_good_direction(spec, data, main, monkeypatch) -> N
     neutral = with_changes(spec, {"outcome.good_direction": "none"})
     with pytest.raises(UsageError, match="good direction"):
         tipping_table(neutral, data, main)
+
+
+@pytest.mark.parametrize(("draws", "told"), [(24, False), (25, True)])
+def test_too_few_draws_to_judge_the_weights_are_no_answer(draws, told) -> None:
+    rng = np.random.default_rng(2)
+    bias = rng.normal(0, PRIOR_SD, draws)
+    pooled = -0.3 + 0.5 * bias + rng.normal(0, 0.05, draws)
+    assert np.isfinite(conclusion_at(0.0, pooled, bias, PRIOR_SD, -1).probability) == told
+    if not told:
+        found = tipping_point(pooled, bias, PRIOR_SD, -1, 0.5)
+        assert not found.found
+        assert np.isnan(found.value)

@@ -15,6 +15,8 @@ __all__ = ["FAR", "Conclusion", "TippingPoint", "conclusion_at", "go_live_step",
 #: Largest Pareto k, and the narrowest normal about a fixed value, in sds of the bias's prior.
 _K_MAX = 0.7
 _WIDTH = 0.2
+#: Fewer draws have no tail to smooth (Vehtari et al. 2024 want five in it, a fifth of all).
+_FEWEST_DRAWS = 25
 #: Farthest value looked at, in sds of the bias's prior, and the steps on the way.
 FAR, _STEPS = 4.0, 80
 
@@ -28,7 +30,7 @@ class Conclusion:
     probability : float
         Probability that the pooled effect has the good direction.
     pareto_k : float
-        Of the weights; minus infinity without weights.
+        Of the weights; minus infinity without weights, NaN with too few draws to tell.
     """
 
     probability: float
@@ -77,7 +79,10 @@ def conclusion_at(
     Returns
     -------
     Conclusion
+        NaN where there are too few draws to judge the weights, and so to trust them.
     """
+    if pooled.size < _FEWEST_DRAWS:
+        return Conclusion(np.nan, np.nan)
     width = _WIDTH * prior_sd
     log_ratio = -0.5 * ((bias - value) / width) ** 2 + 0.5 * (bias / prior_sd) ** 2
     log_weights, k = array_stats.psislw(-log_ratio)
