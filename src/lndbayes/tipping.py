@@ -108,7 +108,11 @@ def at_level_bias(
             rule = "needs a prior with a location mu, so that a fixed bias can be added to it"
             raise UsageError(Problem("spec", rule, column=f"priors.{slot}", value=prior["dist"]))
         changes[f"priors.{slot}"] = {**prior, "mu": prior["mu"] + value}
-    evidence = {name: frame.copy() for name, frame in data.evidence.items()}
+    # other outcomes' rows are on other scales: a logit of their rates may not exist
+    evidence = {
+        name: frame[frame["outcome"] == spec.outcome.name].copy()
+        for name, frame in data.evidence.items()
+    }
     national, elicited = evidence["national"], evidence["elicited"]
     link, least = spec.family.link, spec.family.shift
 
