@@ -9,6 +9,7 @@ import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -364,7 +365,7 @@ def fitted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls: list[str] = []
     real = lndbayes.evaluate.fit
 
-    def counted(spec, data, **options):  # type: ignore[no-untyped-def]
+    def counted(spec: Any, data: Any, **options: Any) -> Any:
         calls.append(spec.outcome.name)
         return real(spec, data, **options)
 

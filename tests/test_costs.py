@@ -258,7 +258,7 @@ def test_reading_leaves_the_callers_table_as_it_was() -> None:
 def test_costs_are_frozen() -> None:
     costs = load_costs(SHIPPED)
     with pytest.raises(ValueError, match="frozen"):
-        costs.meta.price_year = "2017/18"  # type: ignore[misc]
+        costs.meta.price_year = "2017/18"  # type: ignore[misc]  # frozen is what is tested
 
 
 # --- wrong files --------------------------------------------------------------------------------

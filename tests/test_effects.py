@@ -205,7 +205,7 @@ def test_a_window_beyond_the_data_is_nan_on_the_natural_scale_only() -> None:
 
 def test_an_unknown_scale_is_refused() -> None:
     with pytest.raises(ValueError, match="'link' or 'natural'"):
-        site_effects(fake_fit(), "odds")  # type: ignore[arg-type]
+        site_effects(fake_fit(), "odds")  # type: ignore[arg-type]  # no such scale, on purpose
 
 
 def test_events_averted_by_brute_force() -> None:

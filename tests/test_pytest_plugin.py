@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # loaded for good: a session inside this one would load HDF5 a second time, which it refuses
-import h5netcdf  # noqa: F401
+import h5netcdf  # noqa: F401 - for its effect
 import pytest
 
 from lndbayes.checks.battery import CHECKS

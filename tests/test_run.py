@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -183,11 +184,11 @@ def test_interruption_keeps_the_finished_fit(
     real = lndbayes.sensitivity.fit_variant
     calls = []
 
-    def stop(*args: object, **kwargs: object) -> object:
+    def stop(*args: Any, **kwargs: Any) -> Any:
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return real(*args, **kwargs)  # type: ignore[arg-type]
+        return real(*args, **kwargs)
 
     monkeypatch.setattr(lndbayes.sensitivity, "fit_variant", stop)
     # in this process, where the fit can be stopped

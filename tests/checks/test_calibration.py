@@ -73,7 +73,7 @@ def test_ranks_that_are_not_uniform_leave_the_band(how) -> None:
 
 
 def test_the_table_counts_coverage_and_tells_what_is_outside() -> None:
-    done = [fake(i, None, None) for i in range(200)]  # type: ignore[arg-type]
+    done = [fake(i, None, None) for i in range(200)]  # type: ignore[arg-type]  # reads neither
     table = calibration_table(done).set_index("quantity")
     z = np.array([r["z"]["right"] for r in done])
     assert table.loc["right", "covered"] == np.sum(np.abs(z) <= stats.norm.ppf(0.95))

@@ -60,7 +60,7 @@ def test_a_missing_value_is_empty():
 def test_results_are_frozen_and_compare_without_their_tables():
     result = results(PASS)[0]
     with pytest.raises(dataclasses.FrozenInstanceError):
-        result.status = FAIL  # type: ignore[misc]
+        result.status = FAIL  # type: ignore[misc]  # frozen is what is tested
     assert dataclasses.replace(result, table=pd.DataFrame({"a": [1]})) == result
 
 

@@ -149,7 +149,7 @@ _ORDERED = (
 )
 
 
-def thresholds_from(mapping: Mapping[str, object], *, file: str = "spec") -> Thresholds:
+def thresholds_from(mapping: Mapping[str, Any], *, file: str = "spec") -> Thresholds:
     """Thresholds with the overrides of a spec's ``[checks]`` section.
 
     Parameters
@@ -175,7 +175,7 @@ def thresholds_from(mapping: Mapping[str, object], *, file: str = "spec") -> Thr
     for name, value in mapping.items():
         rule = _broken_rule(str(name), value, fields)
         if rule is None:
-            values[name] = float(value) if _is_real(fields[name]) else value  # type: ignore[arg-type]
+            values[name] = float(value) if _is_real(fields[name]) else value
         else:
             problems.append(Problem(file, rule, column=f"checks.{name}", value=str(value)))
     if not problems:

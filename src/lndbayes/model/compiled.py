@@ -304,7 +304,7 @@ def _expand_point() -> Any:
 
 def _compile_density(stamp: int) -> Any:
     @cfunc(_DENSITY, cache=True, error_model="numpy")
-    def density(n, y_, gradient_, value_, header_):  # type: ignore[no-untyped-def]
+    def density(n: Any, y_: Any, gradient_: Any, value_: Any, header_: Any) -> int:
         header = carray(header_, (3 * (_FIELDS + 5) + 1,), np.int64)
         if stamp == 0 or header[0] != n:
             return _BAD_CALL
@@ -325,7 +325,7 @@ def _compile_density(stamp: int) -> Any:
 
 def _compile_expand(stamp: int) -> Any:
     @cfunc(_EXPAND, cache=True, error_model="numpy")
-    def expand(n, m, y_, x_, header_):  # type: ignore[no-untyped-def]
+    def expand(n: Any, m: Any, y_: Any, x_: Any, header_: Any) -> int:
         header = carray(header_, (3 * (_FIELDS + 5) + 1,), np.int64)
         if stamp == 0 or header[0] != n or m != n:
             return _BAD_CALL

@@ -169,7 +169,7 @@ def draw_stages(
 
 def _compile_pointwise(stamp: int) -> Any:
     @njit(cache=True, nogil=True, error_model="numpy")
-    def pointwise(p, q, phi, n, y, out):  # type: ignore[no-untyped-def]
+    def pointwise(p: Any, q: Any, phi: Any, n: Any, y: Any, out: Any) -> None:
         if stamp == 0:
             return
         for i in range(p.shape[0]):
@@ -184,7 +184,7 @@ def _compile_pointwise(stamp: int) -> Any:
 
 def _compile_counts(stamp: int) -> Any:
     @njit(cache=True, nogil=True, error_model="numpy")
-    def counts(mean, size, y, out):  # type: ignore[no-untyped-def]
+    def counts(mean: Any, size: Any, y: Any, out: Any) -> None:
         if stamp == 0:
             return
         for i in range(mean.shape[0]):
