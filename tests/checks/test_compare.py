@@ -146,7 +146,7 @@ def test_held_out_density_by_hand(spec, data) -> None:
     at = {"site": row["site"], "month": row["month"]}
     eta = predictors(tree)["eta1"].sel(at).to_numpy()
     phi = tree["posterior"]["overdispersion"].to_numpy()
-    n, y = (float(tree["constant_data"][k].sel(at)) for k in ("exposure_all", "count_all"))
+    n, y = (float(tree["constant_data"][k].sel(at)) for k in ("exposure_exact", "count_exact"))
     density = betabinom.pmf(y, n, expit(eta) * phi, expit(-eta) * phi)
     assert row["lpd"] == pytest.approx(np.log(density.mean()), rel=1e-6)
     seen = tree["constant_data"]["exposure"] > 0
@@ -201,6 +201,6 @@ def test_weights_that_are_none(fits, weights) -> None:
 
 def test_fits_of_other_data_are_not_stacked(fits) -> None:
     other = fits["two"].copy(deep=True)
-    other["constant_data"]["count_all"].values[0, 40] += 1
-    with pytest.raises(ValueError, match="count_all differs"):
+    other["constant_data"]["count_exact"].values[0, 40] += 1
+    with pytest.raises(ValueError, match="count_exact differs"):
         stacked_fit({"one": fits["one"], "two": other}, {"one": 0.5, "two": 0.5}, seed=1)

@@ -32,7 +32,10 @@ _CURVES = (
     ("site_curve", "site_functions", "basis_site"),
 )
 #: What must be the same in all fits, since estimands of the stacked draws are computed with one.
-_SHARED = ("exposure_all", "count_all", "event_time", "time", "harmonics", "half_period")
+_SHARED = (
+    *("exposure_all", "exposure_exact", "count_exact"),
+    *("event_time", "time", "harmonics", "half_period"),
+)
 _SHARED_IF_THERE = ("wave_sd", "mix_centre", "referrals", "wave_index", "predecessor")
 
 
