@@ -478,7 +478,6 @@ EVERYWHERE = {
     "priors.site_level_sd": "sigma must be a finite number",
     "priors.site_drift_sd": "scale must be a finite number",
     "priors.mix_share": "concentration must be above 0",
-    "priors.stage_level": "without a parameter in this family",
     "priors.retrospective_bais_sd": "did you mean 'retrospective_bias_sd'?",
     "priors.retrospective_bias_sd": "missing prior slot",
     "sampling.draws": "greater than or equal to 50",

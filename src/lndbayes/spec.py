@@ -270,7 +270,7 @@ def load_spec(path: str | Path) -> ModelSpec:
 def parse_spec(raw: Mapping[str, Any], *, source: str) -> ModelSpec:
     """Check a parsed spec; see `load_spec`."""
     problems: list[Problem] = []
-    priors, bad = _parse_priors(raw.get("priors"), source, _wanted_slots(raw))
+    priors, bad = _parse_priors(raw.get("priors"), source, *_wanted_slots(raw))
     problems += bad
     rest = {k: v for k, v in raw.items() if k != "priors"}
     try:
@@ -284,22 +284,31 @@ def parse_spec(raw: Mapping[str, Any], *, source: str) -> ModelSpec:
     return spec
 
 
-def _wanted_slots(raw: Mapping[str, Any]) -> tuple[str, ...]:
-    """Slots of the family and of the switches that the spec names, as far as they can be read."""
+def _wanted_slots(raw: Mapping[str, Any]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Slots that must be there, and slots that may be: those that the spec's family has.
+
+    Where the family cannot be read, which is a problem of its own, nothing is said of the slots
+    in which families differ.
+    """
     section, effect = raw.get("likelihood"), raw.get("effect")
     family = section.get("family") if isinstance(section, Mapping) else None
     scale = effect.get("pulse_sd") if isinstance(effect, Mapping) else 0.0
-    known = family if isinstance(family, str) and family in FAMILIES else "beta_binomial"
-    return required_slots(known, pulse=isinstance(scale, int | float) and scale > 0)
+    pulse = isinstance(scale, int | float) and scale > 0
+    if isinstance(family, str) and family in FAMILIES:
+        wanted = required_slots(family, pulse=pulse)
+        return wanted, frozenset(wanted)
+    any_family = [required_slots(name, pulse=pulse) for name in FAMILIES]
+    allowed = frozenset().union(*any_family)
+    return tuple(s for s in any_family[0] if all(s in one for one in any_family)), allowed
 
 
 def _parse_priors(
-    raw: object, source: str, wanted: tuple[str, ...]
+    raw: object, source: str, wanted: tuple[str, ...], allowed: frozenset[str]
 ) -> tuple[dict[str, PriorDistribution], list[Problem]]:
     if not isinstance(raw, Mapping):
         return {}, [Problem(source, "a table [priors] is required", column="priors")]
     problems: list[Problem] = []
-    for slot in sorted(set(raw) - set(wanted)):
+    for slot in sorted(set(raw) - allowed):
         hint = difflib.get_close_matches(slot, wanted, n=1)
         rule = "unknown prior slot" + (f"; did you mean {hint[0]!r}?" if hint else "")
         if slot in SLOTS:
