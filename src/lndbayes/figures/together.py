@@ -39,9 +39,10 @@ def overview_intervals(overview: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.add_subplot()
         drawn = overview[overview["median"].notna()]
-        y, margins = np.arange(len(overview)), overview[["margin_low", "margin_high"]]
-        low, high = margins.to_numpy(float).T
-        axes.barh(y, high - low, left=low, height=1.0, color="#e6e6e6", lw=0, zorder=0)
+        margins = overview[["margin_low", "margin_high"]].to_numpy(float)
+        width = margins[:, 1] - margins[:, 0]
+        rows = range(len(overview))
+        axes.barh(rows, width, left=margins[:, 0], height=1.0, color="#e6e6e6", lw=0, zorder=0)
         axes.axvline(1.0, color=INK, lw=0.8)
         for y, row in enumerate(overview.to_dict("records")):
             if not math.isnan(float(row["median"])):

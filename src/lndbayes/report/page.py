@@ -180,10 +180,10 @@ def outcome_sections(run: Run, outcome: str) -> list[Section]:
         Outcome.
     """
     several = len(run.outcomes) > 1
-    builders = (effects_section, baseline_section, rests_on_section, mix_section)
-    if withheld(run, outcome):
-        # the refits and the contrasts are of an effect that is not reported
-        builders = builders[:2]
+    builders = [effects_section, baseline_section]
+    if not withheld(run, outcome):
+        # the refits and the contrasts are of the effect
+        builders += [rests_on_section, mix_section]
     parts = tuple(build(run, outcome) for build in builders)
     if not several:
         return list(parts)
