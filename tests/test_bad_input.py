@@ -238,7 +238,9 @@ def inputs(tmp_path: Path) -> tuple[Path, Path]:
     """Copies of the shipped data and specs."""
     data, specs = tmp_path / "data", tmp_path / "models"
     shutil.copytree(ROOT / "data" / "synthetic", data)
-    shutil.copytree(ROOT / "models", specs)
+    specs.mkdir()
+    for name in ("custody.toml", "costs.toml"):
+        shutil.copyfile(ROOT / "models" / name, specs / name)
     return data, specs
 
 
@@ -312,6 +314,9 @@ def test_places_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[st
     (foreign / "thesis.txt").write_text("mine", encoding="utf-8")
     file = tmp_path / "file"
     file.write_text("", encoding="utf-8")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(ROOT / "models" / "custody.toml", alone)
     cases = {
         "there is no such directory": ["evaluate", str(tmp_path / "none"), "--models", models],
         "no such folder": ["evaluate", data, "--models", str(tmp_path / "none")],
@@ -319,7 +324,7 @@ def test_places_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[st
             "evaluate",
             data,
             "--models",
-            models,
+            str(alone),
             "--outcomes",
             "hearings",
         ],

@@ -73,6 +73,7 @@ COMMANDS = (
     "calibrate",
     "backtest",
     "tipping",
+    "ledger",
     "check",
     "savings",
     "joint",
@@ -231,6 +232,7 @@ def test_cells_that_the_family_cannot_use_are_told_before_anything_is_fitted(
     assert main(["validate", data]) == 0
     capsys.readouterr()
     arguments = ["evaluate", data, "--models", str(MODELS), "--out", str(tmp_path / "run")]
+    arguments += ["--outcomes", "custody"]
     told = ("2 problems", "needs exact counts", "site A03, month 2014-03", "month 2014-04")
     refused(capsys, arguments, tmp_path, *told)
 

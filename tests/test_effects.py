@@ -321,9 +321,9 @@ def test_permuting_sites_permutes_the_results() -> None:
 @pytest.mark.parametrize("size", [1, 2, 5, 1000])
 def test_chunks_of_draws_do_not_change_results(monkeypatch, size) -> None:
     fit = fake_fit(draws=5)
-    monkeypatch.setattr(effects, "_CHUNK", 1000)
+    monkeypatch.setattr(effects, "CHUNK", 1000)
     whole = site_effects(fit, "natural"), events_averted(fit)
-    monkeypatch.setattr(effects, "_CHUNK", size)
+    monkeypatch.setattr(effects, "CHUNK", size)
     for one, other in zip(whole, (site_effects(fit, "natural"), events_averted(fit)), strict=True):
         xr.testing.assert_allclose(one, other, rtol=1e-13)
 

@@ -288,7 +288,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
 ) -> None:
     whole = tables(done)
     refits = {f"custody-{variant.name}.nc": variant for variant in VARIANTS}
-    for name in ("manifest.json", *TABLES, *list(refits)[:3]):
+    # these data have no retrospective records: without them is the main fit, not a refit
+    fitted = [name for name in refits if name != "custody-no_retrospective.nc"]
+    for name in ("manifest.json", *TABLES, *fitted[:3]):
         path = work / "run" / ("sensitivity" if name in refits else "") / name
         path.with_suffix(path.suffix or ".csv").unlink()
     real, calls = lndbayes.sensitivity.fit_variant, []
@@ -305,7 +307,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     assert printed.out == ""
     assert printed.err.endswith("interrupted: finished fits are kept; the same command continues\n")
     kept = stamps(work)
-    assert kept.keys() == {"custody.nc", *refits} - {list(refits)[2]}
+    assert kept.keys() == {"custody.nc", *refits} - {fitted[2]}
     assert kept["custody.nc"] == stamps(done)["custody.nc"]
     assert not (work / "run" / "effects.csv").exists()
     # it is no run yet for the commands that read one

@@ -83,7 +83,8 @@ SCALARS = (
     "effect_mean baseline_level national_slope national_curve_sd site_level_sd site_drift_sd "
     "site_curve_sd mix_effect_sd site_effect_sd ramp_months overdispersion mix_concentration "
     "retrospective_bias retrospective_bias_sd crisis_dip crisis_recovery_months "
-    "history_selection predecessor_effect shared_bias drift go_live_step pulse"
+    "history_selection predecessor_effect shared_bias drift go_live_step pulse "
+    "stage_site_sd stage_effect"
 )
 VECTORS = {
     "national_curve": ("basis_national",),
@@ -94,6 +95,8 @@ VECTORS = {
     "mix_share": ("site", "intervention"),
     "mix_effect": ("intervention",),
     "site_deviation": ("site",),
+    "stage_level": ("stage",),
+    "stage_site": ("site",),
     "wave_effect": ("wave",),
     "site_effect": ("site",),
     "retrospective_site_bias": ("retrospective_site",),
@@ -197,7 +200,7 @@ def test_provenance_is_in_the_root_attributes(made, spec, data) -> None:
     assert (attrs["seed"], attrs["outcome"], attrs["family"]) == (
         spec.sampling.seed,
         "custody",
-        "beta_binomial",
+        "ordered_bands",
     )
     assert (attrs["unit"], attrs["good_direction"]) == ("custodial sentences", "lower")
     assert (attrs["synthetic"], attrs["period"]) == (1, "month")

@@ -17,6 +17,7 @@ __all__ = [
     "evaluate",
     "fit",
     "joint",
+    "ledger",
     "priors",
     "report",
     "savings",
@@ -261,6 +262,26 @@ def strata(options: argparse.Namespace) -> int:
         say=_say(options),
     )
     return _exit(status, options)
+
+
+def ledger(options: argparse.Namespace) -> int:
+    """Say what each baseline rests on, with refits."""
+    from lndbayes.data.evaluation import read_evaluation
+    from lndbayes.ledger import ledger as full_ledger
+    from lndbayes.spec import load_spec
+
+    found = full_ledger(
+        load_spec(options.spec),
+        read_evaluation(options.data),
+        options.out,
+        folds=options.folds,
+        workers=options.jobs or 1,
+        scheduler=options.scheduler,
+        say=_say(options),
+    )
+    for row in found.verdicts.to_dict("records"):
+        print(f"{row['site'] or 'pooled effect'}: {row['verdict']}")
+    return OK
 
 
 def _exit(status: Any, options: argparse.Namespace) -> int:

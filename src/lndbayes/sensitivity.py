@@ -191,11 +191,11 @@ def run_variants(
         for variant in variants:
             path = folder / f"{outcome}-{variant.name}.nc"
             key = _key(spec, data, variant, main)
-            if variant.name in known:
-                same.append((outcome, variant.name, known[variant.name], key))
-                continue
             if path.is_file() and (stored := _stored(path, key)) is not None:
                 done[outcome][variant.name] = stored
+                continue
+            if variant.name in known:
+                same.append((outcome, variant.name, known[variant.name], key))
                 continue
             metric = None if variant.far else metric_of(main)
             name = f"{outcome}: {variant.label}"

@@ -106,7 +106,7 @@ def test_the_sampler_is_told_of_points_without_a_density(spec, plain_world, data
 
 
 #: Fields that only cells of other families and suppressed cells fill.
-ELSEWHERE = {"ranged_value", "stage_value", "stage_prior", "stage_centre"}
+ELSEWHERE = {"ranged_value", "stage_value", "stage_prior", "stage_exposure"}
 
 
 def arrived(data: KernelData, x: np.ndarray) -> dict[str, bool]:

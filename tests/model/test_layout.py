@@ -88,12 +88,15 @@ def test_size_is_the_number_of_free_parameters(design):
 
 
 def test_blocks_of_seams_and_stages_have_their_own_places(any_design, design):
-    """A seam or a later stage adds its coordinates, and nothing else does."""
-    extra = len(any_design.coords["seam_month"]) + len(any_design.coords["stage"])
+    """A seam adds its coordinate, a later stage its own and the sites' levels, no more."""
+    stages = len(any_design.coords["stage"])
+    own = len(any_design.coords["site"]) if stages else 0
+    extra = len(any_design.coords["seam_month"]) + stages + own
     assert size(any_design) == size(design) + extra
     blocks = layout(any_design)
     assert blocks["seam"].shape == (len(any_design.coords["seam_month"]),)
-    assert blocks["stage_level"].shape == (len(any_design.coords["stage"]),)
+    assert blocks["stage_level"].shape == (stages,)
+    assert blocks["stage_site"].shape == (own,)
 
 
 def test_round_trip_of_a_point(any_design, rng):

@@ -361,8 +361,11 @@ def test_bands_follow_their_stages():
     ramp = ramp_at(e, np.array(truth["sites"]["ramp_months"])[s])
     contrast = ramp * np.array(truth["sites"]["plateau"])[s]
     eta0 = np.array(truth["baseline"]["eta0"])[s, t]
-    by_hand = [a + 0.1 * (eta0 + 2.0) - 0.6 * contrast for a in (0.3, 0.2, 0.3)]
-    np.testing.assert_allclose(band_logits(world, eta0, contrast), by_hand, atol=1e-12)
+    own = np.array(truth["outcomes"]["custody"]["bands"]["site"])[s]
+    by_hand = [a + 0.1 * (eta0 + 2.0) - 0.6 * contrast + own for a in (0.3, 0.2, 0.3)]
+    found = band_logits(world, eta0, contrast, own, ramp)
+    np.testing.assert_allclose(found, by_hand, atol=1e-12)
+    assert 0.05 < np.unique(own).std() < 0.3
     share = stage_shares(by_hand)
     total = wide.sum(axis=1).to_numpy()
     for k in range(4):

@@ -60,7 +60,7 @@ def band_logits(
     eta0, contrast : ndarray of float
         Dims (site, month). Untreated predictor of custody, and treated minus untreated.
     own : ndarray of float
-        Dims (site). The sites' own levels.
+        The sites' own levels, broadcast against these.
     built : ndarray of float
         Dims (site, month). How far the effect has built up, 0 to 1.
 
@@ -70,7 +70,7 @@ def band_logits(
         Logit of a longer band given this one or a longer one.
     """
     common = world.loading * (eta0 - world.baseline_level) + world.lengthening * contrast
-    common = common + own[:, None] + world.band_shift * built
+    common = common + own + world.band_shift * built
     return [stage + common for stage in world.band_stages]
 
 
@@ -102,7 +102,8 @@ def draw_bands(
     built = ramp_at(layout.event_time, effect.ramp_months[:, None])
     uniform = rngs["band"].random((len(world.band_stages), *layout.exposure.shape))
     logits = [
-        band_logits(world, surface.eta0, on * effect.contrast, own, on * built) for on in (1, 0)
+        band_logits(world, surface.eta0, on * effect.contrast, own[:, None], on * built)
+        for on in (1, 0)
     ]
     count, untreated = (
         staged_counts(uniform, total, stages, world.overdispersion)
