@@ -40,7 +40,8 @@ DIMS: Mapping[str, tuple[str, ...]] = {
     "wave_effect": ("wave",),
 }
 ARRAYS_BY_CELL = (
-    *("exposure", "exposure_all", "exposure_exact", "count_exact", "referrals", "site_weight"),
+    *("exposure", "exposure_all", "exposure_exact", "count_exact", "coverage", "referrals"),
+    "site_weight",
 )
 ARRAYS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(ARRAYS_BY_CELL, ("site", "month")),
@@ -89,6 +90,7 @@ def fake_fit(
         "exposure": exposure,
         "exposure_all": exposure,
         "exposure_exact": exposure,
+        "coverage": np.ones_like(exposure),
         "count_exact": rng.binomial(exposure.astype(int), 0.2).astype(float),
         "referrals": rng.integers(0, 30, event.shape).astype(float),
         "event_time": event,

@@ -206,12 +206,14 @@ def test_the_baseline_has_every_month_and_the_observed_rate_beside_it() -> None:
         "exposure_exact": exposure,
         "count_exact": count,
         "exposure": exposure,
+        # a source that holds half of the events of one cell: twice as many happened
+        "coverage": np.array([[1.0, 0.5, 1.0, 1.0], [1.0, 1.0, 0.5, 1.0]]),
     }
     fit = fake_fit((1, None), months=4, draws=30, constants=constants)
     table = baseline_table(fit, (0, 1))
     assert list(table["site"]) == ["A"] * 4 + ["B"] * 4
     assert list(table["month"]) == ["2014-01", "2014-02", "2014-03", "2014-04"] * 2
-    observed = [0.1, 0.2, 0.0, 1.0, 0.025, 0.05, np.nan, 0.15]
+    observed = [0.1, 0.4, 0.0, 1.0, 0.025, 0.05, np.nan, 0.15]
     np.testing.assert_allclose(table["observed"], observed, rtol=1e-14)
     rates = estimands.baseline_rates(fit).to_numpy().reshape(60, 8)
     np.testing.assert_allclose(table["mean"], rates.mean(axis=0), rtol=1e-12)

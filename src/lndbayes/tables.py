@@ -263,11 +263,14 @@ def baseline_table(
     Returns
     -------
     pandas.DataFrame
-        Columns outcome, site, month, mean, lower, upper, observed, ci_prob, identified.
+        Columns outcome, site, month, mean, lower, upper, observed, ci_prob, identified. An observed
+        count is divided by its coverage: the events that happened, as the mean counts them.
     """
     table = summarise(estimands.baseline_rates(fit), ci_prob=ci_prob, mcse=False)
     constants = fit["constant_data"]
     n, y = constants["exposure_exact"].to_numpy(), constants["count_exact"].to_numpy()
+    # the mean is of all events, the count of those that the source holds
+    n = n * constants["coverage"].to_numpy()
     observed = np.where(n > 0, y / np.where(n > 0, n, 1), np.nan)
     table.insert(0, "outcome", fit.attrs["outcome"])
     table["observed"] = observed.ravel()

@@ -13,6 +13,7 @@ from lndbayes.data.columns import Column, Table
 from lndbayes.data.evaluation import read_evaluation
 from lndbayes.data.facts import FILE
 from lndbayes.data.schema import FACTS, TABLES
+from lndbayes.report.run import _COLUMNS
 
 DOC = Path(__file__).parents[2] / "docs" / "data-contract.md"
 TEXT = DOC.read_text(encoding="utf-8")
@@ -109,3 +110,15 @@ def test_every_number_has_a_unit():
         for column in one.columns:
             if column.kind in ("integer", "number") and column.name != "wave":
                 assert column.unit, f"{one.file}: {column.name}"
+
+
+def test_every_table_that_a_report_reads_is_among_the_files_of_a_run():
+    listed = " ".join(cells[0] for cells in table(section_of_runs(), "file"))
+    for name in _COLUMNS:
+        assert f"`{name}`" in listed or (name.startswith("joint") and "`joint*.csv`" in listed), (
+            name
+        )
+
+
+def section_of_runs() -> str:
+    return TEXT.split("## What a run writes")[1]

@@ -101,16 +101,21 @@ class _World:
             self.exposure[s, :start] = np.nan
 
 
-def _effects(outcome: str, w: _World) -> pd.DataFrame:
+LOG_UNITS = {"logit": "log odds", "log": "log rate", "cloglog": "log hazard"}
+RATIOS = {"logit": "odds ratio", "log": "rate ratio", "cloglog": "hazard ratio"}
+
+
+def _effects(outcome: str, w: _World, link: str = "logit") -> pd.DataFrame:
     keys = {"outcome": outcome, "window": "7-18", "site": "", "intervention": ""}
     rows: list[dict[str, object]] = []
     base = _expit(w.eta0[:, 60])
 
     def both(name: str, draws: np.ndarray, **more: object) -> None:
         at = {**keys, "estimand": name, "identified": "", **more}
-        rows.append(_row(draws, scale="link", unit="log odds", **at))
+        rows.append(_row(draws, scale="link", unit=LOG_UNITS[link], **at))
         pp = 100 * (_expit(np.log(base.mean() / (1 - base.mean())) + draws) - base.mean())
-        rows.append(_row(pp, scale="natural", unit="percentage points", **at))
+        unit = "per 100 person-months" if link == "log" else "percentage points"
+        rows.append(_row(pp, scale="natural", unit=unit, **at))
 
     rng, shape = w.rng, w.pooled.shape
     leverage = {"leverage_level_bias": 0.09, "leverage_drift": -0.55}
@@ -123,7 +128,8 @@ def _effects(outcome: str, w: _World) -> pd.DataFrame:
         lev = {"leverage_level_bias": {"A": 0.05, "B": 0.2}.get(w.tiers[s], 0.8)}
         both("site", w.site[s], site=site, identified=w.tiers[s], leverage_drift=-0.4, **lev)
     component = w.pooled + rng.normal(0, 0.25, (len(INTERVENTIONS), *shape))
-    mixed = {"scale": "link", "unit": "log odds per 10 percentage points", "identified": ""}
+    mixed = {"scale": "link", "unit": f"{LOG_UNITS[link]} per 10 percentage points"}
+    mixed |= {"identified": ""}
     for i, name in enumerate(INTERVENTIONS):
         more = 0.1 * (component[i] - component.mean(0))
         rows.append(_row(more, **{**keys, **mixed, "intervention": name}, estimand="intervention"))
@@ -296,6 +302,74 @@ def _fit(outcome: str, w: _World, synthetic: bool, good_direction: str) -> xr.Da
     return tree
 
 
+def course(outcome: str, w: _World, link: str) -> pd.DataFrame:
+    """Pooled effect by stretches of event time: a build-up."""
+    keys = {"outcome": outcome, "estimand": "course", "site": "", "intervention": ""}
+    keys |= {"scale": "link", "unit": LOG_UNITS[link], "identified": "", "note": ""}
+    share = {"0-2": 0.3, "3-6": 0.7, "7-12": 1.0, "13-18": 1.05}
+    return pd.DataFrame([_row(w.pooled * k, **{**keys, "window": x}) for x, k in share.items()])
+
+
+def _overview(outcome: str, w: _World, link: str, *, selected: bool) -> pd.DataFrame:
+    one = _summary(np.exp(w.pooled))
+    row = {"outcome": outcome, "label": outcome.replace("_", " ").capitalize(), "family": "x"}
+    row |= {"scale": RATIOS[link], "good_direction": "lower", "ci_prob": 0.9}
+    row |= {k: one[k] for k in ("median", "lower", "upper")}
+    row |= {"p_below_zero": float((w.pooled < 0).mean()), "margin_low": 0.9, "margin_high": 1.11}
+    row |= {"p_within_margin": float((abs(w.pooled) < 0.1).mean()), "identified_share": 0.4}
+    row |= {f"tier_{t.lower()}": w.tiers.count(t) for t in "ABCD"} | {"sd_over_prior_sd": 0.2}
+    row |= {"verdict": "lowers" if one["upper"] < 1 else "cannot say", "note": "rate"}
+    if selected:
+        row |= {"verdict": "not identified", "note": "measured only among people in treatment"}
+        lost = ("median", "lower", "upper", "p_below_zero", "p_within_margin", "sd_over_prior_sd")
+        row |= dict.fromkeys(lost, np.nan)
+    return pd.DataFrame([row])
+
+
+def _before_after(outcome: str, w: _World, link: str) -> pd.DataFrame:
+    size = w.pooled.shape
+    crisis, time = w.rng.normal(-0.3, 0.1, size), w.rng.normal(0.05, 0.03, size)
+    made = {"plain": w.pooled + crisis + time, "effect": w.pooled, "artefact": crisis}
+    keys = {"outcome": outcome, "unit": LOG_UNITS[link], "window": "7-18", "note": ""}
+    return pd.DataFrame(
+        [{**keys, "part": k, **_summary(v)} for k, v in {**made, "time": time}.items()]
+    )
+
+
+def _bounds(outcome: str, w: _World) -> pd.DataFrame:
+    keys = {"outcome": outcome, "given": "referrals", "quantity": "people", "window": "7-18"}
+    keys |= {"unit": "percentage points", "note": ""}
+    made = {"low": 10 * w.pooled - 8, "high": 10 * w.pooled + 12}
+    return pd.DataFrame([{**keys, "bound": k, **_summary(v)} for k, v in made.items()])
+
+
+def write_further_tables(path: Path) -> None:
+    """Tables that other commands leave in a run directory."""
+    tables = {
+        "data_quality": [{"table": "pnc", "reason": "unmatched", "rows": 1200, "persons": 300}],
+        "joint_correlation": [
+            {"outcome_1": "custody", "outcome_2": "hearings", "mean": 0.41, "lower": -0.2}
+            | {"upper": 0.9, "prior_lower": -0.8, "prior_upper": 0.8, "ci_prob": 0.9}
+        ],
+        "backtest_summary": [
+            {"method": "model", "channels": "all", "wave": wave, "sites": 9, "cells": cells}
+            | {"coverage_50": 0.52, "coverage_90": 0.88, "expected_90": 0.9}
+            | {"mean_observed": 0.1, "bias": -0.002}
+            for wave, cells in (("1", 40), ("all", 90))
+        ],
+        "powerscale": [
+            {"outcome": "custody", "term": "panel", "kind": "likelihood", "sensitivity": 0.31}
+            | {"pareto_k": 0.2, "status": "PASS", "message": "load-bearing"}
+        ],
+        "tipping": [
+            {"outcome": "custody", "bias": "drift", "unit": "log odds", "method": "weights"}
+            | {"threshold": 0.9, "value": 0.1, "percent": 10, "pareto_k": 0.3, "message": "Far."}
+        ],
+    }
+    for name, rows in tables.items():
+        pd.DataFrame(rows).to_csv(path / f"{name}.csv", index=False)
+
+
 def _manifest(outcomes: Sequence[str], synthetic: bool) -> dict[str, object]:
     return {
         "name": "Twenty-seven fictional sites",
@@ -346,13 +420,29 @@ def write_fake_run(
     good_direction: str = "lower",
     label: Label = _site_name,
     seed: int = 7,
+    links: Sequence[str] = (),
+    selected: Sequence[str] = (),
 ) -> Path:
-    """Write a whole run directory and return its path."""
+    """Write a whole run directory and return its path.
+
+    With `links`, one for each outcome, the tables of all outcomes together are written too; the
+    effects of a `selected` outcome have no numbers.
+    """
     (path / "fits").mkdir(parents=True)
     tables: dict[str, list[pd.DataFrame]] = {}
     for k, outcome in enumerate(outcomes):
         w = _World(seed + k, n_sites, world, label)
-        tables.setdefault("effects", []).append(_effects(outcome, w))
+        effects = _effects(outcome, w, links[k] if links else "logit")
+        if links:
+            unknown = outcome in selected
+            effects = pd.concat([effects, course(outcome, w, links[k])])
+            if unknown:
+                effects[["mean", "sd", "lower", "median", "upper", "p_below_zero"]] = np.nan
+                tables.setdefault("bounds", []).append(_bounds(outcome, w))
+            row = _overview(outcome, w, links[k], selected=unknown)
+            tables.setdefault("overview", []).append(row)
+            tables.setdefault("before_after", []).append(_before_after(outcome, w, links[k]))
+        tables.setdefault("effects", []).append(effects)
         tables.setdefault("baseline", []).append(_baseline(outcome, w))
         tables.setdefault("ledger", []).append(_ledger(outcome, w))
         tables.setdefault("sensitivity", []).append(_sensitivity(outcome, w))

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
-from lndbayes.figures.style import BAND, INK, OBSERVED, REFERENCE, WIDTH, shorten, styled
+from lndbayes.figures.style import BAND, INK, MUTED, OBSERVED, REFERENCE, WIDTH, shorten, styled
 
 _Array = np.ndarray[Any, Any]
 
@@ -26,6 +27,7 @@ _ROWS = 7
 PANELS_PER_PAGE = _COLUMNS * _ROWS
 _HEAD, _PANEL, _FOOT = 0.5, 1.22, 0.2  # inches
 _MOST_DOTS = 40  # more dots than this in a panel an inch and a half wide are a cloud
+_GAP_X, _GAP_Y = 0.08, 0.3  # of a panel
 _SHADE = "#ececec"
 
 
@@ -37,6 +39,7 @@ def baseline_panels(
     exposure: pd.DataFrame,
     *,
     share: bool,
+    per: float = 1.0,
 ) -> Figure:
     """Draw one page of panels: baseline band, observed values, go-live.
 
@@ -55,6 +58,8 @@ def baseline_panels(
         Index site, columns month; dots are drawn with area in proportion. May be empty.
     share : bool
         Whether values are shares, to be printed as percentages.
+    per : float
+        Unit of exposure to which rates are printed: 100 for events per 100 person-months.
 
     Returns
     -------
@@ -72,40 +77,73 @@ def baseline_panels(
     height = _HEAD + _FOOT + _PANEL * rows
     with styled():
         figure = Figure(figsize=(WIDTH, height))
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        # Fixed margins: an automatic layout would give a ragged last row its own spacing
-        figure.subplots_adjust(0.062, _FOOT / height, 0.99, 1 - _HEAD / height, 0.07, 0.27)
-        for ax in grid.ravel()[len(sites) :]:
-            ax.set_visible(False)
-        for ax, site in zip(grid.ravel(), sites, strict=False):
-            _panel(ax, by_site[site].reindex(months), go_live.get(site, math.nan))
+        ax = figure.add_axes((0.062, _FOOT / height, 0.928, 1 - (_HEAD + _FOOT - 0.12) / height))
+        step_x, step_y = (1 + _GAP_X) * len(months), -(1 + _GAP_Y) * top
+        ends: list[tuple[float, float]] = []
+        for k, site in enumerate(sites):
+            at = (k % columns * step_x, k // columns * step_y)
+            ends.append(at)
+            _panel(ax, by_site[site].reindex(months), go_live.get(site, math.nan), at, top)
             when, rate, cases = dots[site]
-            _scatter(ax, when, rate, cases / largest if not exposure.empty else None)
-            ax.set_title(f"{shorten(site, 18)} · tier {tiers.get(site) or '?'}", pad=2.5)
-        first = grid[0, 0]
-        _year_ticks(first, months)
-        if share:
-            first.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        first.set_ylim(-0.03 * top, top)
-        # The lowest visible panel of each column carries the years, also in a ragged last row
-        for j in range(columns):
-            last = max(i for i in range(rows) if i * columns + j < len(sites))
-            grid[last, j].tick_params(axis="x", labelbottom=True)
+            sizes = cases / largest if not exposure.empty else None
+            _scatter(ax, when + at[0], np.where(rate <= top, rate, np.nan) + at[1], sizes)
+            title = f"{shorten(site, 18)} · tier {tiers.get(site) or '?'}"
+            middle = at[0] + len(months) / 2
+            ax.text(middle, at[1] + 1.03 * top, title, ha="center", va="bottom")
+        _scales(ax, ends, months, top, per, share=share)
+        ax.set_xlim(-0.5, columns * step_x - _GAP_X * len(months))
+        ax.set_ylim((rows - 1) * step_y - 0.16 * top, 1.16 * top)
+        ax.set_axis_off()
         _legend(figure, step, with_sizes=not exposure.empty)
     return figure
 
 
-def _panel(ax: Axes, rows: pd.DataFrame, start: float) -> None:
-    t = np.arange(len(rows))
-    if math.isfinite(start) and start < len(rows):
-        ax.axvspan(max(start, 0) - 0.5, len(rows) - 0.5, color=_SHADE, lw=0, zorder=0)
+def _panel(ax: Axes, rows: pd.DataFrame, start: float, at: tuple[float, float], top: float) -> None:
+    """Draw one site into its place: all panels share one pair of axes, which costs a tenth."""
+    x, y = at
+    n = len(rows)
+    if math.isfinite(start) and start < n:
+        since = max(start, 0.0) - 0.5 + x
+        ax.fill_between([since, x + n - 0.5], y, y + top, color=_SHADE, lw=0, zorder=0)
         if start >= 0:
-            ax.axvline(start - 0.5, color=INK, lw=0.9, zorder=3)
-    lower, upper = rows["lower"].to_numpy(float), rows["upper"].to_numpy(float)
+            ax.vlines(since, y, y + top, color=INK, lw=0.9, zorder=3)
+    t = np.arange(n) + x
+    mean, lower, upper = (
+        np.clip(rows[k].to_numpy(float), None, top) + y for k in ("mean", "lower", "upper")
+    )
     ax.fill_between(t, lower, upper, color=BAND, alpha=0.55, lw=0, zorder=1)
-    ax.plot(t, rows["mean"].to_numpy(float), color=REFERENCE, lw=1.0, zorder=2)
-    ax.set_xlim(-0.5, len(rows) - 0.5)
-    ax.tick_params(length=2)
+    ax.plot(t, mean, color=REFERENCE, lw=1.0, zorder=2)
+
+
+def _scales(
+    ax: Axes,
+    ends: list[tuple[float, float]],
+    months: list[str],
+    top: float,
+    per: float,
+    *,
+    share: bool,
+) -> None:
+    """Axis lines and numbers of every panel: values at the left, years below each column."""
+    n, lowest = len(months), {x: y for x, y in ends}
+    frames = [[(x - 0.5, y + top), (x - 0.5, y), (x + n - 0.5, y)] for x, y in ends]
+    ax.add_collection(LineCollection(frames, colors=MUTED, linewidths=0.6, zorder=5))
+    values = [v for v in MaxNLocator(3).tick_values(0, top * per) if 0 <= v <= top * per]
+    years = _years(months)
+    ticks = [
+        [(x - 0.5, y + v / per), (x - 0.5 - 0.015 * n, y + v / per)]
+        for x, y in ends
+        for v in values
+    ]
+    ticks += [[(x + i, y), (x + i, y - 0.025 * top)] for x, y in ends for i in years]
+    ax.add_collection(LineCollection(ticks, colors=MUTED, linewidths=0.6, clip_on=False))
+    for x, y in ends:
+        for value in values if x == 0 else ():
+            text = f"{100 * value:g}%" if share else f"{value:g}"
+            place = (x - 0.5 - 0.025 * n, y + value / per)
+            ax.text(*place, text, ha="right", va="center", fontsize=7.5)
+        for i in years if lowest[x] == y else ():
+            ax.text(x + i, y - 0.04 * top, months[i][:4], ha="center", va="top", fontsize=7.5)
 
 
 def _dots(
@@ -148,11 +186,9 @@ def _top(baseline: pd.DataFrame, observed: list[_Array]) -> float:
     return 1.05 * max([*(np.quantile(x, 0.995) for x in (seen, upper) if x.size), 1e-9])
 
 
-def _year_ticks(ax: Axes, months: list[str]) -> None:
+def _years(months: list[str]) -> list[int]:
     januaries = [i for i, m in enumerate(months) if m.endswith("-01")]
-    step = max(1, math.ceil(len(januaries) / 4))
-    ticks = januaries[::step] or [0]
-    ax.set_xticks(ticks, [months[i][:4] for i in ticks])
+    return januaries[:: max(1, math.ceil(len(januaries) / 4))] or [0]
 
 
 def _legend(figure: Figure, step: int, *, with_sizes: bool) -> None:

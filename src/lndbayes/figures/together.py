@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ from lndbayes.figures.style import BAND, INK, MUTED, REFERENCE, WIDTH, shorten, 
 
 __all__ = ["course_panels", "overview_intervals"]
 
-_ROW = 0.3
+_ROW = 0.27
 _TICKS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0)
 
 
@@ -24,7 +26,8 @@ def overview_intervals(overview: pd.DataFrame) -> Figure:
     ----------
     overview : pandas.DataFrame
         Columns ``label``, ``median``, ``lower``, ``upper`` (ratios), ``margin_low``,
-        ``margin_high``, ``verdict``. A row without numbers is listed without a mark.
+        ``margin_high``, ``verdict``, ``tier_a`` to ``tier_d``. A row without numbers is listed
+        without a mark.
 
     Returns
     -------
@@ -36,12 +39,10 @@ def overview_intervals(overview: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.add_subplot()
         drawn = overview[overview["median"].notna()]
-        axes.axvspan(
-            float(overview["margin_low"].min()),
-            float(overview["margin_high"].max()),
-            color="#e6e6e6",
-            lw=0,
-        )
+        margins = overview[["margin_low", "margin_high"]].to_numpy(float)
+        width = margins[:, 1] - margins[:, 0]
+        rows = range(len(overview))
+        axes.barh(rows, width, left=margins[:, 0], height=1.0, color="#e6e6e6", lw=0, zorder=0)
         axes.axvline(1.0, color=INK, lw=0.8)
         for y, row in enumerate(overview.to_dict("records")):
             if not math.isnan(float(row["median"])):
@@ -56,7 +57,13 @@ def overview_intervals(overview: pd.DataFrame) -> Figure:
                     mfc=REFERENCE if strong else "white",
                 )
             axes.text(
-                1.02, y, str(row["verdict"]), transform=axes.get_yaxis_transform(), va="center"
+                1.02,
+                y,
+                _said(row),
+                transform=axes.get_yaxis_transform(),
+                va="center",
+                fontsize=6.8,
+                linespacing=0.95,
             )
         axes.set_yticks(range(len(overview)), [shorten(str(x), 30) for x in overview["label"]])
         axes.set_ylim(len(overview) - 0.4, -0.6)
@@ -70,6 +77,11 @@ def overview_intervals(overview: pd.DataFrame) -> Figure:
         axes.set_xticklabels([f"{t:g}" for t in ticks])
         axes.set_xlabel("ratio with the service to without (1 = no effect); grey: counts as none")
         return figure
+
+
+def _said(row: Mapping[Any, Any]) -> str:
+    tiers = " ".join(f"{int(row[f'tier_{t}'])}{t.upper()}" for t in "abcd" if row[f"tier_{t}"] > 0)
+    return f"{row['verdict']}\n[{tiers}]"
 
 
 def course_panels(course: pd.DataFrame) -> Figure:

@@ -12,7 +12,8 @@ from lndbayes.report.lookup import (
     prior_share,
     quoted,
     ratio_name,
-    verdict,
+    said_of,
+    withheld,
 )
 from lndbayes.report.money import headline, label
 from lndbayes.report.rounding import money, percent, probability, ratio, show
@@ -39,8 +40,10 @@ def effect_sentence(run: Run, outcome: str) -> str:
     """
     row = only(run, outcome, "pooled", "link")
     share = prior_share(run, outcome)
-    said = verdict(row, share)
+    said = said_of(run, outcome)
     noun = f"the rate of {events_name(run, outcome)}"
+    if why := withheld(run, outcome):
+        return f"{why}."
     if row is None or said == "absent":
         return f"No pooled effect on {noun} is available: effects.csv holds no numbers for it."
     span = f"months {str(row['window']).replace('-', ' to ')} after go-live"
@@ -52,6 +55,9 @@ def effect_sentence(run: Run, outcome: str) -> str:
             f"effect on {noun} is still {percent(share)} of what was assumed before them, and "
             f"over {span} {numbers}{events}."
         )
+    if said == "small":
+        small = f"The service has no more than a small effect on {noun}"
+        return f"{small}: over {span} {numbers}{events}."
     if said == "unclear":
         return (
             f"The data cannot say whether the service changed {noun}: over {span} {numbers}, "
@@ -101,7 +107,7 @@ def savings_sentence(run: Run) -> str:
 
 
 def _rests_on_prior(run: Run, outcome: str) -> bool:
-    return verdict(only(run, outcome, "pooled", "link"), prior_share(run, outcome)) == "prior"
+    return said_of(run, outcome) == "prior"
 
 
 def _numbers(run: Run, outcome: str, row: Row) -> str:

@@ -123,12 +123,23 @@ Block = Paragraph | Heading | Items | Terms | Table | Picture
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A numbered part of the page; a folded one is opened by a click, and in print."""
+    """A numbered part of the page.
+
+    Attributes
+    ----------
+    id, title : str
+        Anchor and heading.
+    blocks : tuple of Block
+        What it shows first.
+    parts : tuple of Section
+        Sections below it, one level down; the page folds them away and opens them by a click and
+        in print.
+    """
 
     id: str
     title: str
     blocks: tuple[Block, ...]
-    folded: bool = False
+    parts: tuple[Section, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

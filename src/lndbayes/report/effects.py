@@ -15,8 +15,10 @@ from lndbayes.report.lookup import (
     effect_rows,
     good_direction,
     only,
+    overview_row,
     parts,
     ratio_name,
+    withheld,
 )
 from lndbayes.report.pictures import picture_of
 from lndbayes.report.prose import ESTIMANDS, MIX_WARNING, TIERS
@@ -43,7 +45,10 @@ def effects_section(run: Run, outcome: str) -> Section:
     Section
         The section.
     """
-    blocks: list[Block] = [_estimands(run, outcome)]
+    if why := withheld(run, outcome):
+        return Section(f"effects-{outcome}", "Effects", (Paragraph(f"{why}.", style="warning"),))
+    pooled = only(run, outcome, "pooled", "link")
+    blocks: list[Block] = [_estimands(run, outcome)] if pooled is not None else []
     averted = only(run, outcome, "events_averted", "natural")
     if averted is not None:
         n = show(*parts(averted))
@@ -55,7 +60,6 @@ def effects_section(run: Run, outcome: str) -> Section:
             )
         )
     sites = effect_rows(run, outcome, "site", "link")
-    pooled = only(run, outcome, "pooled", "link")
     blocks.append(Terms(TIERS))
     if sites.empty or pooled is None:
         why = "effects.csv has no rows for single sites, or no numbers for the pooled effect"
@@ -68,6 +72,11 @@ def effects_section(run: Run, outcome: str) -> Section:
 def _note(row: Row | None) -> str:
     text = str(row.get("note", "")) if row else ""
     return f"Pooled: {text}." if text else ""
+
+
+def _natural_note(run: Run, outcome: str) -> str:
+    row = overview_row(run, outcome)
+    return f" Natural scale: {row['note']}." if row and row["note"] else ""
 
 
 def _estimands(run: Run, outcome: str) -> Table:
@@ -104,7 +113,7 @@ def _estimands(run: Run, outcome: str) -> Table:
         numeric=frozenset(range(1, len(columns) + 2)),
         note="The first row is the headline. The others answer other questions: what the same "
         "sites did weighted by their caseload, what sites like these would do, and what one more "
-        f"site may see. {_note(pooled)}",
+        f"site may see. {_note(pooled)}{_natural_note(run, outcome)}",
     )
 
 

@@ -19,7 +19,7 @@ __all__ = ["baseline_section", "rests_on_section"]
 _NOTHING_LEFT = ("all_off", "all_off_ramp_hidden")
 #: From this share of the prior's sd on, most of the prior is said to be left.
 PRIOR_LEFT = 0.5
-_SHARE_FAMILIES = ("log odds",)
+_SHARE_FAMILIES = ("log odds", "log hazard")
 
 
 def baseline_section(run: Run, outcome: str) -> Section:
@@ -53,15 +53,16 @@ def baseline_section(run: Run, outcome: str) -> Section:
     sites = sorted(frame["site"].unique(), key=lambda s: (_start(go_live, s), s))
     effects = effect_rows(run, outcome, "site", "link")
     tiers = dict(zip(effects["site"], effects["identified"], strict=True))
-    pooled = only(run, outcome, "pooled", "link")
-    share = pooled is not None and pooled["unit"] in _SHARE_FAMILIES
+    units = effect_rows(run, outcome, "pooled", "link")["unit"]
+    share = bool(units.isin(_SHARE_FAMILIES).any())
+    counted, per = _per(run, outcome, share=share)
     blocks: list[Block] = [Paragraph(_findings(frame, sites, go_live, exposure))]
     if design is None:
         missing = run.missing.get(f"fits/{outcome}.nc", "the fit is not there")
         blocks.append(Paragraph(f"Go-live and the number of cases are not shown: {missing}."))
     pages = [sites[i : i + PANELS_PER_PAGE] for i in range(0, len(sites), PANELS_PER_PAGE)]
     for i, page in enumerate(pages, start=1):
-        figure = baseline_panels(frame, page, tiers, go_live, exposure, share=share)
+        figure = baseline_panels(frame, page, tiers, go_live, exposure, share=share, per=per)
         part = f" (part {i} of {len(pages)})" if len(pages) > 1 else ""
         blocks.append(
             picture_of(
@@ -73,10 +74,19 @@ def baseline_section(run: Run, outcome: str) -> Section:
                 caption=f"Reconstructed baseline and observations{part}. The band is the interval "
                 "of the expected rate without the service, before and after go-live; dots scatter "
                 "around it by chance as well, the more the fewer cases they stand for. All "
-                "panels share their axes; a few extreme dots may lie outside.",
+                f"panels share their axes{counted}; a few extreme dots may lie outside.",
             )
         )
     return Section(id_, title, tuple(blocks))
+
+
+def _per(run: Run, outcome: str, *, share: bool) -> tuple[str, float]:
+    """Words for the vertical axis, and the units of exposure to which its rates are printed."""
+    units = effect_rows(run, outcome, "pooled", "natural")["unit"]
+    unit = str(units.iloc[0]) if len(units) else ""
+    if share or not unit.startswith("per 100 "):
+        return "", 1.0
+    return f" (events {unit})", 100.0
 
 
 def _baseline(run: Run, outcome: str) -> pd.DataFrame:

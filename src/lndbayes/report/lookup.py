@@ -20,15 +20,28 @@ __all__ = [
     "good_direction",
     "is_synthetic",
     "only",
+    "outcome_label",
+    "overview_row",
     "parts",
     "prior_share",
     "quoted",
     "ratio_name",
+    "said_of",
     "verdict",
+    "withheld",
 ]
 
 Row = Mapping[Any, Any]
-Verdict = Literal["absent", "prior", "unclear", "fall", "rise"]
+Verdict = Literal["absent", "prior", "unclear", "small", "fall", "rise"]
+#: Verdicts of ``overview.csv``.
+_OVERVIEW: Mapping[str, Verdict] = {
+    "lowers": "fall",
+    "raises": "rise",
+    "no more than a small effect": "small",
+    "cannot say": "unclear",
+    "rests on the prior": "prior",
+    "not identified": "absent",
+}
 
 #: Posterior sd over prior sd from which an answer is said to rest on the prior. At 0.8 the data
 #: have taken away 36% of the prior variance.
@@ -189,6 +202,53 @@ def verdict(row: Row | None, share: float) -> Verdict:
     if row["lower"] <= 0 <= row["upper"]:
         return "unclear"
     return "fall" if row["median"] < 0 else "rise"
+
+
+def overview_row(run: Run, outcome: str) -> Row | None:
+    """Row of an outcome in ``overview.csv``, or None."""
+    if run.overview is None:
+        return None
+    rows = run.overview[run.overview["outcome"] == outcome]
+    return rows.to_dict("records")[0] if len(rows) else None
+
+
+def outcome_label(run: Run, outcome: str) -> str:
+    """Label of an outcome as its spec gives it, else its name in words."""
+    row = overview_row(run, outcome)
+    return str(row["label"]) if row else outcome.replace("_", " ").capitalize()
+
+
+def withheld(run: Run, outcome: str) -> str:
+    """Say why no effect on an outcome is reported; empty where one is.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    outcome : str
+        Outcome.
+    """
+    if outcome not in run.selected:
+        return ""
+    row = overview_row(run, outcome)
+    why = str(row["note"]) if row else ""
+    why = why or "the service helps to choose whom it measures"
+    return (
+        f"No effect on {outcome_label(run, outcome)} is reported: {why}. Their mean moves when "
+        "other people enter, whether or not anybody has changed. See Bounds"
+    )
+
+
+def said_of(run: Run, outcome: str) -> Verdict:
+    """What may be said of an outcome.
+
+    By the overview where the run has one, so that no page says two things of one effect; else by
+    `verdict`.
+    """
+    row = overview_row(run, outcome)
+    if row is not None and str(row["verdict"]) in _OVERVIEW:
+        return _OVERVIEW[str(row["verdict"])]
+    return verdict(only(run, outcome, "pooled", "link"), prior_share(run, outcome))
 
 
 def events_name(run: Run, outcome: str) -> str:

@@ -15,19 +15,25 @@ from lndbayes.report.answer import effect_sentence, savings_sentence
 from lndbayes.report.blocks import Block, Page, Paragraph, Section
 from lndbayes.report.effects import effects_section, mix_section
 from lndbayes.report.evidence import baseline_section, rests_on_section
-from lndbayes.report.lookup import is_synthetic
+from lndbayes.report.further import (
+    backtest_section,
+    before_after_section,
+    joint_section,
+    powerscale_section,
+)
+from lndbayes.report.lookup import is_synthetic, outcome_label, withheld
 from lndbayes.report.prose import SYNTHETIC
 from lndbayes.report.run import Run, read_run
 from lndbayes.report.savings import savings_section
 from lndbayes.report.spreadsheet import workbook
 from lndbayes.report.together import (
-    before_after_section,
     bounds_section,
     course_section,
     overview_section,
     overview_sentences,
     quality_section,
     tipping_section,
+    verdict_line,
 )
 from lndbayes.report.trust import (
     assumptions_section,
@@ -151,6 +157,7 @@ def _sections(run: Run) -> list[Section]:
     return [
         *sections,
         tipping_section(run),
+        *(s for s in (powerscale_section(run), joint_section(run), backtest_section(run)) if s),
         savings_section(run),
         *([quality] if quality else []),
         checks_section(run),
@@ -163,7 +170,7 @@ def _sections(run: Run) -> list[Section]:
 
 
 def outcome_sections(run: Run, outcome: str) -> list[Section]:
-    """Sections on one outcome; titled and folded where the run has several.
+    """Sections on one outcome; parts of one section where the run has several.
 
     Parameters
     ----------
@@ -173,12 +180,15 @@ def outcome_sections(run: Run, outcome: str) -> list[Section]:
         Outcome.
     """
     several = len(run.outcomes) > 1
-    found = []
-    for build in (effects_section, baseline_section, rests_on_section, mix_section):
-        part = build(run, outcome)
-        title = f"{part.title}: {_words(outcome)}" if several else part.title
-        found.append(Section(part.id, title, part.blocks, folded=several))
-    return found
+    builders = [effects_section, baseline_section]
+    if not withheld(run, outcome):
+        # the refits and the contrasts are of the effect
+        builders += [rests_on_section, mix_section]
+    parts = tuple(build(run, outcome) for build in builders)
+    if not several:
+        return list(parts)
+    said = Paragraph(verdict_line(run, outcome) or effect_sentence(run, outcome))
+    return [Section(f"outcome-{outcome}", outcome_label(run, outcome), (said,), parts)]
 
 
 def _answer(run: Run) -> Section:

@@ -29,4 +29,7 @@ def picture_of(figure: Figure, *, alt: str, caption: str, pixels: bool = False) 
         png = to_png(figure)
         src = "data:image/png;base64," + base64.b64encode(png).decode()
         return Picture(src=src, png=png, alt=alt, caption=caption)
-    return Picture(src=data_uri(to_svg(figure)), png=to_png(figure), alt=alt, caption=caption)
+    src = data_uri(to_svg(figure))
+    # the layout is as it should be now; the pixels need not find it again
+    figure.set_layout_engine("none")
+    return Picture(src=src, png=to_png(figure), alt=alt, caption=caption)

@@ -71,6 +71,14 @@ _COLUMNS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("sensitivity", "pareto_k"),
     ),
     "data_quality.csv": (("table", "reason"), ("rows", "persons")),
+    "joint_correlation.csv": (
+        ("outcome_1", "outcome_2"),
+        ("mean", "lower", "upper", "prior_lower", "prior_upper", "ci_prob"),
+    ),
+    "backtest_summary.csv": (
+        ("method", "channels", "wave"),
+        ("sites", "cells", "coverage_50", "coverage_90", "expected_90", "mean_observed", "bias"),
+    ),
 }
 #: What figures need of a fit, group ``constant_data``, dims (site, month).
 _CONSTANTS = ("event_time", "exposure_all")
@@ -116,7 +124,7 @@ class Run:
     manifest : Mapping
         ``manifest.json``.
     baseline, ledger, savings, priors, sensitivity, overview, before_after, bounds, tipping, \
-    powerscale, data_quality : pd.DataFrame or None
+    powerscale, data_quality, joint_correlation, backtest_summary : pd.DataFrame or None
         Optional tables; None where the file is absent.
     money : xr.Dataset or None
         ``savings.nc`` as `lndbayes.savings.savings` made it.
@@ -141,9 +149,20 @@ class Run:
     tipping: pd.DataFrame | None = None
     powerscale: pd.DataFrame | None = None
     data_quality: pd.DataFrame | None = None
+    joint_correlation: pd.DataFrame | None = None
+    backtest_summary: pd.DataFrame | None = None
     money: xr.Dataset | None = None
     design: Mapping[str, Design] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def selected(self) -> frozenset[str]:
+        """Outcomes measured only among people whom the service helps to choose."""
+        found = {o for o, d in self.design.items() if int(d.attrs.get("selected", 0))}
+        if self.overview is not None:
+            told = self.overview
+            found |= set(told.loc[told["verdict"] == "not identified", "outcome"])
+        return frozenset(found)
 
     @property
     def outcomes(self) -> tuple[str, ...]:
@@ -205,6 +224,8 @@ def read_run(path: Path) -> Run:
         tipping=frames.get("tipping"),
         powerscale=frames.get("powerscale"),
         data_quality=frames.get("data_quality"),
+        joint_correlation=frames.get("joint_correlation"),
+        backtest_summary=frames.get("backtest_summary"),
     )
     problems = list(_broken_rules(run))
     if problems:
@@ -221,7 +242,23 @@ def read_run(path: Path) -> Run:
         draws = _read_draws(path / "savings.nc")
     else:
         missing["savings.nc"] = "savings.nc is not in the run directory"
-    return replace(run, design=design, money=draws, missing=missing)
+    return _without_selected(replace(run, design=design, money=draws, missing=missing))
+
+
+def _without_selected(run: Run) -> Run:
+    """Take off every number on the effect on a selected outcome, whatever the files say."""
+    if not run.selected:
+        return run
+    numbers = [c for c in _COLUMNS["effects.csv"][1] if c != "ci_prob"]
+    chosen = run.effects["outcome"].isin(run.selected)
+    effects = run.effects.assign(**{c: run.effects[c].mask(chosen) for c in numbers})
+    tables = {name: getattr(run, name) for name in ("sensitivity", "before_after", "tipping")}
+    kept = {
+        name: table[~table["outcome"].isin(run.selected)]
+        for name, table in tables.items()
+        if table is not None
+    }
+    return replace(run, effects=effects, **kept)
 
 
 def _read_table(path: Path) -> tuple[pd.DataFrame, list[Problem]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -10,18 +11,19 @@ import pandas as pd
 from lndbayes.figures.together import course_panels, overview_intervals
 from lndbayes.report.answer import effect_sentence
 from lndbayes.report.blocks import Block, Group, Items, Paragraph, Section, Table
+from lndbayes.report.lookup import outcome_label, overview_row, withheld
 from lndbayes.report.pictures import picture_of
 from lndbayes.report.rounding import ABSENT, percent, probability, show
 from lndbayes.report.run import Run
 
 __all__ = [
-    "before_after_section",
     "bounds_section",
     "course_section",
     "overview_section",
     "overview_sentences",
     "quality_section",
     "tipping_section",
+    "verdict_line",
 ]
 
 _ORDER = (
@@ -58,10 +60,39 @@ def overview_section(run: Run) -> Section:
         alt=f"One row an outcome: pooled ratio with {ci} interval and verdict. {said}",
         caption=f"Pooled effect over the window as a ratio, median and {ci} interval: of odds, of "
         "rates or of hazards, as the table says. Filled marks: the interval leaves out no effect. "
-        "Grey: effects that small count as none; the size is set in each spec (outcome.margin).",
+        "Grey: effects that small count as none; the size is set in each spec (outcome.margin). In "
+        "brackets: sites by tier of identification.",
     )
     each = Items(tuple(effect_sentence(run, str(o)) for o in _stated(table)))
     return Section("together", title, (picture, _overview(table, ci), each))
+
+
+def verdict_line(run: Run, outcome: str) -> str:
+    """One line on an outcome, as the overview has it; empty where the run has no overview.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    outcome : str
+        Outcome.
+    """
+    row = overview_row(run, outcome)
+    if row is None:
+        return ""
+    if why := withheld(run, outcome):
+        return f"{why}."
+    if math.isnan(float(row["median"])):
+        return f"Verdict: {row['verdict']}."
+    tiers = ", ".join(f"{int(row[f'tier_{t}'])} {t.upper()}" for t in "abcd")
+    return (
+        f"Verdict: {row['verdict']}. Pooled {row['scale']} {_ratio(row)}, "
+        f"{percent(float(row['ci_prob']))} interval; sites by tier: {tiers}."
+    )
+
+
+def _ratio(row: Mapping[Any, Any]) -> str:
+    return f"{row['median']:.2f} ({row['lower']:.2f} to {row['upper']:.2f})"
 
 
 def _stated(table: pd.DataFrame) -> list[str]:
@@ -84,9 +115,7 @@ def _overview(table: pd.DataFrame, ci: str) -> Table:
     rows = []
     for row in table.to_dict("records"):
         known = not math.isnan(float(row["median"]))
-        shown = (
-            f"{row['median']:.2f} ({row['lower']:.2f} to {row['upper']:.2f})" if known else ABSENT
-        )
+        shown = _ratio(row) if known else ABSENT
         tiers = ", ".join(f"{int(row[f'tier_{t}'])} {t.upper()}" for t in "abcd")
         rows.append(
             (
@@ -143,7 +172,7 @@ def course_section(run: Run) -> Section:
     ci = percent(float(rows["ci_prob"].iloc[0]))
     windows = sorted(dict.fromkeys(rows["window"]), key=lambda w: int(str(w).split("-")[0]))
     body = []
-    names = _labels(run)
+    names = {o: outcome_label(run, o) for o in run.outcomes}
     for outcome in dict.fromkeys(rows["outcome"]):
         part = rows[rows["outcome"] == outcome].set_index("window")
         cells = [
@@ -170,64 +199,10 @@ def course_section(run: Run) -> Section:
     return Section("course", title, (picture, table))
 
 
-def _labels(run: Run) -> dict[str, str]:
-    """Outcomes' own words for themselves, where the overview has them."""
-    if run.overview is None:
-        return {}
-    return dict(zip(run.overview["outcome"], run.overview["label"], strict=True))
-
-
 def _two(value: float) -> str:
     """Two places, with a minus sign that is one, and none before a zero."""
     text = f"{value:.2f}"
     return "0.00" if text == "-0.00" else text.replace("-", "\N{MINUS SIGN}")
-
-
-def before_after_section(run: Run) -> Section:
-    """What a plain before-after of persons would have shown."""
-    title = "The plain before-after comparison"
-    table = run.before_after
-    if table is None or table.empty:
-        why = run.missing.get("before_after.csv", "no outcome has histories of persons")
-        return Section("before-after", title, (Paragraph(f"Not available: {why}."),))
-    text = (
-        "People meet the service in a crisis, so their own past year is worse than usual and they "
-        "would have got better without it. A comparison of the same persons before and after takes "
-        "that for an effect. The model keeps the crisis apart; below, the comparison that it does "
-        "not make, and what it is made of. The parts add up."
-    )
-    ci = percent(float(table["ci_prob"].iloc[0]))
-    names = {
-        "plain": "Plain before-after",
-        "effect": "of which the service",
-        "artefact": "of which crisis and selection",
-        "time": "of which change over time",
-    }
-    groups = []
-    for outcome in dict.fromkeys(table["outcome"]):
-        part = table[table["outcome"] == outcome]
-        rows = []
-        for row in part.to_dict("records"):
-            shown = show(*_five(row))
-            interval = shown.interval
-            rows.append((names.get(str(row["part"]), str(row["part"])), shown.point, interval))
-        unit = str(part["unit"].iloc[0])
-        groups.append(Group(f"{str(outcome).replace('_', ' ')} ({unit})", tuple(rows)))
-    return Section(
-        "before-after",
-        title,
-        (
-            Paragraph(text),
-            Table(
-                caption="Twelve months before referral against the window with the service",
-                columns=("Part", "Median", f"{ci} interval"),
-                groups=tuple(groups),
-                numeric=frozenset({1, 2}),
-                note="Crisis and selection: what the comparison shows also where the service does "
-                "nothing.",
-            ),
-        ),
-    )
 
 
 def bounds_section(run: Run) -> Section:
@@ -241,10 +216,10 @@ def bounds_section(run: Run) -> Section:
     for outcome in dict.fromkeys(table["outcome"]):
         part = table[table["outcome"] == outcome]
         given = str(part["given"].iloc[0]).replace("_", " ")
-        name = str(outcome).replace("_", " ")
+        name = outcome_label(run, str(outcome))
         blocks.append(
             Paragraph(
-                f"{name.capitalize()} is measured only among people whom the service helps to "
+                f"{name} is measured only among people whom the service helps to "
                 f"choose ({given}). Their mean moves when other people enter, without anybody's "
                 "having changed, so no effect and no interval is stated. The bounds hold for those "
                 "who would have been measured either way, whoever the others are.",
@@ -255,7 +230,7 @@ def bounds_section(run: Run) -> Section:
         rows = [(_bound(row), *_point(row), str(row["note"])) for row in part.to_dict("records")]
         blocks.append(
             Table(
-                caption=f"{name.capitalize()}: difference in {part['quantity'].iloc[0]}",
+                caption=f"{name}: difference in {part['quantity'].iloc[0]}",
                 columns=(
                     "Row",
                     "Median",
@@ -304,7 +279,7 @@ def tipping_section(run: Run) -> Section:
         part = table[table["outcome"] == outcome]
         texts = tuple(dict.fromkeys(str(x) for x in part["message"]))
         blocks += [
-            Paragraph("", label=f"{str(outcome).replace('_', ' ').capitalize()}."),
+            Paragraph("", label=f"{outcome_label(run, str(outcome))}."),
             Items(texts),
         ]
     return Section("tipping", title, tuple(blocks))

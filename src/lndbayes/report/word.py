@@ -27,6 +27,7 @@ from lndbayes.report.blocks import (
 __all__ = ["word_document"]
 
 _FONT, _GREY, _RED = "Arial", RGBColor(0x55, 0x55, 0x55), RGBColor(0xA0, 0x10, 0x10)
+_HEADS = ("Title", "Heading 1", "Heading 2", "Heading 3")
 #: A4 on its side less the margins: the widest tables have nine columns.
 _WIDTH = Cm(29.7 - 2 * 1.8)
 
@@ -56,6 +57,10 @@ def word_document(page: Page) -> bytes:
         document.add_heading(f"{number}. {section.title}", level=1)
         for block in section.blocks:
             _add(document, block)
+        for below, part in enumerate(section.parts, start=1):
+            document.add_heading(f"{number}.{below} {part.title}", level=2)
+            for block in part.blocks:
+                _add(document, block, level=3)
     buffer = io.BytesIO()
     document.save(buffer)
     return buffer.getvalue()
@@ -68,12 +73,12 @@ def _set_up(document: Any, page: Page) -> None:
     section.page_width, section.page_height = Cm(29.7), Cm(21.0)
     for side in ("left", "right", "top", "bottom"):
         setattr(section, f"{side}_margin", Cm(1.8))
-    for name in ("Normal", "Title", "Heading 1", "Heading 2", "Caption", "List Bullet"):
+    for name in ("Normal", *_HEADS, "Caption", "List Bullet"):
         style = document.styles[name]
         style.font.name = _FONT
         style.element.get_or_add_rPr().get_or_add_rFonts().set(qn("w:eastAsia"), _FONT)
         style.font.color.rgb = RGBColor(0, 0, 0)
-        if name not in ("Title", "Heading 1", "Heading 2"):
+        if name not in _HEADS:
             style.font.size = Pt(10)
     language = OxmlElement("w:lang")
     language.set(qn("w:val"), "en-GB")
@@ -98,12 +103,12 @@ def _strong(paragraph: Any, text: str, colour: RGBColor | None = None) -> None:
         run.font.color.rgb = colour
 
 
-def _add(document: Any, block: Block) -> None:
+def _add(document: Any, block: Block, level: int = 2) -> None:
     match block:
         case Paragraph():
             _add_paragraph(document, block)
         case Heading():
-            document.add_heading(block.text, level=2)
+            document.add_heading(block.text, level=level)
         case Items():
             for text in block.texts:
                 document.add_paragraph(_clean(text), style="List Bullet")
