@@ -67,6 +67,7 @@ FLOORS: Mapping[str, int] = {
     "lndbayes.ledger_verdicts": 5,
     "lndbayes.ledger_page": 5,
     "lndbayes.ledger": 6,
+    "lndbayes.assumption": 5,
     "lndbayes.tables": 5,
     "lndbayes.runs": 5,
     "lndbayes.prior_report": 3,

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lndbayes.assumption import label_assumption
 from lndbayes.ledger_measures import FULL_COLUMNS, TREATED
 from lndbayes.ledger_verdicts import (
     VERDICT_COLUMNS,
     halving_percent,
-    label_assumption,
     verdicts_table,
 )
 
@@ -24,8 +24,8 @@ from lndbayes.ledger_verdicts import (
         ({"tier": "A", "prior_share": 0.51}, "51%"),
         ({"tier": "A", "prior_share": np.nan}, "could not be computed"),
         ({"tier": "A", "prior_share": np.inf}, "could not be computed"),
-        ({"pooled_sd_ratio": 0.91}, "91%"),
-        ({"pooled_sd_ratio": np.nan}, "could not be computed"),
+        ({"sd_ratio": 0.91}, "91%"),
+        ({"sd_ratio": np.nan}, "could not be computed"),
         ({"tier": "D", "prior_share": 0.2}, "tier D"),
     ],
 )
@@ -39,7 +39,7 @@ def test_assumptions_are_labelled(arguments: dict[str, Any], told: str) -> None:
         {"tier": "A"},
         {"tier": "C", "prior_share": 0.5},
         {"tier": "-", "prior_share": 0.01},
-        {"pooled_sd_ratio": 0.9},
+        {"sd_ratio": 0.9},
     ],
 )
 def test_evidence_is_not(arguments: dict[str, Any]) -> None:

@@ -226,3 +226,23 @@ def test_changed_data_are_fitted_again(base: Path, tmp_path: Path) -> None:
     before = load_fit(work / "run" / "fits" / "custody.nc").attrs["fit_key"]
     assert main([*fits, "--out", str(work / "run"), "--quiet"]) in (0, 1)
     assert load_fit(work / "run" / "fits" / "custody.nc").attrs["fit_key"] != before
+
+
+def test_what_rests_on_assumption_only_says_so_in_every_export(base: Path) -> None:
+    read = {
+        name: pd.read_csv(base / "run" / f"{name}.csv", keep_default_na=False)
+        for name in ("effects", "baseline", "overview", "savings", "ledger")
+    }
+    sites = read["ledger"].drop_duplicates("site").set_index("site")
+    weak = set(sites.index[(sites["tier"] == "D") | (sites["prior_share"].astype(float) > 0.5)])
+    assert weak, "the small world needs a site without own evidence"
+    assert weak < set(sites.index)
+    for name in ("effects", "baseline", "savings"):
+        rows = read[name][read[name]["site"] != ""]
+        marked = rows["rests_on_assumption"] != ""
+        assert (marked == rows["site"].isin(weak)).all(), name
+    (pooled,) = read["overview"]["rests_on_assumption"]
+    ratio = float(read["overview"]["sd_over_prior_sd"].iloc[0])
+    assert (pooled != "") == (ratio > 0.9)
+    one = read["effects"]["estimand"] == "pooled"
+    assert set(read["effects"].loc[one, "rests_on_assumption"]) == {pooled}

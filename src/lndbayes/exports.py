@@ -11,6 +11,13 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from lndbayes.assumption import (
+    ASSUMPTION,
+    effect_labels,
+    prior_sd_ratios,
+    savings_labels,
+    site_labels,
+)
 from lndbayes.averted import events_averted
 from lndbayes.bounds import bounds_table
 from lndbayes.checks.battery import run_checks
@@ -47,6 +54,7 @@ from lndbayes.tables import (
     blank_tier_d,
     effects_table,
     ledger_table,
+    link_draws,
     prior_as_posterior,
     reported_draws,
 )
@@ -122,7 +130,8 @@ def write_exports(
     with steps.step("savings"):
         if costs is not None:
             _price(out, done, costs)
-        _export_savings(out, done, overall(results).value)
+        labelled = {str(t["outcome"].iloc[0]): t for t in tables.get("effects", ())}
+        _export_savings(out, done, labelled, overall(results).value)
 
 
 def given_fit(spec: ModelSpec, done: Mapping[str, Outcome]) -> xr.DataTree | None:
@@ -135,8 +144,8 @@ def _tables(outcome: Outcome, given: xr.DataTree | None) -> dict[str, pd.DataFra
     spec, tree = outcome.spec, outcome.fit
     window = spec.effect.window
     base = kept_draws(tree, window)
-    prior = kept_draws(prior_as_posterior(tree), window)
-    prior_sd = float(summarise(prior["pooled"])["sd"].iloc[0])
+    prior = prior_as_posterior(tree)
+    prior_sd = float(summarise(kept_draws(prior, window)["pooled"])["sd"].iloc[0])
     interventions = tree["posterior"].sizes["intervention"]
     priors = prior_table(spec, interventions=interventions)
     selected = spec.outcome.selected
@@ -151,11 +160,32 @@ def _tables(outcome: Outcome, given: xr.DataTree | None) -> dict[str, pd.DataFra
     }
     if selected:
         return found | {"bounds": bounds_table(tree, given, window)}
+    ledger = ledger_table(tree, window, base, outcome.variants)
+    ratios = prior_sd_ratios(draws, link_draws(prior, window))
+    found = _with_assumption(found, ledger, ratios)
     return found | {
         "powerscale": powerscale_table(tree, spec, draws["pooled/link"]),
         "tipping": weighted_table(spec, tree, outcome.variants["bias_on"]),
-        "ledger": ledger_table(tree, window, base, outcome.variants),
+        "ledger": ledger,
         "sensitivity": sensitivity_table(spec.outcome.name, base, outcome.variants, prior_sd),
+    }
+
+
+def _with_assumption(
+    tables: Mapping[str, pd.DataFrame],
+    ledger: pd.DataFrame,
+    ratios: Mapping[tuple[str, str, str], float],
+) -> dict[str, pd.DataFrame]:
+    """Say in every row of effects, baselines and overview what rests on assumption only."""
+    effects = tables["effects"]
+    labelled = effects.assign(**{ASSUMPTION: effect_labels(effects, ledger, ratios)})
+    pooled = labelled.loc[labelled["estimand"] == "pooled", ASSUMPTION].iloc[0]
+    of_site = tables["baseline"]["site"].map(site_labels(ledger))
+    return {
+        **tables,
+        "effects": labelled,
+        "overview": tables["overview"].assign(**{ASSUMPTION: pooled}),
+        "baseline": tables["baseline"].assign(**{ASSUMPTION: of_site}),
     }
 
 
@@ -176,7 +206,9 @@ def _price(out: Path, done: Mapping[str, Outcome], costs: Costs) -> None:
     write_dataset(ds, out / "savings.nc")
 
 
-def _export_savings(out: Path, done: Mapping[str, Outcome], mark: str) -> None:
+def _export_savings(
+    out: Path, done: Mapping[str, Outcome], effects: Mapping[str, pd.DataFrame], mark: str
+) -> None:
     """Tabulate the stored savings draws, without numbers where a site's tier forbids them."""
     if not (out / "savings.nc").is_file():
         return
@@ -194,7 +226,8 @@ def _export_savings(out: Path, done: Mapping[str, Outcome], mark: str) -> None:
         for row in zip(table["site"], table["outcome"], strict=True)
     ]
     table = blank_tier_d(table, pd.Series(tier, index=table.index))
-    write_table(table.assign(check_status=mark), out / "savings.csv")
+    why = savings_labels(table, {k: t for k, t in effects.items() if ASSUMPTION in t})
+    write_table(table.assign(check_status=mark, **{ASSUMPTION: why}), out / "savings.csv")
 
 
 def finish(

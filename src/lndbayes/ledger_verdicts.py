@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from lndbayes.assumption import label_assumption
 from lndbayes.families import inverse
 from lndbayes.ledger_measures import TREATED
 
-__all__ = ["VERDICT_COLUMNS", "halving_percent", "label_assumption", "verdicts_table"]
+__all__ = ["VERDICT_COLUMNS", "halving_percent", "verdicts_table"]
 
 VERDICT_COLUMNS = (
     "outcome",
@@ -34,9 +35,6 @@ VERDICT_COLUMNS = (
     "verdict",
 )
 
-#: Above these a conclusion rests on assumption only.
-MOST_PRIOR_SHARE = 0.5
-MOST_SD_RATIO = 0.9
 #: Share of a baseline's precision above which treated outcomes are named as its source.
 MUCH_FEEDBACK = 0.5
 #: Largest error of the evidence that is worth naming, link scale: four sds of the usual bias.
@@ -54,51 +52,6 @@ _WORDS = {
     "gain_national_and_judgement": "the national series and judgement",
     "gain_treated_outcomes": "treated outcomes, read through the model",
 }
-
-
-def label_assumption(
-    tier: str | None = None,
-    prior_share: float | None = None,
-    pooled_sd_ratio: float | None = None,
-) -> str:
-    """Reasons why a conclusion rests on assumption only.
-
-    Parameters
-    ----------
-    tier : str, optional
-        Identification tier of the site.
-    prior_share : float, optional
-        Posterior over prior variance of the site's level.
-    pooled_sd_ratio : float, optional
-        Posterior over prior sd of the pooled effect.
-
-    Returns
-    -------
-    str
-        Joined by "; ", empty if there is none. What is None does not apply; a number that is given
-        and not finite is a reason, since what cannot be computed does not pass.
-
-    Raises
-    ------
-    ValueError
-        If nothing applies.
-    """
-    if tier is None and prior_share is None and pooled_sd_ratio is None:
-        raise ValueError("nothing to judge by")
-    reasons = []
-    if tier == "D":
-        reasons.append("no own evidence on the untreated state (tier D)")
-    for value, most, words in (
-        (prior_share, MOST_PRIOR_SHARE, "{:.0%} of the prior's variance is left"),
-        (pooled_sd_ratio, MOST_SD_RATIO, "the posterior sd is {:.0%} of the prior's"),
-    ):
-        if value is None:
-            continue
-        if not np.isfinite(value):
-            reasons.append("the share of the prior could not be computed")
-        elif value > most:
-            reasons.append(words.format(value))
-    return "; ".join(reasons)
 
 
 def halving_percent(effect: float, leverage: float, level: float, link: str) -> float:
@@ -176,7 +129,7 @@ def _verdict(row: Mapping[str, object], *, effect_known: bool) -> dict[str, obje
     left = 1 - float(str(row["contraction_prior"]))
     pooled = row["of"] == "pooled"
     if pooled:
-        reasons = label_assumption(pooled_sd_ratio=float(np.sqrt(left)) if left >= 0 else np.nan)
+        reasons = label_assumption(sd_ratio=float(np.sqrt(left)) if left >= 0 else np.nan)
     else:
         reasons = label_assumption(str(row["tier"]), left)
     gains = {name: float(str(row[name])) for name in _PARTS}

@@ -24,7 +24,9 @@ __all__ = [
     "blank_tier_d",
     "effects_table",
     "ledger_table",
+    "link_draws",
     "prior_as_posterior",
+    "reported_draws",
 ]
 
 EFFECT_COLUMNS = (
@@ -85,21 +87,41 @@ def reported_draws(
     """
     averted = events_averted(fit, given)
     sites = estimands.site_effects(fit, "natural", window)
-    out = {
-        "pooled/link": estimands.pooled_effect(fit, "link", window),
+    out = link_draws(fit, window) | {
         "pooled/natural": 100 * estimands.pooled_effect(fit, "natural", window),
-        "pooled_superpopulation/link": estimands.mean_effect(fit, window),
-        "new_site/link": estimands.new_site_effect(fit, window=window),
-        "plateau/link": estimands.plateau_effects(fit).mean("site"),
         "site/link": estimands.site_effects(fit, "link", window),
         "site/natural": 100 * sites,
         "events_averted/natural": averted.sum("site").assign_attrs(averted.attrs),
         "events_averted_site/natural": averted,
-        "course/link": estimands.course_effects(fit),
     }
     by_band = averted_by_band(fit)
     if by_band is not None:
         out["events_averted_band/natural"] = by_band
+    return out
+
+
+def link_draws(fit: xr.DataTree, window: tuple[int, int]) -> dict[str, xr.DataArray]:
+    """Draws, on the link scale, of what the effects table reports of all sites together.
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        A fit, or `prior_as_posterior` of one.
+    window : tuple of int
+        Event months of the estimand.
+
+    Returns
+    -------
+    dict of str to xarray.DataArray
+        Keys ``"estimand/link"``; dims (chain, draw) and intervention or window.
+    """
+    out = {
+        "pooled/link": estimands.pooled_effect(fit, "link", window),
+        "pooled_superpopulation/link": estimands.mean_effect(fit, window),
+        "new_site/link": estimands.new_site_effect(fit, window=window),
+        "plateau/link": estimands.plateau_effects(fit).mean("site"),
+        "course/link": estimands.course_effects(fit),
+    }
     referrals = fit["constant_data"]["referrals"].to_numpy()
     if referrals[estimands.treated_sites(fit)].sum() > 0:
         out["pooled_referral_weighted/link"] = estimands.pooled_effect(

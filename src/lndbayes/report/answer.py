@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lndbayes.report.lookup import (
     Row,
+    assumption,
     benefit_probability,
     events_name,
     good_direction,
@@ -97,7 +98,9 @@ def savings_sentence(run: Run) -> str:
         f"the total saving is {shown.point} ({percent(row['ci_prob'])} interval {shown.interval}), "
         f"with a probability of {probability(row['p_positive'])} that it is above zero"
     )
-    if any(_rests_on_prior(run, o) for o in run.outcomes):
+    if why := assumption(row):
+        figures += f", and it rests on assumption only ({why})"
+    elif any(_rests_on_prior(run, o) for o in run.outcomes):
         figures += ", and like the effect it rests on the prior"
     if row["lower"] <= 0 <= row["upper"]:
         return f"The data cannot say whether money was saved: {at}, {figures}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ from lndbayes.figures import caterpillar, mix_contrasts
 from lndbayes.report.blocks import Block, Group, Paragraph, Picture, Section, Table, Terms
 from lndbayes.report.lookup import (
     Row,
+    assumption,
     benefit_probability,
     effect_rows,
     good_direction,
@@ -28,6 +30,8 @@ from lndbayes.report.run import Run
 __all__ = ["effects_section", "mix_section"]
 
 _NO_INTERVAL = "no interval (tier D)"
+#: Beside what rests on assumption only; a note under the table says what it means.
+_MARK = " \N{DAGGER}"
 
 
 def effects_section(run: Run, outcome: str) -> Section:
@@ -89,7 +93,8 @@ def _estimands(run: Run, outcome: str) -> Table:
             continue
         unit, ci = str(link["unit"]), float(link["ci_prob"])
         shown = show(*parts(link))
-        cells = [name, f"{shown.point} ({shown.interval})"]
+        mark = _MARK if assumption(link) else ""
+        cells = [f"{name}{mark}", f"{shown.point} ({shown.interval})"]
         if ratio_name(unit):
             r = ratio(*parts(link))
             cells.append(f"{r.point} ({r.interval})")
@@ -113,7 +118,7 @@ def _estimands(run: Run, outcome: str) -> Table:
         numeric=frozenset(range(1, len(columns) + 2)),
         note="The first row is the headline. The others answer other questions: what the same "
         "sites did weighted by their caseload, what sites like these would do, and what one more "
-        f"site may see. {_note(pooled)}{_natural_note(run, outcome)}",
+        f"site may see. {_note(pooled)}{_natural_note(run, outcome)}{_marked(rows, 0)}",
     )
 
 
@@ -161,7 +166,7 @@ def _sites(run: Run, outcome: str) -> Table:
         shown = (ratio if name else show)(*parts(row))
         why = _NO_INTERVAL if row["identified"] == "D" else ABSENT
         absent = shown.interval == ABSENT
-        cells = [site, str(row["identified"]) or ABSENT]
+        cells = [site, (str(row["identified"]) or ABSENT) + (_MARK if assumption(row) else "")]
         cells.append(why if absent else f"{shown.point} ({shown.interval})")
         for other in (natural, averted):
             cells.append(_pair(other, site))
@@ -184,7 +189,17 @@ def _sites(run: Run, outcome: str) -> Table:
         groups=(Group("", tuple(rows)),),
         numeric=frozenset({2, 3, 4, 5, 6}),
         note=f"Leverage: by how many {unit} the site's effect moves if all reconstructed evidence "
-        f"is off by one unit of {unit}; near 1, the effect is only as good as that evidence.",
+        f"is off by one unit of {unit}; near 1, the effect is only as good as that evidence."
+        f"{_marked(rows, 1)}",
+    )
+
+
+def _marked(rows: Sequence[Sequence[str]], column: int) -> str:
+    if not any(row[column].endswith(_MARK) for row in rows):
+        return ""
+    return (
+        f"{_MARK} Rests on assumption only, since most of what the prior left open is still open, "
+        "or a site has no evidence of its own; the reason is in effects.csv (rests_on_assumption)."
     )
 
 

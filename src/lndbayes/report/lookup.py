@@ -14,6 +14,7 @@ __all__ = [
     "PRIOR_DOMINATED",
     "RATIOS",
     "Row",
+    "assumption",
     "benefit_probability",
     "effect_rows",
     "events_name",
@@ -53,6 +54,12 @@ RATIOS: Mapping[str, str] = {
     "log rate": "rate ratio",
     "log hazard": "hazard ratio",
 }
+
+
+def assumption(row: Row) -> str:
+    """Why a row of a table rests on assumption only; empty where it does not, or no one asked."""
+    why = row.get("rests_on_assumption")
+    return why if isinstance(why, str) else ""
 
 
 def effect_rows(run: Run, outcome: str, estimand: str, scale: str) -> pd.DataFrame:
