@@ -113,7 +113,7 @@ def link_draws(fit: xr.DataTree, window: tuple[int, int]) -> dict[str, xr.DataAr
     Returns
     -------
     dict of str to xarray.DataArray
-        Keys ``"estimand/link"``; dims (chain, draw) and intervention or window.
+        Keys are an estimand with ``/link``; dims (chain, draw) and intervention or window.
     """
     out = {
         "pooled/link": estimands.pooled_effect(fit, "link", window),
