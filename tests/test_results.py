@@ -12,7 +12,7 @@ from lndbayes.spec import ModelSpec, load_spec, with_changes
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-FEWEST = 100
+FEWEST = 200
 
 
 def shipped(name: str, **sampling: int) -> ModelSpec:
