@@ -57,8 +57,8 @@ def test_outcomes_are_fitted_in_processes_and_reported_together(base, capsys) ->
         assert set(pd.read_csv(run / f"{name}.csv")["outcome"]) >= both, name
     assert set(pd.read_csv(run / "savings.csv")["outcome"].dropna()) >= {"custody"}
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert "Effects: custody" in page
-    assert "Effects: remand" in page
+    assert 'id="effects-custody"' in page
+    assert 'id="effects-remand"' in page
 
     # what was made in processes is what is made here, one after the other
     alone = base / "alone"
