@@ -204,8 +204,8 @@ of its process, reading, checking, counting and reading back included:
 |---|---|---|---|
 | {events:,} | {seconds:.1f} | {cpu:.1f} | {peak:,.0f} |
 
-Other work shared the machine: its load average at the end was {load:.1f} on {os.cpu_count()}
-processors. The wall seconds are inflated by it; no run on an idle machine has been made.
+The machine's load average at the end was {load:.1f} on {os.cpu_count()} processors; where it is
+above their number, other work inflated the wall seconds.
 
 `--memory` bounds the tables; the process also holds its libraries, the files being read and the
 cells. DuckDB {duckdb.__version__}, Python {platform.python_version()}.
