@@ -1,10 +1,10 @@
 """Recovery and calibration of the custody model on fresh worlds, written to docs/recovery.md.
 
-Twenty seeds of the worlds ``effect`` and ``harm``, sixty of ``null`` (a false-claim rate needs
+Twenty seeds of the worlds ``effect`` and ``harm``, a hundred of ``null`` (a false-claim rate needs
 more): fit, compare with the truth that the simulator kept, and count. Every result is stored as it
 finishes; a second run continues.
 
-    python benchmarks/recovery.py [--seeds 20] [--null-seeds 60] [--jobs 2]
+    python benchmarks/recovery.py [--seeds 20] [--null-seeds 100] [--jobs 2]
 """
 
 from __future__ import annotations
