@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from scipy.optimize import brentq
@@ -100,6 +103,20 @@ def spec() -> ModelSpec:
 @pytest.fixture(scope="module")
 def main(spec, data) -> xr.DataTree:
     return fit(spec, data, cores=1, predictive=False)
+
+
+def test_a_fixed_level_bias_is_of_its_own_outcome_alone(spec, data) -> None:
+    """Rows of another outcome may be rates above one, which have no logit."""
+    national = data.evidence["national"]
+    others = national.assign(outcome="ae_attendances", rate=3.0)
+    both = pd.concat([others, national], ignore_index=True)
+    two = dataclasses.replace(data, evidence={**data.evidence, "national": both})
+    _, moved = at_level_bias(spec, two, 0.3)
+    _, alone = at_level_bias(spec, data, 0.3)
+    pd.testing.assert_frame_equal(
+        moved.evidence["national"].reset_index(drop=True),
+        alone.evidence["national"].reset_index(drop=True),
+    )
 
 
 def test_a_fixed_level_bias_is_the_same_density(spec, data, main) -> None:
