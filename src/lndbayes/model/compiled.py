@@ -247,7 +247,7 @@ def _unpack(h: np.ndarray) -> KernelData:
     )
 
 
-@njit(fastmath={"reassoc", "contract"})
+@njit
 def _to_x(h: np.ndarray, y: np.ndarray, x: np.ndarray) -> None:
     mean, scale, factor = _f1(h, _FIELDS), _f1(h, _FIELDS + 1), _f2(h, _FIELDS + 2)
     for i in range(y.shape[0]):
@@ -262,7 +262,7 @@ def _to_x(h: np.ndarray, y: np.ndarray, x: np.ndarray) -> None:
             x[start + i] += local[i, j] * y[first + j]
 
 
-@njit(fastmath={"reassoc", "contract"})
+@njit
 def _to_y(h: np.ndarray, grad: np.ndarray, out: np.ndarray) -> None:
     """Gradient in y from the gradient in x."""
     scale, factor = _f1(h, _FIELDS + 1), _f2(h, _FIELDS + 2)
