@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from lndbayes.bounds import bounds_table, selection_bounds, trimmed
 from lndbayes.crisis import before_after, before_after_table
 from lndbayes.effects import pooled_effect, predictors, treated_sites
 from lndbayes.families import inverse
-from lndbayes.overview import verdict
+from lndbayes.overview import FRAGILE, overview_row, standing_verdict, verdict
+from lndbayes.spec import load_spec
 from small import fake_fit
 
 WINDOW = (2, 5)
@@ -155,6 +157,39 @@ def test_a_fit_without_histories_has_no_before_after() -> None:
 )
 def test_verdicts_of_intervals(lower: float, upper: float, told: str) -> None:
     assert verdict(lower, upper, 0.1) == told
+
+
+@pytest.mark.parametrize(
+    ("alone", "allowed", "told"),
+    [
+        ("lowers", "lowers", "lowers"),
+        ("lowers", "cannot say", FRAGILE),
+        ("lowers", "raises", FRAGILE),
+        ("raises", "no more than a small effect", FRAGILE),
+        ("no more than a small effect", "cannot say", FRAGILE),
+        ("no more than a small effect",) * 3,
+        ("cannot say", "lowers", "cannot say"),
+        ("raises", "not identified", FRAGILE),
+        ("not identified", "not identified", "not identified"),
+    ],
+)
+def test_a_verdict_stands_only_where_an_allowed_bias_leaves_it(alone, allowed, told) -> None:
+    assert standing_verdict(alone, allowed) == told
+
+
+def test_the_overview_asks_the_refit_with_a_bias() -> None:
+    spec = load_spec(Path(__file__).parents[1] / "models" / "custody.toml")
+    fit = fake_fit(posterior={"site_effect": -0.5, "ramp_months": 1e-3})
+    fit.attrs |= {"link": "logit"}
+    same = pooled_effect(fit, "link", spec.effect.window)
+    for shift, told in ((0.0, "lowers"), (0.5, FRAGILE), (1.5, FRAGILE)):
+        row = overview_row(spec, fit, 5.0, allowed=same + shift)
+        assert row["verdict"] == told
+        ends = np.quantile(same + shift, [0.05, 0.95])
+        assert np.log([row["lower_bias_allowed"], row["upper_bias_allowed"]]) == pytest.approx(ends)
+    alone = overview_row(spec, fit, 5.0)
+    assert alone["verdict"] == FRAGILE
+    assert np.isnan(alone["lower_bias_allowed"])
 
 
 # --- products and bands ---------------------------------------------------------------------------

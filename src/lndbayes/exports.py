@@ -150,10 +150,12 @@ def _tables(outcome: Outcome, given: xr.DataTree | None) -> dict[str, pd.DataFra
     priors = prior_table(spec, interventions=interventions)
     selected = spec.outcome.selected
     draws = reported_draws(tree, window, None if selected else given)
-    overview = pd.DataFrame([overview_row(spec, tree, prior_sd)])
+    bias_on = outcome.variants.get("bias_on")
+    allowed = None if bias_on is None else bias_on["pooled"]
+    overview = pd.DataFrame([overview_row(spec, tree, prior_sd, allowed=allowed)])
     found = {
         "overview": overview[list(OVERVIEW_COLUMNS)],
-        "effects": effects_table(tree, window, outcome.variants.get("bias_on"), draws=draws),
+        "effects": effects_table(tree, window, bias_on, draws=draws),
         "before_after": before_after_table(tree, window),
         "baseline": baseline_table(tree, window),
         "priors": priors.assign(outcome=spec.outcome.name),

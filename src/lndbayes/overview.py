@@ -14,7 +14,7 @@ from lndbayes.names import CI_PROB
 from lndbayes.spec import ModelSpec
 from lndbayes.summaries import summarise
 
-__all__ = ["OVERVIEW_COLUMNS", "overview_row", "verdict"]
+__all__ = ["FRAGILE", "OVERVIEW_COLUMNS", "overview_row", "standing_verdict", "verdict"]
 
 OVERVIEW_COLUMNS = (
     "outcome",
@@ -30,6 +30,8 @@ OVERVIEW_COLUMNS = (
     "margin_low",
     "margin_high",
     "p_within_margin",
+    "lower_bias_allowed",
+    "upper_bias_allowed",
     "verdict",
     "tier_a",
     "tier_b",
@@ -41,6 +43,8 @@ OVERVIEW_COLUMNS = (
 )
 #: Posterior sd over prior sd above which the answer is the prior's.
 _PRIOR = 0.9
+#: Verdict of an effect that is claimed or ruled out only as long as nothing is biased.
+FRAGILE = "rests on no bias"
 
 
 def verdict(lower: float, upper: float, margin: float) -> str:
@@ -68,8 +72,34 @@ def verdict(lower: float, upper: float, margin: float) -> str:
     return "raises" if lower > 0 else "cannot say"
 
 
+def standing_verdict(alone: str, allowed: str) -> str:
+    """Let a verdict stand only if it is also that of the refit with a bias allowed for.
+
+    The fit as specified takes the evidence to be unbiased as a whole and the untreated outcome not
+    to drift after go-live. Where few sites can be compared with untreated ones, an interval that
+    leaves out zero may say no more than that (docs/recovery-outcomes.md counts how often).
+
+    Parameters
+    ----------
+    alone, allowed : str
+        From `verdict`: of the fit as specified, and of the refit ``bias_on``.
+
+    Returns
+    -------
+    str
+        `alone`, or ``rests on no bias``.
+    """
+    claimed = alone not in ("cannot say", "not identified")
+    return FRAGILE if claimed and alone != allowed else alone
+
+
 def overview_row(
-    spec: ModelSpec, fit: xr.DataTree, prior_sd: float, *, ci_prob: float = CI_PROB
+    spec: ModelSpec,
+    fit: xr.DataTree,
+    prior_sd: float,
+    *,
+    allowed: xr.DataArray | None = None,
+    ci_prob: float = CI_PROB,
 ) -> dict[str, Any]:
     """One outcome's row.
 
@@ -81,6 +111,9 @@ def overview_row(
         Its fit.
     prior_sd : float
         Standard deviation of the pooled effect under the prior.
+    allowed : xarray.DataArray, optional
+        Dims (chain, draw): pooled effect, link scale, in the refit that allows a level bias and a
+        drift; without it no effect is claimed or ruled out by the verdict.
     ci_prob : float
         Probability of the interval.
 
@@ -106,6 +139,7 @@ def overview_row(
         "note": FAMILIES[spec.likelihood.family].rate,
     }
     numbers = ("median", "lower", "upper", "p_below_zero", "p_within_margin", "sd_over_prior_sd")
+    numbers += ("lower_bias_allowed", "upper_bias_allowed")
     if spec.outcome.selected:
         told = f"measured only among people whom the service helps to choose ({spec.outcome.given})"
         return row | dict.fromkeys(numbers, np.nan) | {"verdict": "not identified", "note": told}
@@ -113,11 +147,18 @@ def overview_row(
     one = summarise(draws, ci_prob=ci_prob).iloc[0]
     within = summarise((abs(draws) <= margin).astype(float), ci_prob=ci_prob, mcse=False)
     ratio = float(one["sd"]) / prior_sd
+    ends = (np.nan, np.nan)
+    if allowed is not None:
+        refit = summarise(allowed, ci_prob=ci_prob, mcse=False).iloc[0]
+        ends = (float(refit["lower"]), float(refit["upper"]))
     told = verdict(float(one["lower"]), float(one["upper"]), margin)
+    told = standing_verdict(told, verdict(*ends, margin))
     row |= {k: float(np.exp(one[k])) for k in ("median", "lower", "upper")}
     return row | {
         "p_below_zero": float(one["p_below_zero"]),
         "p_within_margin": float(within["mean"].iloc[0]),
+        "lower_bias_allowed": float(np.exp(ends[0])),
+        "upper_bias_allowed": float(np.exp(ends[1])),
         "sd_over_prior_sd": ratio,
         "verdict": "rests on the prior" if ratio > _PRIOR else told,
     }

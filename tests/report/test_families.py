@@ -150,6 +150,8 @@ def test_the_overview_has_a_margin_and_words_in_every_row_and_marks_only_where_n
             "margin_low": [0.9, 0.95],
             "margin_high": [1.1, 1.05],
             "verdict": ["lowers", "not identified"],
+            "lower_bias_allowed": [0.5, math.nan],
+            "upper_bias_allowed": [0.95, math.nan],
             **{f"tier_{t}": [1.0, 0.0] for t in "abcd"},
         }
     )
@@ -160,6 +162,11 @@ def test_the_overview_has_a_margin_and_words_in_every_row_and_marks_only_where_n
     ]
     assert [t.get_text() for t in ax.texts] == ["lowers\n[1A 1B 1C 1D]", "not identified\n[]"]
     assert sum(line.get_marker() == "o" for line in ax.lines) == 1
+    spans = [tuple(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 2]
+    assert {(0.5, 0.95), (0.7, 0.9)} <= set(spans)
+    assert ax.get_xlim()[0] < 0.5
+    bare = overview_intervals(rows.drop(columns=["lower_bias_allowed", "upper_bias_allowed"]))
+    assert bare.axes[0].get_xlim()[0] == pytest.approx(0.7 * 0.97)
 
 
 def test_baseline_panels_lie_apart_and_print_rates_in_their_unit() -> None:

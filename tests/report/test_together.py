@@ -9,7 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from lndbayes.report.answer import effect_sentence
 from lndbayes.report.page import compose, render
+from lndbayes.report.rounding import ABSENT
 from lndbayes.report.run import Run, read_run
 from lndbayes.report.together import (
     bounds_section,
@@ -25,6 +27,7 @@ NAMES = {
     "ae": ("A&E attendances", "no more than a small effect", 0.98, 0.93, 1.02),
     "mh": ("Mental-health referrals", "raises", 1.2, 1.05, 1.4),
     "hearings": ("Hearings", "cannot say", 1.1, 0.9, 1.3),
+    "duration": ("Court duration", "rests on no bias", 1.2, 1.1, 1.3),
     "wellbeing": ("Quality of life (TOP)", "not identified", math.nan, math.nan, math.nan),
 }
 
@@ -37,6 +40,7 @@ def overview() -> pd.DataFrame:
             | {"good_direction": "lower", "verdict": verdict, "note": ""}
             | {"median": median, "lower": lower, "upper": upper, "ci_prob": 0.9}
             | {"p_below_zero": 0.9, "p_within_margin": 0.2, "margin_low": 0.9, "margin_high": 1.1}
+            | {"lower_bias_allowed": lower - 0.05, "upper_bias_allowed": upper + 0.05}
             | {"identified_share": 0.4, "sd_over_prior_sd": 0.2}
             | {f"tier_{t}": 2.0 for t in "abcd"}
         )
@@ -59,7 +63,23 @@ def test_every_outcome_is_told_once_and_none_is_claimed_that_is_not_identified(r
     body = {row[0]: row for row in table.groups[0].rows}
     assert set(body) == {label for label, *_ in NAMES.values()}
     assert body["Custodial sentence"][3] == "0.72 (0.64 to 0.81)"
-    assert not any(c.isdigit() for c in body["Quality of life (TOP)"][3])
+    assert body["Custodial sentence"][4] == "0.59 to 0.86"
+    assert not any(c.isdigit() for row in body["Quality of life (TOP)"][3:5] for c in row)
+
+
+def test_an_effect_that_an_allowed_bias_takes_away_is_not_claimed(run) -> None:
+    said = overview_sentences(run)
+    assert "What is said of court duration holds only if nothing is biased" in said
+    assert "raises court duration" not in said
+    rows = overview().assign(outcome="custody")
+    one = rows[rows["verdict"] == "rests on no bias"]
+    sentence = effect_sentence(replace(run, overview=one), "custody")
+    assert sentence.startswith("No effect on the rate of sentences is claimed or ruled out: over")
+    assert "estimated" not in sentence
+    older = run.overview.drop(columns=["lower_bias_allowed", "upper_bias_allowed"])
+    section = overview_section(replace(run, overview=older))
+    table = next(b for b in section.blocks if b.kind == "table")
+    assert {row[4] for row in table.groups[0].rows} == {ABSENT}
 
 
 def test_a_run_without_an_overview_says_so(shared_run) -> None:

@@ -26,8 +26,9 @@ def overview_intervals(overview: pd.DataFrame) -> Figure:
     ----------
     overview : pandas.DataFrame
         Columns ``label``, ``median``, ``lower``, ``upper`` (ratios), ``margin_low``,
-        ``margin_high``, ``verdict``, ``tier_a`` to ``tier_d``. A row without numbers is listed
-        without a mark.
+        ``margin_high``, ``verdict``, ``tier_a`` to ``tier_d``; if there are any,
+        ``lower_bias_allowed`` and ``upper_bias_allowed``, drawn thin. A row without numbers is
+        listed without a mark.
 
     Returns
     -------
@@ -47,6 +48,8 @@ def overview_intervals(overview: pd.DataFrame) -> Figure:
         for y, row in enumerate(overview.to_dict("records")):
             if not math.isnan(float(row["median"])):
                 strong = row["verdict"] in ("lowers", "raises")
+                allowed = [row.get(f"{end}_bias_allowed", math.nan) for end in ("lower", "upper")]
+                axes.plot(allowed, [y + 0.22, y + 0.22], color=MUTED, lw=0.8)
                 axes.plot([row["lower"], row["upper"]], [y, y], color=REFERENCE, lw=1.6)
                 axes.plot(
                     [row["median"]],
@@ -68,8 +71,11 @@ def overview_intervals(overview: pd.DataFrame) -> Figure:
         axes.set_yticks(range(len(overview)), [shorten(str(x), 30) for x in overview["label"]])
         axes.set_ylim(len(overview) - 0.4, -0.6)
         axes.set_xscale("log")
-        low = float(min(drawn["lower"].min(), 0.85)) * 0.97 if len(drawn) else 0.8
-        high = float(max(drawn["upper"].max(), 1.15)) * 1.03 if len(drawn) else 1.25
+        ends = drawn.reindex(
+            columns=["lower", "upper", "lower_bias_allowed", "upper_bias_allowed"]
+        ).to_numpy(float)
+        low = 0.97 * float(np.nanmin([*ends.ravel(), 0.85]))
+        high = 1.03 * float(np.nanmax([*ends.ravel(), 1.15]))
         axes.set_xlim(low, high)
         ticks = [t for t in _TICKS if low <= t <= high]
         axes.xaxis.set_major_locator(FixedLocator(ticks))

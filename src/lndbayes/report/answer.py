@@ -64,6 +64,12 @@ def effect_sentence(run: Run, outcome: str) -> str:
             f"The data cannot say whether the service changed {noun}: over {span} {numbers}, "
             f"an interval that includes no effect{events}."
         )
+    if said == "fragile":
+        return (
+            f"No effect on {noun} is claimed or ruled out: over {span} {numbers}{events}, but what "
+            "that says holds only if the evidence has no bias and nothing else drifts (see All "
+            "outcomes)."
+        )
     direction = good_direction(run, outcome)
     verb, sign = ("lowered", -1) if said == "fall" else ("raised", 1)
     judged = {None: "", sign: ", as intended", -sign: ", the opposite of what is intended"}

@@ -33,13 +33,14 @@ __all__ = [
 ]
 
 Row = Mapping[Any, Any]
-Verdict = Literal["absent", "prior", "unclear", "small", "fall", "rise"]
+Verdict = Literal["absent", "prior", "unclear", "fragile", "small", "fall", "rise"]
 #: Verdicts of ``overview.csv``.
 _OVERVIEW: Mapping[str, Verdict] = {
     "lowers": "fall",
     "raises": "rise",
     "no more than a small effect": "small",
     "cannot say": "unclear",
+    "rests on no bias": "fragile",
     "rests on the prior": "prior",
     "not identified": "absent",
 }
