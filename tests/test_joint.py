@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from lndbayes.assumption import ASSUMPTION
 from lndbayes.cli import main
 from lndbayes.effects import mean_effect, site_effects
 from lndbayes.errors import DataError
@@ -303,7 +304,9 @@ def test_the_command_writes_draws_and_tables(fits, tmp_path, capsys) -> None:
         name: pd.read_csv(run / f"{name}.csv")
         for name in ("joint", "joint_correlation", "joint_comparison")
     }
-    assert list(tables["joint"].columns) == list(JOINT_COLUMNS)
+    assert list(tables["joint"].columns) == [*JOINT_COLUMNS, ASSUMPTION]
+    why = tables["joint"][ASSUMPTION].fillna("")
+    assert ((why != "") == (tables["joint"]["tier"] == "D")).all()
     assert list(tables["joint_correlation"].columns) == list(CORRELATION_COLUMNS)
     assert list(tables["joint_comparison"].columns) == list(COMPARISON_COLUMNS)
     assert set(tables["joint"]["outcome"]) == {"a", "c"}

@@ -244,5 +244,13 @@ def test_what_rests_on_assumption_only_says_so_in_every_export(base: Path) -> No
     (pooled,) = read["overview"]["rests_on_assumption"]
     ratio = float(read["overview"]["sd_over_prior_sd"].iloc[0])
     assert (pooled != "") == (ratio > 0.9)
+    for name in ("before_after", "tipping"):
+        told = pd.read_csv(base / "run" / f"{name}.csv", keep_default_na=False)
+        assert set(told["rests_on_assumption"]) == {pooled}
+    refits = pd.read_csv(base / "run" / "sensitivity.csv", keep_default_na=False)
+    weak = refits["sd_ratio"].astype(float) > 0.9
+    assert weak.any()
+    assert not weak.all()
+    assert ((refits["rests_on_assumption"] != "") == weak).all()
     one = read["effects"]["estimand"] == "pooled"
     assert set(read["effects"].loc[one, "rests_on_assumption"]) == {pooled}

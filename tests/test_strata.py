@@ -12,6 +12,7 @@ import xarray as xr
 
 from lndbayes import many
 from lndbayes import strata_run as runs
+from lndbayes.assumption import ASSUMPTION
 from lndbayes.cli import main
 from lndbayes.data.evaluation import EvaluationData, read_evaluation
 from lndbayes.data.strata import by_stratum
@@ -22,7 +23,13 @@ from lndbayes.runs import read_dataset
 from lndbayes.simulate import World, simulate, write_evaluation
 from lndbayes.simulate.generate import SimulatedEvaluation
 from lndbayes.spec import ModelSpec, load_spec, with_changes
-from lndbayes.strata import STRATA_COLUMNS, strata_effects, strata_table, stratum_likelihood
+from lndbayes.strata import (
+    DIFFERENCE,
+    STRATA_COLUMNS,
+    strata_effects,
+    strata_table,
+    stratum_likelihood,
+)
 from small import MODELS, fake_fit, set_keys
 
 SITES = 6
@@ -328,6 +335,16 @@ def test_the_order_of_the_strata_is_recovered(run) -> None:
     # the two sites of the first wave have no untreated month of their own
     assert table.loc["one", "tiers"].endswith("D 2")
     assert (table["check_status"].isin(["PASS", "REVIEW", "FAIL"])).all()
+
+
+def test_a_stratum_that_its_prior_holds_up_is_labelled_and_so_is_the_difference() -> None:
+    rows = {"none": 0.1, "one": 0.95, "several": 0.97, "absent": np.nan, DIFFERENCE: 0.2}
+    table = pd.DataFrame({"stratum": list(rows), "sd": [0.5 * x for x in rows.values()]})
+    why = runs._labelled(table, 0.5).set_index("stratum")[ASSUMPTION]
+    assert why["none"] == ""
+    assert why["absent"] == ""
+    assert why["one"] == "the posterior sd is 95% of the prior's"
+    assert why[DIFFERENCE] == "several: the posterior sd is 97% of the prior's"
 
 
 @pytest.mark.slow

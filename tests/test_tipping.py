@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pandas as pd
@@ -11,15 +12,18 @@ import xarray as xr
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from lndbayes import tipping
+from lndbayes import assumption, tipping
+from lndbayes.assumption import ASSUMPTION
 from lndbayes.checks.evidence import channel_log_likelihood
+from lndbayes.cli import main as command
 from lndbayes.data.evaluation import EvaluationData, read_evaluation
 from lndbayes.effects import pooled_effect
 from lndbayes.errors import UsageError
-from lndbayes.fit import fit, metric_of
+from lndbayes.fit import fit, load_fit, metric_of
 from lndbayes.model.design import build_design
 from lndbayes.simulate import simulate, write_evaluation
 from lndbayes.spec import ModelSpec, load_spec, with_changes
+from lndbayes.tables import prior_as_posterior
 from lndbayes.tipping import TIPPING_COLUMNS, at_level_bias, tipping_table
 from lndbayes.tipping_points import conclusion_at, go_live_step, tipping_point
 from small import MODELS
@@ -210,3 +214,31 @@ def test_too_few_draws_to_judge_the_weights_are_no_answer(draws, told) -> None:
         found = tipping_point(pooled, bias, PRIOR_SD, -1, 0.5)
         assert not found.found
         assert np.isnan(found.value)
+
+
+@pytest.mark.slow
+def test_the_command_labels_what_rests_on_the_prior(tmp_path, monkeypatch) -> None:
+    """Told from the stored fit: the posterior's sd beside the prior's, whatever the points are."""
+    folder = write_evaluation(simulate(6, "effect", 12), tmp_path / "data")
+    text = (MODELS / "custody.toml").read_text(encoding="utf-8")
+    for key, value in (("draws", 100), ("tune", 100), ("chains", 2)):
+        text, hits = re.subn(rf"(?m)^{key} = \d+", f"{key} = {value}", text)
+        assert hits == 1
+    (tmp_path / "custody.toml").write_text(text, encoding="utf-8")
+    rows = pd.DataFrame([dict.fromkeys(TIPPING_COLUMNS, "x")])
+    monkeypatch.setattr(tipping, "tipping_table", lambda *a, **k: rows)
+    arguments = ["tipping", str(tmp_path / "custody.toml"), "--data", str(folder)]
+    arguments += ["--out", str(tmp_path / "run"), "--quiet"]
+    found = []
+    for limit in (0.9, 0.001):
+        monkeypatch.setattr(assumption, "MOST_SD_RATIO", limit)
+        assert command(arguments) == 0
+        found.append(pd.read_csv(tmp_path / "run" / "tipping.csv", keep_default_na=False))
+    assert found[0][ASSUMPTION].tolist() == [""]
+    tree = load_fit(tmp_path / "run" / "fits" / "custody.nc")
+    after, before = (
+        pooled_effect(x, "link", (7, 18)).to_numpy().std(ddof=1)
+        for x in (tree, prior_as_posterior(tree))
+    )
+    told = f"the posterior sd is {after / before:.0%} of the prior's"
+    assert found[1][ASSUMPTION].tolist() == [told]

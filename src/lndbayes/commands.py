@@ -143,10 +143,14 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def tipping(options: argparse.Namespace) -> int:
     """Find tipping points with refits."""
+    from lndbayes.assumption import ASSUMPTION, label_assumption
     from lndbayes.data.evaluation import read_evaluation
+    from lndbayes.effects import pooled_effect
     from lndbayes.fit import fit, fit_key, save_fit, stored_fit
     from lndbayes.runs import write_table
     from lndbayes.spec import load_spec
+    from lndbayes.summaries import summarise
+    from lndbayes.tables import prior_as_posterior
     from lndbayes.tipping import tipping_table
 
     spec, data = load_spec(options.spec), read_evaluation(options.data)
@@ -158,6 +162,12 @@ def tipping(options: argparse.Namespace) -> int:
         main = fit(spec, data)
         save_fit(main, path)
     table = tipping_table(spec, data, main, say=say)
+    window = spec.effect.window
+    after, before = (
+        float(summarise(pooled_effect(tree, "link", window), mcse=False)["sd"].iloc[0])
+        for tree in (main, prior_as_posterior(main))
+    )
+    table = table.assign(**{ASSUMPTION: label_assumption(sd_ratio=after / before)})
     write_table(table, out / "tipping.csv")
     say("\n".join(table["message"]))
     return OK

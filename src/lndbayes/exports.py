@@ -14,6 +14,7 @@ import xarray as xr
 from lndbayes.assumption import (
     ASSUMPTION,
     effect_labels,
+    label_assumption,
     prior_sd_ratios,
     savings_labels,
     site_labels,
@@ -164,13 +165,17 @@ def _tables(outcome: Outcome, given: xr.DataTree | None) -> dict[str, pd.DataFra
         return found | {"bounds": bounds_table(tree, given, window)}
     ledger = ledger_table(tree, window, base, outcome.variants)
     ratios = prior_sd_ratios(draws, link_draws(prior, window))
-    found = _with_assumption(found, ledger, ratios)
-    return found | {
+    found |= {
         "powerscale": powerscale_table(tree, spec, draws["pooled/link"]),
         "tipping": weighted_table(spec, tree, outcome.variants["bias_on"]),
         "ledger": ledger,
         "sensitivity": sensitivity_table(spec.outcome.name, base, outcome.variants, prior_sd),
     }
+    return _with_assumption(found, ledger, ratios)
+
+
+#: Tables whose rows all speak of the pooled effect.
+_OF_POOLED = ("overview", "before_after", "tipping")
 
 
 def _with_assumption(
@@ -178,16 +183,18 @@ def _with_assumption(
     ledger: pd.DataFrame,
     ratios: Mapping[tuple[str, str, str], float],
 ) -> dict[str, pd.DataFrame]:
-    """Say in every row of effects, baselines and overview what rests on assumption only."""
+    """Say in every row that concludes something what rests on assumption only."""
     effects = tables["effects"]
     labelled = effects.assign(**{ASSUMPTION: effect_labels(effects, ledger, ratios)})
     pooled = labelled.loc[labelled["estimand"] == "pooled", ASSUMPTION].iloc[0]
     of_site = tables["baseline"]["site"].map(site_labels(ledger))
+    refits = [label_assumption(sd_ratio=float(x)) for x in tables["sensitivity"]["sd_ratio"]]
     return {
         **tables,
         "effects": labelled,
-        "overview": tables["overview"].assign(**{ASSUMPTION: pooled}),
         "baseline": tables["baseline"].assign(**{ASSUMPTION: of_site}),
+        "sensitivity": tables["sensitivity"].assign(**{ASSUMPTION: refits}),
+        **{k: tables[k].assign(**{ASSUMPTION: pooled}) for k in _OF_POOLED},
     }
 
 

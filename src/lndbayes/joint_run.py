@@ -7,8 +7,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 import xarray as xr
 
+from lndbayes.assumption import ASSUMPTION, label_assumption
 from lndbayes.errors import DataError, Problem
 from lndbayes.fit import load_fit
 from lndbayes.joint import (
@@ -77,7 +79,7 @@ def joint_run(
         "fit_keys": " ".join(str(fit.attrs["fit_key"]) for fit in fits.values()),
     }
     tables = {
-        "joint": joint_table(ds),
+        "joint": _labelled(joint_table(ds)),
         "joint_correlation": correlation_table(ds),
         "joint_comparison": compared,
     }
@@ -91,6 +93,11 @@ def joint_run(
     )
     say(NOTE)
     return problems
+
+
+def _labelled(table: pd.DataFrame) -> pd.DataFrame:
+    """Say of every site's effect whether it rests on assumption only."""
+    return table.assign(**{ASSUMPTION: [label_assumption(str(t)) for t in table["tier"]]})
 
 
 def _stored(run: Path, outcomes: Sequence[str] | None) -> dict[str, xr.DataTree]:

@@ -138,8 +138,8 @@ def overview_row(
         "identified_share": identified_share(fit),
         "note": FAMILIES[spec.likelihood.family].rate,
     }
-    numbers = ("median", "lower", "upper", "p_below_zero", "p_within_margin", "sd_over_prior_sd")
-    numbers += ("lower_bias_allowed", "upper_bias_allowed")
+    numbers = ["median", "lower", "upper", "p_below_zero", "p_within_margin", "sd_over_prior_sd"]
+    numbers += ["lower_bias_allowed", "upper_bias_allowed"]
     if spec.outcome.selected:
         told = f"measured only among people whom the service helps to choose ({spec.outcome.given})"
         return row | dict.fromkeys(numbers, np.nan) | {"verdict": "not identified", "note": told}

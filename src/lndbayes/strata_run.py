@@ -7,7 +7,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
+import pandas as pd
 
+from lndbayes.assumption import ASSUMPTION, label_assumption
 from lndbayes.checks.result import CheckResult, Status, checks_table, overall
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.data.strata import by_stratum
@@ -112,12 +114,30 @@ def strata_run(
         "evidence": "panel alone",
     }
     status = overall([one for found in checks.values() for one in found])
-    table = strata_table(ds, fits, absent).assign(check_status=status.value)
+    table = _labelled(strata_table(ds, fits, absent), ds.attrs["prior_sd"])
+    table = table.assign(check_status=status.value)
     write_dataset(ds, out / "strata.nc")
     write_table(table, out / "strata.csv")
     _write_checks(checks, out)
     say(f"wrote {out / 'strata.csv'}")
     return status
+
+
+def _labelled(table: pd.DataFrame, prior_sd: float) -> pd.DataFrame:
+    """Say of every effect whether it rests on assumption only; a row without numbers says nothing.
+
+    The difference of two strata has another prior than their effects: it is labelled if either is.
+    """
+    why = [
+        label_assumption(sd_ratio=float(sd) / prior_sd) if np.isfinite(sd) else ""
+        for sd in table["sd"]
+    ]
+    table = table.assign(**{ASSUMPTION: why})
+    parts = table.loc[table["stratum"].isin(["several", "none"]), ["stratum", ASSUMPTION]]
+    told = "; ".join(f"{label}: {text}" for label, text in parts.to_numpy() if text)
+    return table.assign(
+        **{ASSUMPTION: table[ASSUMPTION].where(table["stratum"] != DIFFERENCE, told)}
+    )
 
 
 def _write_checks(checks: Mapping[str, list[CheckResult]], out: Path) -> None:
