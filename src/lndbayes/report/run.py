@@ -57,6 +57,7 @@ _COLUMNS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (
             *("median", "lower", "upper", "ci_prob", "p_below_zero", "p_within_margin"),
             *("margin_low", "margin_high", "identified_share", "sd_over_prior_sd"),
+            *("lower_bias_allowed", "upper_bias_allowed"),
             *(f"tier_{tier}" for tier in "abcd"),
         ),
     ),
@@ -84,7 +85,12 @@ _COLUMNS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 _CONSTANTS = ("event_time", "exposure_all")
 _REQUIRED = ("effects.csv", "checks.csv", "manifest.json")
 #: Number columns that may be absent altogether: they are then read as unknown.
-_MAY_LACK = frozenset({"leverage_level_bias", "leverage_drift", "mcse"})
+_MAY_LACK = frozenset(
+    {
+        *("leverage_level_bias", "leverage_drift", "mcse"),
+        *("lower_bias_allowed", "upper_bias_allowed"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
