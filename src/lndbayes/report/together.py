@@ -191,8 +191,9 @@ def course_section(run: Run) -> Section:
     for outcome in dict.fromkeys(rows["outcome"]):
         part = rows[rows["outcome"] == outcome].set_index("window")
         cells = [
-            f"{_two(part.at[w, 'median'])} ({_two(part.at[w, 'lower'])} to "
-            f"{_two(part.at[w, 'upper'])})"
+            # many columns: a line may end before the interval, never within it
+            f"{_two(part.at[w, 'median'])} ({_two(part.at[w, 'lower'])}\N{NO-BREAK SPACE}to"
+            f"\N{NO-BREAK SPACE}{_two(part.at[w, 'upper'])})"
             if w in part.index
             else ABSENT
             for w in windows
