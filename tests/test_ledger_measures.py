@@ -111,6 +111,14 @@ def test_contractions_and_feedback_by_hand() -> None:
     assert values["A", "feedback_share"] == pytest.approx(0.75)
     assert values["A", "feedback_shift"] == pytest.approx(-1.0)
     assert (POOLED, "feedback_share") not in values
+    soft = kept((-0.5, 0.3), {"A": (-0.95, 0.9), "B": (-1.0, 0.3)})
+    rows = {(row[0], row[1]): (row[3], row[5]) for row in ledger_measures._soft_cut(base, soft)}
+    assert rows[POOLED, "soft_cut_mean"][0] == pytest.approx(-0.5)
+    assert rows[POOLED, "soft_cut_sd"][0] == pytest.approx(0.3)
+    work = "that effects are alike does the work"
+    assert rows[POOLED, "soft_cut_shift"] == (pytest.approx(2.0), work)
+    assert rows["A", "soft_cut_shift"] == (pytest.approx(-0.25), "")
+    assert rows["B", "soft_cut_shift"] == (pytest.approx(-0.5 / 0.3), work)
     leak = {row[0]: row[3] for row in ledger_measures._leak(base, alone)}
     assert leak["A"] == pytest.approx(2)
     assert leak[POOLED] == pytest.approx(10)

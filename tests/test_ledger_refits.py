@@ -12,10 +12,13 @@ import xarray as xr
 
 from lndbayes import ledger_refits
 from lndbayes.data.evaluation import EvaluationData, read_evaluation
+from lndbayes.effects import site_effects
+from lndbayes.fit import fit
 from lndbayes.ledger import borrowed_folds
 from lndbayes.ledger_refits import (
     BASELINES,
     CUT,
+    SOFT,
     borrowed_name,
     present,
     run_refits,
@@ -24,7 +27,7 @@ from lndbayes.ledger_refits import (
     without_own_rows,
 )
 from lndbayes.ledger_shares import subsets
-from lndbayes.simulate import simulate, write_evaluation
+from lndbayes.simulate import WORLDS, simulate, write_evaluation
 from lndbayes.spec import CHANNELS, ModelSpec, load_spec, with_changes
 from small import MODELS, fake_fit
 
@@ -81,7 +84,7 @@ def made(spec, data, main, folder: Path, channels=CHANNELS, folds=FOLDS) -> dict
 def test_every_subset_but_the_whole_is_a_refit(spec, data, fits, main, tmp_path) -> None:
     found = made(spec, data, main, tmp_path)
     names = {subset_name(s) for s in subsets(CHANNELS)[:-1]}
-    assert set(found) == names | {CUT, borrowed_name(0), borrowed_name(1)}
+    assert set(found) == names | {CUT, SOFT, borrowed_name(0), borrowed_name(1)}
     assert len(names) == 31
     assert subset_name(frozenset(CHANNELS)) not in found
     for (used, _, options), name in zip(fits.calls, found, strict=True):
@@ -94,6 +97,8 @@ def test_every_subset_but_the_whole_is_a_refit(spec, data, fits, main, tmp_path)
             assert on == set(CHANNELS)
             assert options["metric"] is None
         assert options["hide_treated"] is (name == CUT)
+        spread = used.priors["site_effect_sd"]
+        assert (spread != spec.priors["site_effect_sd"]) == (name == SOFT)
         assert options["cores"] == 1
         assert used.sampling.seed == spec.sampling.seed
         assert (used.sampling.chains, used.sampling.draws) == (2, 400)
@@ -101,7 +106,7 @@ def test_every_subset_but_the_whole_is_a_refit(spec, data, fits, main, tmp_path)
 
 def test_what_is_kept(spec, data, fits, main, tmp_path) -> None:
     found = made(spec, data, main, tmp_path, channels=CHANNELS[:1], folds=[])
-    assert list(found) == [CUT, "only_nothing"]
+    assert list(found) == [CUT, SOFT, "only_nothing"]
     usual = {"pooled", "level", "pooled_ess", "level_ess"}
     assert set(found["only_nothing"].data_vars) == usual
     cut = found[CUT]
@@ -118,7 +123,7 @@ def test_what_is_kept(spec, data, fits, main, tmp_path) -> None:
 
 def test_own_evidence_is_hidden_and_no_one_elses(spec, data, fits, main, tmp_path) -> None:
     made(spec, data, main, tmp_path, channels=CHANNELS[:1])
-    (_, less, options) = fits.calls[2]
+    (_, less, options) = fits.calls[3]
     ds = data.ds
     for site in ds["site"].to_numpy():
         mask = options["hidden"].sel(site=site).to_numpy()
@@ -205,3 +210,25 @@ def test_folds_have_every_treated_site_once_and_early_and_late_ones_each() -> No
     # in the order of go-live B, D, E, A, dealt in turn
     assert folds == [["B", "E"], ["D", "A"]]
     assert borrowed_folds(main, 9) == [["B"], ["D"], ["E"], ["A"]]
+
+
+@pytest.mark.slow
+def test_under_the_soft_cut_a_sites_effect_is_its_own(tmp_path) -> None:
+    """Pooling takes sites' effects towards each other, this does not."""
+    world = dataclasses.replace(WORLDS["effect"], site_effect_sd=0.0)
+    folder = write_evaluation(simulate(5, world, 6), tmp_path / "data")
+    few = {"sampling.chains": 2, "sampling.tune": 150, "sampling.draws": 300}
+    spec = with_changes(load_spec(MODELS / "custody.toml"), few)
+    data = read_evaluation(folder)
+    main = fit(spec, data, cores=1, predictive=False)
+    soft = next(r for r in ledger_refits.ledger_refits(CHANNELS, []) if r.name == SOFT)
+    changed = with_changes(spec, dict(soft.changes))
+    apart = fit(changed, data, cores=1, predictive=False)
+    deviations = [
+        (t["posterior"]["site_deviation"] * t["posterior"]["site_effect_sd"]).std(("chain", "draw"))
+        for t in (main, apart)
+    ]
+    assert (deviations[1] > 2 * deviations[0]).all()
+    assert float(apart["posterior"]["site_effect_sd"].mean()) == pytest.approx(1, abs=0.05)
+    effects = [site_effects(t).std(("chain", "draw")) for t in (main, apart)]
+    assert effects[1].mean() > 1.05 * effects[0].mean()

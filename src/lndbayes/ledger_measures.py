@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.identification import site_tiers
-from lndbayes.ledger_refits import CUT, borrowed_name, effective, subset_name
+from lndbayes.ledger_refits import CUT, SOFT, borrowed_name, effective, subset_name
 from lndbayes.ledger_shares import shapley, subsets
 from lndbayes.sensitivity import VARIANTS, kept_draws
 from lndbayes.spec import CHANNELS, ModelSpec
@@ -79,6 +79,7 @@ def measures(
         *_shares(base, prior, refits, channels),
         *_contractions(base, prior, refits, folds),
         *_feedback(base, refits[CUT]),
+        *_soft_cut(base, refits[SOFT]),
         *_leverages(variants["bias_on"]),
         *_leak(base, variants["ramp_hidden"]),
         *[("", "conflict_z" + end, c, z, np.nan, "") for end, c, z in _all_z(main, base, refits)],
@@ -172,6 +173,20 @@ def _feedback(base: xr.Dataset, alone: xr.Dataset) -> list[Row]:
     rows: list[Row] = []
     for name, values in (("feedback_share", share), ("feedback_shift", shift)):
         rows += [(str(site), name, "", float(v), np.nan, "") for site, v in values.items()]
+    return rows
+
+
+def _soft_cut(base: xr.Dataset, apart: xr.Dataset) -> list[Row]:
+    """Pooled effect and levels when no site's effect speaks of another's, beside the joint fit."""
+    now, other = _moments(base), _moments(apart)
+    shift = (now["mean"] - other["mean"]) / now["sd"]
+    rows: list[Row] = [
+        (POOLED, f"soft_cut_{name}", "", float(value), np.nan, "")
+        for name, value in other.loc[POOLED, ["mean", "sd"]].items()
+    ]
+    for site, value in shift.items():
+        note = "that effects are alike does the work" if abs(value) > 1 else ""
+        rows.append((str(site), "soft_cut_shift", "", float(value), np.nan, note))
     return rows
 
 

@@ -63,9 +63,7 @@ def ledger_page(
         *_labelled(verdicts),
         *_sources(full),
         *_cut(full),
-        "A soft cut (free terms of wave and event time) is not built: it needs terms that the",
-        "compiled density does not have.",
-        "",
+        *_soft_cut(full),
         f"The borrowed prior takes {folds} refits, one for each fold of sites whose own evidence",
         "is hidden together. Without the fold's other sites there is less to borrow from, so",
         "`contraction_borrowed` is a little too high.",
@@ -125,6 +123,24 @@ def _sources(full: pd.DataFrame) -> list[str]:
     if names:
         lines.append(f"Not learned, so what was assumed of it stands: {', '.join(names)}.")
     return [*lines, ""]
+
+
+def _soft_cut(full: pd.DataFrame) -> list[str]:
+    pooled = full[full["of"] == "pooled"].set_index("quantity")["value"]
+    levels = full[(full["quantity"] == "soft_cut_shift") & (full["of"] == "site")]
+    moved = levels[levels["value"].abs() > 1]
+    told = f"{len(moved)} of {len(levels)} baselines by more than one"
+    if len(moved):
+        told += f" ({', '.join(moved['site'])})"
+    work = "does the work" if abs(pooled["soft_cut_shift"]) > 1 else "does not do the work"
+    return [
+        "Soft cut, each site's effect free of the others', so that treated months speak of a",
+        "baseline through smoothness and the common build-up only: pooled effect",
+        f"{pooled['soft_cut_mean']:.2f} (sd {pooled['soft_cut_sd']:.2f}), which is",
+        f"{abs(pooled['soft_cut_shift']):.1f} of the joint model's sds away; {told}.",
+        f"For the pooled effect, that effects are alike {work}.",
+        "",
+    ]
 
 
 def _cut(full: pd.DataFrame) -> list[str]:
