@@ -180,9 +180,10 @@ def _soft_cut(base: xr.Dataset, apart: xr.Dataset) -> list[Row]:
     """Pooled effect and levels when no site's effect speaks of another's, beside the joint fit."""
     now, other = _moments(base), _moments(apart)
     shift = (now["mean"] - other["mean"]) / now["sd"]
+    pooled = other.loc[POOLED, ["mean", "sd"]].to_numpy(float)
     rows: list[Row] = [
         (POOLED, f"soft_cut_{name}", "", float(value), np.nan, "")
-        for name, value in other.loc[POOLED, ["mean", "sd"]].items()
+        for name, value in zip(("mean", "sd"), pooled, strict=True)
     ]
     for site, value in shift.items():
         note = "that effects are alike does the work" if abs(value) > 1 else ""
