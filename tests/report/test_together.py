@@ -20,6 +20,7 @@ from lndbayes.report.together import (
     overview_sentences,
     quality_section,
     tipping_section,
+    verdict_line,
 )
 
 NAMES = {
@@ -76,6 +77,9 @@ def test_an_effect_that_an_allowed_bias_takes_away_is_not_claimed(run) -> None:
     sentence = effect_sentence(replace(run, overview=one), "custody")
     assert sentence.startswith("No effect on the rate of sentences is claimed or ruled out: over")
     assert "estimated" not in sentence
+    assert "1.20 (1.10 to 1.30), 90% interval, with a bias allowed 1.05 to 1.35; sites" in (
+        verdict_line(replace(run, overview=one), "custody")
+    )
     older = run.overview.drop(columns=["lower_bias_allowed", "upper_bias_allowed"])
     section = overview_section(replace(run, overview=older))
     table = next(b for b in section.blocks if b.kind == "table")

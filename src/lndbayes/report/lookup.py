@@ -240,7 +240,7 @@ def withheld(run: Run, outcome: str) -> str:
         return ""
     row = overview_row(run, outcome)
     why = str(row["note"]) if row else ""
-    why = why or "the service helps to choose whom it measures"
+    why = why.replace("_", " ") or "the service helps to choose whom it measures"
     return (
         f"No effect on {outcome_label(run, outcome)} is reported: {why}. Their mean moves when "
         "other people enter, whether or not anybody has changed. See Bounds"

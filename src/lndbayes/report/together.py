@@ -89,9 +89,10 @@ def verdict_line(run: Run, outcome: str) -> str:
     if math.isnan(float(row["median"])):
         return f"Verdict: {row['verdict']}."
     tiers = ", ".join(f"{int(row[f'tier_{t}'])} {t.upper()}" for t in "abcd")
+    bias = f", with a bias allowed {_allowed(row)}" if _allowed(row) != ABSENT else ""
     return (
         f"Verdict: {row['verdict']}. Pooled {row['scale']} {_ratio(row)}, "
-        f"{percent(float(row['ci_prob']))} interval; sites by tier: {tiers}."
+        f"{percent(float(row['ci_prob']))} interval{bias}; sites by tier: {tiers}."
     )
 
 
