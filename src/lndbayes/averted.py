@@ -96,31 +96,33 @@ def averted_by_band(fit: xr.DataTree) -> xr.DataArray | None:
     weight = constants["exposure_all"].to_numpy() * (np.nan_to_num(event, nan=-1.0) >= 0)
     weight = weight * treated_sites(fit)[:, None]
     posterior = fit["posterior"].to_dataset()
+    site, month = np.nonzero(weight)
+    counted = weight[site, month]
+    built = _site_sums(site, len(weight))
+    # stage predictors cell by cell: each cell stands for a site with one month
     arrays = {
-        "event_time": np.nan_to_num(event, nan=-1.0),
+        "event_time": event[site, month][:, None],
         "half_period": constants["half_period"].to_numpy(),
     }
     parts = []
-    for start in range(0, posterior.sizes["draw"], CHUNK // 4):
-        some = slice(start, start + CHUNK // 4)
+    for start in range(0, posterior.sizes["draw"], CHUNK):
+        some = slice(start, start + CHUNK)
         eta = predictors(fit, some)
+        any0, any1 = (
+            inverse(family.link, eta[name].to_numpy()[..., site, month]) * counted
+            for name in ("eta0", "eta1")
+        )
         values = {
             name: posterior[name].isel(draw=some).transpose(*SAMPLE_DIMS, ...).to_numpy()
             for name in ("stage_level", "stage_site", "stage_effect", "ramp_months")
         }
-        rates = [
-            _band_rates(
-                inverse(family.link, eta[name].to_numpy()),
-                inverse(
-                    family.link,
-                    stage_predictors(
-                        values, arrays, eta[name].to_numpy(), lengthens=True, treated=treated
-                    ),
-                ),
-            )
-            for name, treated in (("eta0", False), ("eta1", True))
-        ]
-        parts.append(np.einsum("cdstk,st->cdk", rates[0] - rates[1], weight))
+        by_site = np.zeros((*any0.shape[:2], len(weight), 1))
+        f0 = stage_predictors(values, {}, by_site, lengthens=True, treated=False)
+        # lengths without the service do not move from month to month
+        without = _band_rates(any0 @ built, inverse(family.link, f0[..., 0, :]))
+        values["stage_site"] = values["stage_site"][..., site]
+        f1 = stage_predictors(values, arrays, any1[..., None], lengthens=True)
+        parts.append(without - _band_rates(any1, inverse(family.link, f1[..., 0, :])))
     labels = [str(x) for x in posterior["stage"].to_numpy()]
     bands = [f"below {labels[0]}", *labels]
     coords = {dim: posterior[dim] for dim in SAMPLE_DIMS} | {"band": bands}
@@ -130,9 +132,21 @@ def averted_by_band(fit: xr.DataTree) -> xr.DataArray | None:
     return named(averted, str(fit.attrs["unit"]))
 
 
+def _site_sums(site: np.ndarray, sites: int) -> np.ndarray:
+    """Matrix that adds up cells by site, (cell, site)."""
+    return np.asarray(site[:, None] == np.arange(sites), dtype=float)
+
+
 def _band_rates(any_band: np.ndarray, onward: np.ndarray) -> np.ndarray:
-    """Rate of each band from that of any and the shares that go on: (..., K) of (..., K - 1)."""
-    reached = np.concatenate(
-        [any_band[..., None], any_band[..., None] * np.cumprod(onward, axis=-1)], axis=-1
-    )
-    return np.asarray(reached - np.concatenate([reached[..., 1:], 0 * reached[..., :1]], axis=-1))
+    """Events of each band, (..., K), over units' events of any band, (..., N).
+
+    `onward`, (..., N, K - 1), are the shares that go on to the next band.
+    """
+    reached = np.empty((*any_band.shape[:-1], onward.shape[-1] + 1))
+    still = any_band
+    reached[..., 0] = still.sum(axis=-1)
+    for k in range(onward.shape[-1]):
+        still = still * onward[..., k]
+        reached[..., k + 1] = still.sum(axis=-1)
+    reached[..., :-1] -= reached[..., 1:].copy()
+    return reached

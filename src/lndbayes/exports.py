@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from lndbayes.assumption import (
     savings_labels,
     site_labels,
 )
-from lndbayes.averted import events_averted
 from lndbayes.bounds import bounds_table
 from lndbayes.checks.battery import run_checks
 from lndbayes.checks.powerscale import powerscale_table
@@ -78,19 +77,21 @@ VARIANT_FOLDER = "sensitivity"
 
 @dataclass(frozen=True)
 class Outcome:
-    """One outcome's fit with what was made from it."""
+    """One outcome's fit with what was made from it; `reported` serves checks and tables."""
 
     spec: ModelSpec
     fit: xr.DataTree
     variants: Mapping[str, xr.Dataset]
     checks: Sequence[CheckResult]
+    reported: Mapping[str, xr.DataArray] = field(default_factory=dict)
 
 
 def check_fit(
-    spec: ModelSpec, tree: xr.DataTree, given: xr.DataTree | None = None
+    spec: ModelSpec, tree: xr.DataTree, reported: Mapping[str, xr.DataArray] | None = None
 ) -> list[CheckResult]:
     """Run the battery on a fit and on everything the effects table reports of it."""
-    reported = reported_draws(tree, spec.effect.window, given)
+    if reported is None:
+        reported = reported_draws(tree, spec.effect.window)
     finite = {k: v for k, v in reported.items() if k != "site/natural"}
     return run_checks(tree, thresholds=thresholds_from(spec.checks), reported=finite)
 
@@ -150,7 +151,7 @@ def _tables(outcome: Outcome, given: xr.DataTree | None) -> dict[str, pd.DataFra
     interventions = tree["posterior"].sizes["intervention"]
     priors = prior_table(spec, interventions=interventions)
     selected = spec.outcome.selected
-    draws = reported_draws(tree, window, None if selected else given)
+    draws = outcome.reported
     bias_on = outcome.variants.get("bias_on")
     allowed = None if bias_on is None else bias_on["pooled"]
     overview = pd.DataFrame([overview_row(spec, tree, prior_sd, allowed=allowed)])
@@ -202,7 +203,7 @@ def _price(out: Path, done: Mapping[str, Outcome], costs: Costs) -> None:
     """Write the savings draws; remove earlier ones where the costs price none of the outcomes."""
     priced = {line.outcome for line in costs.lines}
     averted = {
-        k: events_averted(outcome.fit, given_fit(outcome.spec, done))
+        k: outcome.reported["events_averted_site/natural"]
         for k, outcome in done.items()
         if k in priced
     }
@@ -276,10 +277,14 @@ def _stored(run: Path, thresholds: Mapping[str, Any], steps: Steps) -> dict[str,
 
 def with_checks(done: Mapping[str, Outcome]) -> dict[str, Outcome]:
     """Run the battery on every outcome; some report products with another's fit."""
-    return {
-        name: replace(o, checks=check_fit(o.spec, o.fit, given_fit(o.spec, done)))
-        for name, o in done.items()
-    }
+    checked = {}
+    for name, o in done.items():
+        # of a selected outcome no product with another's rate is reported
+        given = None if o.spec.outcome.selected else given_fit(o.spec, done)
+        reported = reported_draws(o.fit, o.spec.effect.window, given)
+        results = check_fit(o.spec, o.fit, reported)
+        checked[name] = replace(o, checks=results, reported=reported)
+    return checked
 
 
 def _stored_variants(run: Path, name: str, fit_key: str) -> dict[str, xr.Dataset]:

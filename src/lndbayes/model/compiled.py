@@ -16,7 +16,7 @@ import numpy as np
 from numba import carray, cfunc, njit, types
 from numba.extending import intrinsic
 
-from lndbayes.model import kernel, layout, pack, parts, special, terms
+from lndbayes.model import kernel, layout, likelihood, pack, parts, special, terms, vector
 from lndbayes.model.kernel import KernelData, evaluate_density
 from lndbayes.model.stamp import source_stamp
 
@@ -284,7 +284,10 @@ _DENSITY = types.int64(types.uint64, _double, _double, _double, types.voidptr)
 _EXPAND = types.int64(types.uint64, types.uint64, _double, _double, types.voidptr)
 _compiled: dict[str, Any] = {}
 _SOURCES = (
-    *(module.__file__ for module in (kernel, terms, parts, pack, layout, special)),
+    *(
+        module.__file__
+        for module in (kernel, likelihood, terms, parts, pack, layout, special, vector)
+    ),
     __file__,
 )
 

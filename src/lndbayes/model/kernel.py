@@ -17,9 +17,11 @@ import numpy as np
 from numba import njit
 
 from lndbayes.model.layout import REAL, SCALARS
+from lndbayes.model.likelihood import cells, stages
 from lndbayes.model.pack import BLOCKS, KernelData, kernel_data
 from lndbayes.model.parts import extend, extend_back, mix, pulses, ramps, scalar_prior, shares
-from lndbayes.model.terms import JIT, cells, channels, stages
+from lndbayes.model.terms import channels
+from lndbayes.model.vector import JIT
 
 __all__ = ["KernelData", "evaluate_density", "kernel_data"]
 

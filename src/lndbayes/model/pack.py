@@ -10,12 +10,12 @@ from scipy.special import gammaln
 
 from lndbayes.model.design import Design
 from lndbayes.model.layout import MULTIPLIERS, POSITIVE, SCALARS, layout
+from lndbayes.model.vector import LINKS
 from lndbayes.spec import ModelSpec
 
 __all__ = ["BLOCKS", "KernelData", "kernel_data"]
 
 _CODES = {"Normal": 0, "StudentT": 1, "HalfNormal": 2, "Exponential": 3, "Gamma": 4, "LogNormal": 5}
-LINKS = {"logit": 0, "log": 1, "cloglog": 2}
 #: Order in which the density takes the starts of the vector's blocks.
 BLOCKS = (
     "national_curve",
@@ -142,17 +142,19 @@ def _common_priors(spec: ModelSpec, design: Design) -> tuple[np.ndarray, np.ndar
 def _cells(design: Design, counts: bool) -> tuple[dict[str, np.ndarray], float]:
     """Exact cells, cells known as intervals, and later stages; and what is constant of them.
 
-    Exact cells hold exposure, count and coverage. An interval cell's first probability is found
+    Exact cells hold exposure, count, coverage and the logarithm of what is observed of the
+    exposure. An interval cell's first probability is found
     from scratch and the others by ratios, so that it keeps its own constant.
     """
     n, low, high = design["exposure"], design["count"], design["count_high"]
     coverage = design["coverage"]
     exact, ranged = (n > 0) & (low == high), (n > 0) & (low < high)
-    site, month = np.nonzero(exact)
     levels, which = np.unique(n[exact], return_inverse=True)
+    held = [n[exact], low[exact], coverage[exact], np.log(n[exact] * coverage[exact])]
+    order = _few_first(n[exact], low[exact])
     out = {
-        "cell": _array(np.column_stack([site, month, which]), np.int64),
-        "cell_value": _array(np.column_stack([n[exact], low[exact], coverage[exact]])),
+        "cell": _array(np.column_stack([*np.nonzero(exact), which])[order], np.int64),
+        "cell_value": _array(np.column_stack(held)[order]),
         "exposure_level": _array(levels),
         "exposure_times": _array(np.bincount(which, minlength=len(levels))),
     }
@@ -167,10 +169,17 @@ def _cells(design: Design, counts: bool) -> tuple[dict[str, np.ndarray], float]:
     at_risk, going_on = design["stage_exposure"], design["stage_count"]
     out["stage"] = _array(np.column_stack(np.nonzero(at_risk)), np.int64).reshape(-1, 3)
     used = at_risk > 0
-    out["stage_value"] = _array(np.column_stack([at_risk[used], going_on[used]])).reshape(-1, 2)
+    staged = np.column_stack([at_risk[used], going_on[used]]).reshape(-1, 2)
+    order = _few_first(*staged.T)
+    out["stage"], out["stage_value"] = out["stage"][order], _array(staged[order])
     distinct, times = np.unique(at_risk[used], return_counts=True)
-    out["stage_exposure"] = _array(np.column_stack([distinct, times])).reshape(-1, 2)
+    out["stage_exposure"] = _array(np.vstack([distinct, times]))
     return out, constant + _log_choose(at_risk[used], going_on[used])
+
+
+def _few_first(n: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Order that puts few beside few: blocks of them need products only, no series."""
+    return np.argsort(np.maximum(y, n - y), kind="stable")
 
 
 def _count_constant(n: np.ndarray, y: np.ndarray, counts: bool) -> float:

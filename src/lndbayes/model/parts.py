@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from lndbayes.model.special import rising
-from lndbayes.model.terms import JIT
+from lndbayes.model.vector import JIT
 
 __all__ = ["extend", "extend_back", "mix", "pulses", "ramps", "scalar_prior", "shares"]
 

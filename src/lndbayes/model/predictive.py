@@ -1,4 +1,4 @@
-"""Prior draws, predictive draws and pointwise log likelihoods, in NumPy and compiled loops.
+"""Prior draws, predictive draws and pointwise log likelihoods.
 
 Nothing here compiles a model graph: a prior predictive check is there at once.
 """
@@ -6,18 +6,14 @@ Nothing here compiles a model graph: a prior predictive check is there at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from numba import njit
 from scipy.special import gammaln, logsumexp
 
 from lndbayes.families import Family, inverse
-from lndbayes.model import special
 from lndbayes.model.design import Design
 from lndbayes.model.layout import POSITIVE, REAL, constrain, layout, size
-from lndbayes.model.special import rising
-from lndbayes.model.stamp import source_stamp
+from lndbayes.model.pointwise import count_log_probabilities, share_log_probabilities
 from lndbayes.model.surface import linear_predictors, stage_predictors
 from lndbayes.spec import ModelSpec
 
@@ -29,6 +25,10 @@ __all__ = [
     "draw_stages",
     "prior_draws",
 ]
+
+
+#: Draws of every chain worked on at once, to bound memory.
+_CHUNK = 100
 
 
 def prior_draws(spec: ModelSpec, design: Design, draws: int, seed: int) -> dict[str, np.ndarray]:
@@ -167,40 +167,6 @@ def draw_stages(
     return out
 
 
-def _compile_pointwise(stamp: int) -> Any:
-    @njit(cache=True, nogil=True, error_model="numpy")
-    def pointwise(p: Any, q: Any, phi: Any, n: Any, y: Any, out: Any) -> None:
-        if stamp == 0:
-            return
-        for i in range(p.shape[0]):
-            for j in range(p.shape[1]):
-                a, _ = rising(p[i, j] * phi[i], y[j])
-                b, _ = rising(q[i, j] * phi[i], n[j] - y[j])
-                c, _ = rising(phi[i], n[j])
-                out[i, j] = a + b - c
-
-    return pointwise
-
-
-def _compile_counts(stamp: int) -> Any:
-    @njit(cache=True, nogil=True, error_model="numpy")
-    def counts(mean: Any, size: Any, y: Any, out: Any) -> None:
-        if stamp == 0:
-            return
-        for i in range(mean.shape[0]):
-            for j in range(mean.shape[1]):
-                m, k = mean[i, j], size[i, j]
-                a, _ = rising(k, y[j])
-                shrink = np.log1p(m / k)
-                out[i, j] = a + y[j] * (np.log(m) - np.log(k) - shrink) - k * shrink
-
-    return counts
-
-
-_pointwise = _compile_pointwise(source_stamp(special.__file__, __file__))
-_counts = _compile_counts(source_stamp(special.__file__, __file__))
-
-
 def cell_log_likelihood(
     values: Mapping[str, np.ndarray], design: Design, family: Family
 ) -> np.ndarray:
@@ -220,6 +186,16 @@ def cell_log_likelihood(
     ndarray, shape (chain, draw, cell)
         Cells with ``site_weight`` above 0, in row-major (site, month) order.
     """
+    chains, draws = np.shape(values["overdispersion"])
+    cells = design["site_weight"] > 0
+    out = np.zeros((chains, draws, int(cells.sum())))
+    for start in range(0, draws, _CHUNK):
+        some = {k: np.asarray(v)[:, start : start + _CHUNK] for k, v in values.items()}
+        out[:, start : start + _CHUNK] = _log_likelihood(some, design, family)
+    return out
+
+
+def _log_likelihood(values: Mapping[str, np.ndarray], design: Design, family: Family) -> np.ndarray:
     _, eta1 = linear_predictors(values, design)
     cells = design["site_weight"] > 0
     out = np.zeros((*eta1.shape[:-2], int(cells.sum())))
@@ -229,15 +205,14 @@ def cell_log_likelihood(
         f = stage_predictors(values, design, eta1, lengthens=family.lengthens)
         used = design["stage_exposure"] > 0
         p = inverse(family.link, f[..., used])
-        phi = np.asarray(values["overdispersion"])
         n, y = design["stage_exposure"][used], design["stage_count"][used]
-        part = _shares(p, 1.0 - p, phi, n, y) + _log_choose(n, y)
         number = np.full(cells.shape, -1)
         number[cells] = np.arange(cells.sum())
         at = np.broadcast_to(number[..., None], used.shape)[used]
-        onto = np.zeros((len(at), out.shape[-1]))
-        onto[np.arange(len(at)), at] = 1.0
-        out += part @ onto
+        out += share_log_probabilities(
+            p, 1.0 - p, np.asarray(values["overdispersion"]), n, y, at, out.shape[-1]
+        )
+        out += np.bincount(at, _log_choose(n, y), minlength=out.shape[-1])
     return out
 
 
@@ -253,14 +228,14 @@ def _first_stage(
         size = 1.0 / (1.0 / (n * spread[1][..., None]) + 1.0 / spread[0][..., None])
 
         def at(y: np.ndarray, which: np.ndarray) -> np.ndarray:
-            return _log_counts(mean[..., which], size[..., which], y) - gammaln(y + 1)
+            return count_log_probabilities(mean[..., which], size[..., which], y) - gammaln(y + 1)
     else:
         p = inverse(family.link, eta)
         q = inverse("logit", -eta) if family.link == "logit" else 1.0 - p
         p, q = coverage * p, q + (1.0 - coverage) * p
 
         def at(y: np.ndarray, which: np.ndarray) -> np.ndarray:
-            part = _shares(p[..., which], q[..., which], spread[0], n[which], y)
+            part = share_log_probabilities(p[..., which], q[..., which], spread[0], n[which], y)
             return part + _log_choose(n[which], y)
 
     everywhere = np.ones(n.size, dtype=bool)
@@ -321,25 +296,3 @@ def complete_counts(
 
 def _log_choose(n: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.asarray(gammaln(n + 1) - gammaln(y + 1) - gammaln(n - y + 1))
-
-
-def _shares(
-    p: np.ndarray, q: np.ndarray, phi: np.ndarray, n: np.ndarray, y: np.ndarray
-) -> np.ndarray:
-    """Beta-binomial log probabilities without factorials, shape of `p`."""
-    if not n.size:
-        return np.zeros(p.shape)
-    flat = [np.ascontiguousarray(a.reshape(-1, n.size)) for a in (p, q)]
-    out = np.empty_like(flat[0])
-    _pointwise(*flat, np.ascontiguousarray(phi.reshape(-1)), n, y, out)
-    return out.reshape(p.shape)
-
-
-def _log_counts(mean: np.ndarray, size: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Negative binomial log probabilities without the factorial, shape of `mean`."""
-    if not y.size:
-        return np.zeros(mean.shape)
-    flat = [np.ascontiguousarray(a.reshape(-1, y.size)) for a in (mean, size)]
-    out = np.empty_like(flat[0])
-    _counts(*flat, y, out)
-    return out.reshape(mean.shape)

@@ -6,7 +6,7 @@ import math
 
 from numba import njit
 
-__all__ = ["lgamma_digamma", "rates", "rising", "rising_pair"]
+__all__ = ["lgamma_digamma", "rates", "rising"]
 
 _HALF_LOG_2PI = 0.9189385332046727418
 
@@ -66,26 +66,6 @@ def rising(a: float, k: float) -> tuple[float, float]:
     high, d_high = lgamma_digamma(a + k)
     low, d_low = lgamma_digamma(a)
     return high - low, d_high - d_low
-
-
-@njit(nogil=True, error_model="numpy", inline="never")
-def rising_pair(a: float, k: float, b: float, m: float) -> tuple[float, float, float]:
-    """Sum of two log rising factorials, `rising` of (a, k) and of (b, m), and their derivatives.
-
-    Small whole numbers need one logarithm for both.
-    """
-    if k <= 8.0 and m <= 8.0:
-        product, slope_a, slope_b = 1.0, 0.0, 0.0
-        for i in range(int(k)):
-            product *= a + i
-            slope_a += 1.0 / (a + i)
-        for i in range(int(m)):
-            product *= b + i
-            slope_b += 1.0 / (b + i)
-        return math.log(product), slope_a, slope_b
-    va, da = rising(a, k)
-    vb, db = rising(b, m)
-    return va + vb, da, db
 
 
 @njit(nogil=True, error_model="numpy")

@@ -1,24 +1,23 @@
-"""Likelihood terms of the compiled density, each with its derivatives by hand."""
+"""Likelihood terms of interval cells and of the evidence channels, with derivatives by hand.
+
+Cells with an exact count, the bulk of the work, are in `lndbayes.model.likelihood`.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Final
 
 import numpy as np
 from numba import njit
 
 from lndbayes.model.pack import KernelData
-from lndbayes.model.special import rates, rising, rising_pair
+from lndbayes.model.special import rates, rising
+from lndbayes.model.vector import JIT, LINKS
 
-__all__ = ["JIT", "cells", "channels", "stages"]
+__all__ = ["channels", "ranged"]
 
-# No fastmath. With sums reassociated, the compiler keeps two versions of a loop and chooses by
-# where the arrays lie in memory; their last digits differ, and a thousand steps on, every draw:
-# one chain in twenty was not the one that its seed had given before. The price is about a tenth.
-JIT: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy"}
-_LOG = 1  # codes of the links, as in lndbayes.model.pack.LINKS
-_CLOGLOG = 2
+_LOG = LINKS["log"]
+_CLOGLOG = LINKS["cloglog"]
 
 
 @njit(**JIT)
@@ -30,15 +29,6 @@ def _share(link: int, eta: float) -> tuple[float, float, float]:
         return -math.expm1(-hazard), q, q * hazard
     p, q = rates(eta)
     return p, q, p * q
-
-
-@njit(**JIT)
-def _beta_binomial(
-    n: float, y: float, p: float, q: float, phi: float
-) -> tuple[float, float, float, float]:
-    """Beta-binomial without ``rising(phi, n)`` and factorials; derivatives in p, q and phi."""
-    value, da, db = rising_pair(p * phi, y, q * phi, n - y)
-    return value, phi * da, phi * db, p * da + q * db
 
 
 @njit(**JIT)
@@ -65,41 +55,7 @@ def _negative_binomial(
 
 
 @njit(**JIT)
-def cells(
-    d: KernelData, eta: np.ndarray, phi: float, r: float, g: np.ndarray, out: np.ndarray
-) -> float:
-    """First stage of every cell.
-
-    Fills `g` with the derivative in eta; adds those in phi and r to `out`, shape (2,).
-    """
-    link, value = d.family[0], 0.0
-    if link != _LOG:
-        for i in range(d.exposure_level.shape[0]):
-            v, dv = rising(phi, d.exposure_level[i])
-            value -= d.exposure_times[i] * v
-            out[0] -= d.exposure_times[i] * dv
-    for i in range(d.cell.shape[0]):
-        s, t = d.cell[i, 0], d.cell[i, 1]
-        n, y, c = d.cell_value[i, 0], d.cell_value[i, 1], d.cell_value[i, 2]
-        if link == _LOG:
-            v, de, dphi, dr = _negative_binomial(n, y, eta[s, t] + math.log(n * c), phi, r)
-            g[s, t] = de
-            out[1] += dr
-        else:
-            p, q, dp = _share(link, eta[s, t])
-            if c < 1.0:
-                q += (1.0 - c) * p
-                p *= c
-                dp *= c
-            v, da, db, dphi = _beta_binomial(n, y, p, q, phi)
-            g[s, t] = dp * (da - db)
-        value += v
-        out[0] += dphi
-    return value + _ranged(d, eta, phi, r, g, out)
-
-
-@njit(**JIT)
-def _ranged(
+def ranged(
     d: KernelData, eta: np.ndarray, phi: float, r: float, g: np.ndarray, out: np.ndarray
 ) -> float:
     """Cells known to lie between two counts: the sum of the counts' probabilities, exactly.
@@ -183,52 +139,6 @@ def _ranged_counts(
         dphi + mean_size * (size / phi) ** 2,
         dr + mean_size * size * size / (n * r * r),
     )
-
-
-@njit(**JIT)
-def stages(
-    d: KernelData,
-    eta: np.ndarray,
-    ramp: np.ndarray,
-    bend: np.ndarray,
-    level: np.ndarray,
-    own: np.ndarray,
-    par: np.ndarray,
-    g1: np.ndarray,
-    g_level: np.ndarray,
-    g_own: np.ndarray,
-    g_par: np.ndarray,
-) -> float:
-    """Later stages, each given the one before.
-
-    A stage moves with the first one; or, where the family lets lengths differ, it has a level of
-    the site's `own` and an effect of its own that builds up with `ramp` (`bend` is its derivative
-    in the time constant), so that lengths say nothing of the rate. `par` is (phi, effect);
-    derivatives are added, in `g_par` those in phi, effect and time constant.
-    """
-    link, free, value, phi = d.family[0], d.family[1], 0.0, par[0]
-    # what depends on the number at risk alone, once for each number
-    for i in range(d.stage_exposure.shape[0]):
-        v, dv = rising(phi, d.stage_exposure[i, 0])
-        value -= d.stage_exposure[i, 1] * v
-        g_par[0] -= d.stage_exposure[i, 1] * dv
-    for i in range(d.stage.shape[0]):
-        s, t, j = d.stage[i, 0], d.stage[i, 1], d.stage[i, 2]
-        n, y = d.stage_value[i, 0], d.stage_value[i, 1]
-        f = level[j] + own[s] + par[1] * ramp[s, t] if free else level[j] + eta[s, t]
-        p, q, dp = _share(link, f)
-        v, da, db, dphi = _beta_binomial(n, y, p, q, phi)
-        value += v
-        g_par[0] += dphi
-        df = dp * (da - db)
-        g_level[j] += df
-        if free:
-            g_own[s] += df
-            g_par[1] += df * ramp[s, t]
-            g_par[2] += df * par[1] * bend[s, t]
-        else:
-            g1[s, t] += df
-    return value
 
 
 @njit(**JIT)

@@ -1,0 +1,222 @@
+"""Likelihood of the cells and of their later stages, block by block, with derivatives by hand.
+
+The same terms, one cell at a time, are in `lndbayes.model.terms`, which has what is rare.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from lndbayes.model.pack import KernelData
+from lndbayes.model.terms import ranged
+from lndbayes.model.vector import (
+    BLOCK,
+    INNER,
+    JIT,
+    LINKS,
+    exps,
+    log1ps,
+    logs,
+    risings,
+    risings_of_few,
+    shares_of,
+)
+
+__all__ = ["cells", "stages"]
+
+_LOG = LINKS["log"]
+#: Least parameter of a beta distribution: below it, a share that was rounded to 0 is meant.
+_TINY = 1e-280
+#: Up to here products are cheaper than series.
+_FEW = 6.0
+
+
+@njit(**JIT)
+def _totals(
+    levels: np.ndarray, times: np.ndarray, phi: float, s: np.ndarray, out: np.ndarray
+) -> float:
+    """Minus the sum of ``times`` log rising factorials of phi; adds its derivative to out[0]."""
+    a, k, value, slope = s[INNER], s[INNER + 1], s[INNER + 2], s[INNER + 3]
+    total, tilt, count = 0.0, 0.0, levels.shape[0]
+    for start in range(0, count, BLOCK):
+        n = min(BLOCK, count - start)
+        for i in range(n):
+            a[i] = phi
+            k[i] = levels[start + i]
+        risings(a, k, n, s, value, slope)
+        for i in range(n):
+            total -= times[start + i] * value[i]
+            tilt -= times[start + i] * slope[i]
+    out[0] += tilt
+    return total
+
+
+@njit(**JIT)
+def _beta_binomials(
+    y: np.ndarray,
+    left: np.ndarray,
+    p: np.ndarray,
+    q: np.ndarray,
+    phi: float,
+    n: int,
+    s: np.ndarray,
+    value: np.ndarray,
+    da: np.ndarray,
+    db: np.ndarray,
+) -> None:
+    """Beta-binomial without ``rising(phi, n)`` and factorials; derivatives in p phi and q phi.
+
+    `s` has ``INNER + 3`` rows; `y` went on and `left` did not, the larger of them in rising order.
+    """
+    a, b, second = s[INNER], s[INNER + 1], s[INNER + 2]
+    for i in range(n):
+        u, v = p[i] * phi, q[i] * phi
+        a[i] = u if u > _TINY else _TINY
+        b[i] = v if v > _TINY else _TINY
+    most = max(y[n - 1], left[n - 1])
+    if most <= _FEW:
+        risings_of_few(a, y, b, left, n, int(most), s, value, da, db)
+        return
+    risings(a, y, n, s, value, da)
+    risings(b, left, n, s, second, db)
+    for i in range(n):
+        value[i] += second[i]
+
+
+@njit(**JIT)
+def cells(
+    d: KernelData, eta: np.ndarray, phi: float, r: float, g: np.ndarray, out: np.ndarray
+) -> float:
+    """First stage of every cell.
+
+    Fills `g` with the derivative in eta; adds those in phi and r to `out`, shape (2,).
+    """
+    value = ranged(d, eta, phi, r, g, out)
+    if d.family[0] == _LOG:
+        return value + _counts(d, eta, phi, r, g, out)
+    return value + _trials(d, eta, phi, g, out)
+
+
+@njit(**JIT)
+def _trials(d: KernelData, eta: np.ndarray, phi: float, g: np.ndarray, out: np.ndarray) -> float:
+    s = np.empty((INNER + 12, BLOCK))
+    x, p, q, dp = s[INNER + 3], s[INNER + 4], s[INNER + 5], s[INNER + 6]
+    y, left, v, da, db = s[INNER + 7], s[INNER + 8], s[INNER + 9], s[INNER + 10], s[INNER + 11]
+    value, on_phi = _totals(d.exposure_level, d.exposure_times, phi, s, out), 0.0
+    count = d.cell.shape[0]
+    for start in range(0, count, BLOCK):
+        n = min(BLOCK, count - start)
+        for i in range(n):
+            x[i] = eta[d.cell[start + i, 0], d.cell[start + i, 1]]
+            y[i] = d.cell_value[start + i, 1]
+            left[i] = d.cell_value[start + i, 0] - y[i]
+        shares_of(d.family[0], x, n, s, p, q, dp)
+        for i in range(n):
+            c = d.cell_value[start + i, 2]
+            # the source holds a share c of the events: a complete one changes nothing
+            q[i] = q[i] + (1.0 - c) * p[i] if c < 1.0 else q[i]
+            p[i] *= c
+            dp[i] *= c
+        _beta_binomials(y, left, p, q, phi, n, s, v, da, db)
+        for i in range(n):
+            value += v[i]
+            on_phi += p[i] * da[i] + q[i] * db[i]
+            g[d.cell[start + i, 0], d.cell[start + i, 1]] = dp[i] * phi * (da[i] - db[i])
+    out[0] += on_phi
+    return value
+
+
+@njit(**JIT)
+def _counts(
+    d: KernelData, eta: np.ndarray, phi: float, r: float, g: np.ndarray, out: np.ndarray
+) -> float:
+    """Negative binomial without the factorial of y.
+
+    Variance ``mu + mu^2 (1 / (n r) + 1 / phi)``: persons differ, and so do cells.
+    """
+    s = np.empty((INNER + 9, BLOCK))
+    x, mu, size, y = s[INNER], s[INNER + 1], s[INNER + 2], s[INNER + 3]
+    odds, shrink, log_share = s[INNER + 4], s[INNER + 5], s[INNER + 6]
+    v, slope = s[INNER + 7], s[INNER + 8]
+    value, on_phi, on_r, count = 0.0, 0.0, 0.0, d.cell.shape[0]
+    for start in range(0, count, BLOCK):
+        n = min(BLOCK, count - start)
+        for i in range(n):
+            x[i] = eta[d.cell[start + i, 0], d.cell[start + i, 1]] + d.cell_value[start + i, 3]
+            y[i] = d.cell_value[start + i, 1]
+            size[i] = 1.0 / (1.0 / (d.cell_value[start + i, 0] * r) + 1.0 / phi)
+        exps(x, n, s, mu)
+        for i in range(n):
+            odds[i] = mu[i] / size[i]
+            x[i] = mu[i] / (size[i] + mu[i])
+        # log1p keeps the digits where the cell is close to Poisson
+        log1ps(odds, n, s, shrink)
+        logs(x, n, s, log_share)
+        risings(size, y, n, s, v, slope)
+        for i in range(n):
+            k = size[i]
+            value += v[i] + y[i] * log_share[i] - k * shrink[i]
+            d_size = slope[i] - shrink[i] + (mu[i] - y[i]) / (k + mu[i])
+            on_phi += d_size * (k / phi) ** 2
+            on_r += d_size * k * k / (d.cell_value[start + i, 0] * r * r)
+            g[d.cell[start + i, 0], d.cell[start + i, 1]] = k * (y[i] - mu[i]) / (k + mu[i])
+    out[0] += on_phi
+    out[1] += on_r
+    return value
+
+
+@njit(**JIT)
+def stages(
+    d: KernelData,
+    eta: np.ndarray,
+    ramp: np.ndarray,
+    bend: np.ndarray,
+    level: np.ndarray,
+    own: np.ndarray,
+    par: np.ndarray,
+    g1: np.ndarray,
+    g_level: np.ndarray,
+    g_own: np.ndarray,
+    g_par: np.ndarray,
+) -> float:
+    """Later stages, each given the one before.
+
+    A stage moves with the first one; or, where the family lets lengths differ, it has a level of
+    the site's `own` and an effect of its own that builds up with `ramp` (`bend` is its derivative
+    in the time constant), so that lengths say nothing of the rate. `par` is (phi, effect);
+    derivatives are added, in `g_par` those in phi, effect and time constant.
+    """
+    free, phi = d.family[1], par[0]
+    w = np.empty((INNER + 12, BLOCK))
+    x, p, q, dp = w[INNER + 3], w[INNER + 4], w[INNER + 5], w[INNER + 6]
+    y, left, v, da, db = w[INNER + 7], w[INNER + 8], w[INNER + 9], w[INNER + 10], w[INNER + 11]
+    # what depends on the number at risk alone, once for each number
+    value = _totals(d.stage_exposure[0], d.stage_exposure[1], phi, w, g_par)
+    on_phi, on_effect, on_ramp = 0.0, 0.0, 0.0
+    count = d.stage.shape[0]
+    for start in range(0, count, BLOCK):
+        n = min(BLOCK, count - start)
+        for i in range(n):
+            s, t, j = d.stage[start + i, 0], d.stage[start + i, 1], d.stage[start + i, 2]
+            x[i] = level[j] + (own[s] + par[1] * ramp[s, t] if free else eta[s, t])
+            y[i] = d.stage_value[start + i, 1]
+            left[i] = d.stage_value[start + i, 0] - y[i]
+        shares_of(d.family[0], x, n, w, p, q, dp)
+        _beta_binomials(y, left, p, q, phi, n, w, v, da, db)
+        for i in range(n):
+            s, t, j = d.stage[start + i, 0], d.stage[start + i, 1], d.stage[start + i, 2]
+            value += v[i]
+            on_phi += p[i] * da[i] + q[i] * db[i]
+            df = dp[i] * phi * (da[i] - db[i])
+            g_level[j] += df
+            if free:
+                g_own[s] += df
+                on_effect += df * ramp[s, t]
+                on_ramp += df * bend[s, t]
+            else:
+                g1[s, t] += df
+    g_par[0] += on_phi
+    g_par[1] += on_effect
+    g_par[2] += on_ramp * par[1]
+    return value

@@ -1,0 +1,145 @@
+"""Special functions over blocks, against exact sums and the standard library."""
+
+import math
+
+import numpy as np
+import pytest
+from numba import njit
+from scipy.special import expit
+
+from lndbayes.model import vector
+from lndbayes.model.vector import (
+    BLOCK,
+    INNER,
+    JIT,
+    exps,
+    log1ps,
+    logs,
+    risings,
+    risings_of_few,
+    shares_of,
+)
+
+RNG = np.random.default_rng(20261124)
+LOGIT, CLOGLOG = vector.LINKS["logit"], vector.LINKS["cloglog"]
+
+
+def scratch() -> np.ndarray:
+    return np.full((INNER, BLOCK), np.nan)
+
+
+def block(values: object) -> np.ndarray:
+    out = np.full(BLOCK, np.nan)
+    values = np.asarray(values, dtype=float)
+    out[: len(values)] = values
+    return out
+
+
+def over(function, x: np.ndarray) -> np.ndarray:
+    """Apply a function of blocks to an array of any length."""
+    out = []
+    for start in range(0, len(x), BLOCK):
+        part = x[start : start + BLOCK]
+        found = np.full(BLOCK, np.nan)
+        function(block(part), len(part), scratch(), found)
+        out.append(found[: len(part)])
+    return np.concatenate(out)
+
+
+def test_logarithms_within_a_unit_in_the_last_place() -> None:
+    x = np.concatenate([np.exp(RNG.uniform(-700, 700, 5000)), 1 + RNG.normal(0, 1e-3, 5000), [1.0]])
+    exact = np.array([math.log(v) for v in x])
+    assert (np.abs(over(logs, x) - exact) <= np.spacing(np.abs(exact)) + 1e-320).all()
+
+
+def test_logarithms_of_what_has_none() -> None:
+    found = over(logs, np.array([0.0, 1e-310, np.inf, -1.0, np.nan, -np.inf]))
+    np.testing.assert_array_equal(found, [-np.inf, -np.inf, np.inf, np.nan, np.nan, np.nan])
+
+
+def test_log_of_one_plus_keeps_its_digits() -> None:
+    x = np.concatenate([np.exp(RNG.uniform(-700, 300, 5000)), [0.0]])
+    np.testing.assert_allclose(over(log1ps, x), np.log1p(x), rtol=1e-15)
+
+
+def test_exponentials_within_a_few_units() -> None:
+    x = np.concatenate([RNG.uniform(-707, 708, 5000), RNG.normal(0, 1e-8, 100), [0.0]])
+    np.testing.assert_allclose(over(exps, x), np.exp(x), rtol=5e-16)
+    held = over(exps, np.array([-1e4, 1e4, -np.inf, np.inf]))
+    np.testing.assert_allclose(held, np.exp([-708.0, 709, -708, 709]), rtol=1e-14)
+
+
+@pytest.mark.parametrize("spread", [1.0, 10.0, 200.0])
+def test_shares_keep_their_small_end(spread: float) -> None:
+    p, q, dp = np.empty((3, BLOCK))
+    eta = RNG.normal(0, spread, BLOCK).clip(-700, 700)
+    shares_of(LOGIT, eta, BLOCK, scratch(), p, q, dp)
+    np.testing.assert_allclose(p, expit(eta), rtol=1e-15)
+    np.testing.assert_allclose(q, expit(-eta), rtol=1e-15)
+    np.testing.assert_allclose(dp, expit(eta) * expit(-eta), rtol=1e-15)
+    eta = eta.clip(-700, 6.5)
+    shares_of(CLOGLOG, eta, BLOCK, scratch(), p, q, dp)
+    hazard = np.exp(eta)
+    np.testing.assert_allclose(p, -np.expm1(-hazard), rtol=1e-15)
+    # exp of a large argument multiplies its rounding
+    np.testing.assert_allclose(q, np.exp(-hazard), rtol=1e-12)
+    np.testing.assert_allclose(
+        dp[hazard < 700], (hazard * np.exp(-hazard))[hazard < 700], rtol=1e-12
+    )
+
+
+def exact_rising(a: float, k: float) -> tuple[float, float]:
+    steps = [a + i for i in range(int(k))]
+    return math.fsum(map(math.log, steps)), math.fsum(1 / v for v in steps)
+
+
+def test_rising_factorials_are_their_sums() -> None:
+    a = np.exp(RNG.uniform(-12, 14, 1000))
+    k = np.floor(np.exp(RNG.uniform(0, 7, 1000)))
+    k[:50] = 0
+    for start in range(0, 1000, BLOCK):
+        part = slice(start, start + BLOCK)
+        n = len(a[part])
+        value, slope = np.full((2, BLOCK), np.nan)
+        risings(block(a[part]), block(k[part]), n, scratch(), value, slope)
+        exact = np.array([exact_rising(*pair) for pair in zip(a[part], k[part], strict=True)])
+        np.testing.assert_allclose(value[:n], exact[:, 0], rtol=1e-13, atol=1e-13)
+        np.testing.assert_allclose(slope[:n], exact[:, 1], rtol=1e-13, atol=1e-15)
+        assert (value[:n][k[part] == 0] == 0).all() and (slope[:n][k[part] == 0] == 0).all()
+        assert np.isnan(value[n:]).all()
+
+
+@pytest.mark.parametrize("most", range(9))
+def test_products_of_few_are_the_same_sums(most: int) -> None:
+    a, b = np.exp(RNG.uniform(-12, 14, (2, BLOCK)))
+    k, m = RNG.integers(0, most + 1, (2, BLOCK)).astype(float)
+    value, da, db = np.empty((3, BLOCK))
+    risings_of_few(a, k, b, m, BLOCK, most, scratch(), value, da, db)
+    for i in range(BLOCK):
+        (va, ga), (vb, gb) = exact_rising(a[i], k[i]), exact_rising(b[i], m[i])
+        np.testing.assert_allclose(value[i], va + vb, rtol=1e-13, atol=1e-13)
+        np.testing.assert_allclose([da[i], db[i]], [ga, gb], rtol=1e-13)
+
+
+def test_no_digit_depends_on_where_arrays_lie() -> None:
+    """Vector loops start and end at other places of an array that lies elsewhere."""
+
+    @njit(**JIT)
+    def all_of_them(a, k, s, out):
+        risings(a, k, a.shape[0], s, out[0], out[1])
+        shares_of(CLOGLOG, k, a.shape[0], s, out[2], out[3], out[4])
+
+    a, k = np.exp(RNG.normal(2, 3, BLOCK)), RNG.integers(0, 60, BLOCK).astype(float)
+    k[::3] /= -30
+    first = None
+    for shift in range(9):
+        memory = np.zeros((INNER + 7) * BLOCK + 16)
+        here = memory[shift : shift + (INNER + 7) * BLOCK].reshape(INNER + 7, BLOCK)
+        here[0], here[1] = a, k
+        all_of_them(here[0], here[1], here[7:], here[2:7])
+        first = here[2:7].copy() if first is None else first
+        np.testing.assert_array_equal(here[2:7], first)
+        for n in (1, 5, 77):
+            part = np.full((2, BLOCK), np.nan)
+            risings(here[0], here[1], n, here[7:], part[0], part[1])
+            np.testing.assert_array_equal(part[:, :n], first[:2, :n])
