@@ -87,8 +87,8 @@ nothing fitted. Reused: every fit finished before.
             parts.append(f"## {heading}\n\nMeasured {kept[name]['date']}.\n\n{times}\n")
     parts.append(
         """What a second run of all outcomes saves by its cached code is the compiling alone: time
-goes to sampling, in the fits themselves and in the refits of the sensitivity analysis. What shortens
-a second run is that finished fits are reused.
+goes to sampling, in the fits themselves and in the refits of the sensitivity analysis. What makes
+a second run short is that finished fits are reused.
 """
     )
     (ROOT / "docs" / "timings.md").write_text("\n".join(parts), encoding="utf-8")

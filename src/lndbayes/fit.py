@@ -103,6 +103,7 @@ def fit(
     hide_treated: bool = False,
     hidden: xr.DataArray | None = None,
     metric: Metric | None = None,
+    far: bool = False,
 ) -> xr.DataTree:
     """Draw from the posterior of one outcome's model.
 
@@ -128,6 +129,8 @@ def fit(
         Dims (site, month), labelled: cells to leave out of the likelihood, as a back-test does.
     metric : Metric, optional
         From `metric_of` of a similar fit; default, a short pilot run finds it.
+    far : bool
+        Whether that fit is too different: then `metric` is only where the pilot run starts.
 
     Returns
     -------
@@ -154,8 +157,8 @@ def fit(
     marks = {"design": time.perf_counter() - clock}
     clock = time.perf_counter()
     cores = cores or os.cpu_count() or 1
-    if metric is None:
-        metric = find_metric(spec, design, cores=cores)
+    if metric is None or far:
+        metric = find_metric(spec, design, cores=cores, start=metric)
         marks["pilot"] = time.perf_counter() - clock
         clock = time.perf_counter()
     raw = sample_density(

@@ -195,6 +195,8 @@ def _within_groups(
 
 #: Sampler settings of the pilot run that finds a metric.
 _PILOT = {"chains": 2, "tune": 300, "draws": 300}
+#: The same from the coordinates of another fit: few steps to find the way.
+_PILOT_NEAR = {"chains": 2, "tune": 100, "draws": 250}
 
 
 def find_metric(
@@ -202,7 +204,7 @@ def find_metric(
     design: Design,
     *,
     cores: int,
-    callback: Callable[[Any], None] | None = None,
+    start: Metric | None = None,
 ) -> Metric:
     """Find the coordinates to sample in from a short pilot run, whose draws are thrown away.
 
@@ -211,16 +213,19 @@ def find_metric(
 
     Parameters
     ----------
-    spec, design, cores, callback
+    spec, design, cores
         See `sample_density`; the pilot's seed follows from the spec's.
+    start : Metric, optional
+        Coordinates of another fit, too different to sample in: a shorter pilot starts there.
 
     Returns
     -------
     Metric
     """
     seed = int(np.random.SeedSequence([spec.sampling.seed, 2]).generate_state(1)[0])
-    changes = {f"sampling.{key}": value for key, value in (_PILOT | {"seed": seed}).items()}
-    pilot = sample_density(with_changes(spec, changes), design, cores=cores, callback=callback)
+    settings = (_PILOT if start is None else _PILOT_NEAR) | {"seed": seed}
+    changed = with_changes(spec, {f"sampling.{key}": value for key, value in settings.items()})
+    pilot = sample_density(changed, design, cores=cores, metric=start)
     return metric_from(pilot.x, metric_parts(design))
 
 

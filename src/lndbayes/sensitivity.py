@@ -59,7 +59,7 @@ class Variant:
         Dotted spec keys to change.
     far : bool
         Whether the posterior is so far from the main fit's (no untreated months, or no effect in
-        the likelihood) that the main fit's coordinates are worse than a pilot's of its own.
+        the likelihood) that its coordinates come from a pilot run, which starts in the main fit's.
     """
 
     name: str
@@ -68,20 +68,29 @@ class Variant:
     far: bool = False
 
 
-#: Refits need means and standard deviations, not tail quantiles of every parameter.
+#: Refits need means and standard deviations, not tail quantiles of every parameter; in the main
+#: fit's coordinates they need no long tuning either.
 _SHORT = {
     "sampling.chains": 2,
-    "sampling.tune": 200,
+    "sampling.tune": 100,
     "sampling.draws": 500,
-    "sampling.target_accept": 0.8,
+    "sampling.target_accept": 0.7,
 }
+
+#: Coordinates from a pilot are rougher.
+_FAR = {"sampling.target_accept": 0.8, "sampling.tune": 200}
 
 #: Levels that data hardly inform need smaller steps.
 _CAREFUL = {"sampling.target_accept": 0.9, "sampling.tune": 300}
 
 
 VARIANTS: tuple[Variant, ...] = (
-    Variant("no_not_yet_treated", "without sites not yet treated", _off("not_yet_treated"), True),
+    Variant(
+        "no_not_yet_treated",
+        "without sites not yet treated",
+        {**_off("not_yet_treated"), **_FAR},
+        far=True,
+    ),
     Variant("no_retrospective", "without retrospective records", _off("retrospective")),
     Variant("no_national", "without the national series", _off("national")),
     Variant("no_history", "without persons' own history", _off("history")),
@@ -95,12 +104,11 @@ VARIANTS: tuple[Variant, ...] = (
         "ramp_hidden",
         f"first {_HIDDEN_MONTHS} months after go-live hidden",
         {"effect.hide_first_months": _HIDDEN_MONTHS},
-        far=True,
     ),
     Variant(
         "all_off",
         "no evidence on the untreated state, build-up visible (what the ramp's shape leaks)",
-        _off(*CHANNELS),
+        {**_off(*CHANNELS), **_FAR},
         far=True,
     ),
     Variant(
@@ -197,9 +205,8 @@ def run_variants(
             if variant.name in known:
                 same.append((outcome, variant.name, known[variant.name], key))
                 continue
-            metric = None if variant.far else metric_of(main)
             name = f"{outcome}: {variant.label}"
-            tasks.append(Task(name, fit_variant, (spec, data, variant, metric)))
+            tasks.append(Task(name, fit_variant, (spec, data, variant, metric_of(main))))
             where[name] = (outcome, variant.name, path, key)
 
     def finished(name: str, kept: xr.Dataset) -> None:
@@ -280,7 +287,7 @@ def _key(spec: ModelSpec, data: EvaluationData, variant: Variant, main: xr.DataT
 
 
 def fit_variant(
-    spec: ModelSpec, data: EvaluationData, variant: Variant, metric: Metric | None
+    spec: ModelSpec, data: EvaluationData, variant: Variant, metric: Metric
 ) -> xr.Dataset:
     """Refit one variant; see `run_variants` for what comes back."""
     changed = with_changes(spec, {**_SHORT, **variant.changes})
@@ -290,6 +297,7 @@ def fit_variant(
         cores=1,
         predictive=False,
         metric=metric,
+        far=variant.far,
         hide_treated=variant.name == "untreated_only",
     )
     window = spec.effect.window
