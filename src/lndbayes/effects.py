@@ -182,6 +182,8 @@ def pooled_effect(
     scale: Scale = "link",
     window: tuple[int, int] = EFFECT_WINDOW,
     weights: Literal["equal", "referrals"] = "equal",
+    *,
+    sites: xr.DataArray | None = None,
 ) -> xr.DataArray:
     """Mean effect over the evaluation's own sites (E2, finite population).
 
@@ -193,6 +195,8 @@ def pooled_effect(
         See `site_effects`.
     weights : {"equal", "referrals"}
         Sites count alike, or in proportion to their referrals.
+    sites : xarray.DataArray, optional
+        `site_effects` of the same scale and window, where they are at hand.
 
     Returns
     -------
@@ -200,7 +204,7 @@ def pooled_effect(
         Dims (chain, draw). Sites without any window month in the data are left out on the natural
         scale.
     """
-    effects = site_effects(fit, scale, window)
+    effects = site_effects(fit, scale, window) if sites is None else sites
     referrals = fit["constant_data"]["referrals"].to_numpy().sum(axis=1)[treated_sites(fit)]
     weight = np.ones(effects.sizes["site"]) if weights == "equal" else referrals
     usable = np.isfinite(effects.to_numpy()).all(axis=(0, 1))

@@ -172,7 +172,7 @@ def fit(
         "sample_stats": xr.Dataset(
             {k: (SAMPLE_DIMS, v) for k, v in raw.stats.items()}, coords=_sample_coords(raw.x.shape)
         ),
-        **(_predictive(spec, design, values) if predictive else {}),
+        **(_predictive(spec, design, values, cores) if predictive else {}),
         "observed_data": _observed(spec, design, values),
         "constant_data": _constant_data(design).merge(stored_metric(raw, design)),
     }
@@ -214,7 +214,7 @@ def _observed(spec: ModelSpec, design: Design, values: Mapping[str, np.ndarray])
 
 
 def _predictive(
-    spec: ModelSpec, design: Design, values: Mapping[str, np.ndarray]
+    spec: ModelSpec, design: Design, values: Mapping[str, np.ndarray], cores: int
 ) -> dict[str, xr.Dataset]:
     """Prior, both predictive groups (thinned, they only serve checks) and log likelihood."""
     prior_seed, prior_noise, noise = np.random.SeedSequence([spec.sampling.seed, 1]).spawn(3)
@@ -243,7 +243,7 @@ def _predictive(
         out["posterior_predictive"]["y_stage"] = ((*dims, "stage"), later)
         stages = out["posterior_predictive"].assign_coords(stage=design.coords["stage"])
         out["posterior_predictive"] = stages
-    log_likelihood = cell_log_likelihood(values, design, family).astype(np.float32)
+    log_likelihood = cell_log_likelihood(values, design, family, cores=cores).astype(np.float32)
     site, month = np.nonzero(design["site_weight"] > 0)
     out["log_likelihood"] = xr.Dataset(
         {"y": ((*SAMPLE_DIMS, "cell"), log_likelihood)},

@@ -195,8 +195,9 @@ def _within_groups(
 
 #: Sampler settings of the pilot run that finds a metric.
 _PILOT = {"chains": 2, "tune": 300, "draws": 300}
-#: The same from the coordinates of another fit: few steps to find the way.
-_PILOT_NEAR = {"chains": 2, "tune": 100, "draws": 250}
+#: The same from the coordinates of another fit: few steps to find the way. Where that fit's scales
+#: are wrong for this one, small steps would make long paths.
+_PILOT_NEAR = {"chains": 2, "tune": 100, "draws": 250, "target_accept": 0.8}
 
 
 def find_metric(

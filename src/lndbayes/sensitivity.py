@@ -73,7 +73,7 @@ class Variant:
 _SHORT = {
     "sampling.chains": 2,
     "sampling.tune": 100,
-    "sampling.draws": 500,
+    "sampling.draws": 400,
     "sampling.target_accept": 0.7,
 }
 
@@ -222,6 +222,8 @@ def run_variants(
     reused = len(jobs) * len(variants) - len(where) - len(same)
     if say and reused:
         say(f"finished refits reused: {reused}, their inputs are unchanged")
+    # the longest first, so that no worker is left alone with one at the end
+    tasks.sort(key=lambda task: not task.arguments[2].far)
     run_tasks(tasks, finished, workers=workers, scheduler=scheduler)
     bases = {spec.outcome.name: (spec, main) for spec, _, main in jobs}
     for outcome, name, first, key in same:

@@ -88,7 +88,7 @@ def reported_draws(
     averted = events_averted(fit, given)
     sites = estimands.site_effects(fit, "natural", window)
     out = link_draws(fit, window) | {
-        "pooled/natural": 100 * estimands.pooled_effect(fit, "natural", window),
+        "pooled/natural": 100 * estimands.pooled_effect(fit, "natural", window, sites=sites),
         "site/link": estimands.site_effects(fit, "link", window),
         "site/natural": 100 * sites,
         "events_averted/natural": averted.sum("site").assign_attrs(averted.attrs),

@@ -6,6 +6,7 @@ Nothing here compiles a model graph: a prior predictive check is there at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy.special import gammaln, logsumexp
@@ -168,7 +169,7 @@ def draw_stages(
 
 
 def cell_log_likelihood(
-    values: Mapping[str, np.ndarray], design: Design, family: Family
+    values: Mapping[str, np.ndarray], design: Design, family: Family, *, cores: int = 1
 ) -> np.ndarray:
     """Log likelihood of every cell in the likelihood, all its stages together, for each draw.
 
@@ -180,6 +181,8 @@ def cell_log_likelihood(
         The data.
     family : Family
         The family.
+    cores : int
+        Parts of the draws worked on at the same time.
 
     Returns
     -------
@@ -189,9 +192,13 @@ def cell_log_likelihood(
     chains, draws = np.shape(values["overdispersion"])
     cells = design["site_weight"] > 0
     out = np.zeros((chains, draws, int(cells.sum())))
-    for start in range(0, draws, _CHUNK):
+
+    def part(start: int) -> None:
         some = {k: np.asarray(v)[:, start : start + _CHUNK] for k, v in values.items()}
         out[:, start : start + _CHUNK] = _log_likelihood(some, design, family)
+
+    with ThreadPoolExecutor(cores) as pool:
+        list(pool.map(part, range(0, draws, _CHUNK)))
     return out
 
 
