@@ -347,7 +347,7 @@ def two_outcomes(tmp_path) -> tuple[pd.DataFrame, pd.DataFrame]:
         variants = ledger_input(list("ABCDE"))[1]
         biases = {k: 0 * variants["bias_on"]["pooled"] for k in ("shared_bias", "drift")}
         variants["bias_on"] = variants["bias_on"].assign(biases)
-        outcomes[name] = Outcome(spec, fit, variants, [])
+        outcomes[name] = Outcome(spec, fit, variants, [], reported_draws(fit, spec.effect.window))
     write_exports(tmp_path, outcomes, costs, Steps(), lambda message: None)
     averted = {k: events_averted(o.fit) for k, o in outcomes.items()}
     plain = savings_table(savings(averted, costs, seed=3))

@@ -61,12 +61,13 @@ def predictors(fit: xr.DataTree, draws: slice = slice(None)) -> xr.Dataset:
     """
     posterior = fit["posterior"].to_dataset().isel(draw=draws)
     constants = fit["constant_data"].to_dataset()
-    values = {str(k): v.to_numpy() for k, v in posterior.data_vars.items()}
-    arrays = {str(k): v.to_numpy() for k, v in constants.data_vars.items()}
+    values, arrays = (
+        {str(k): v.to_numpy() for k, v in ds.data_vars.items()} for ds in (posterior, constants)
+    )
     arrays["event_time"] = np.nan_to_num(arrays["event_time"], nan=-1.0)
     eta0, eta1 = linear_predictors(values, arrays, recorded=False)
-    dims = (*SAMPLE_DIMS, "site", "month")
     coords = {dim: posterior[dim] for dim in (*SAMPLE_DIMS, "site")} | {"month": constants["month"]}
+    dims = (*SAMPLE_DIMS, "site", "month")
     return xr.Dataset({"eta0": (dims, eta0), "eta1": (dims, eta1)}, coords=coords)
 
 
@@ -139,8 +140,8 @@ def site_effects(
         raise ValueError("scale must be 'link' or 'natural'")
     weight = _window_weights(fit, window)
     effect = over_draws(fit, lambda p0, p1: ((p1 - p0) * weight).sum(axis=-1))
-    empty = xr.DataArray(weight.sum(axis=1) == 0, dims="site")
-    return named(effect.where(~empty).isel(site=treated), "rate difference")
+    seen = effect.where(xr.DataArray(weight.sum(axis=1) > 0, dims="site"))
+    return named(seen.isel(site=treated), "rate difference")
 
 
 def over_draws(
@@ -153,9 +154,9 @@ def over_draws(
         eta = predictors(fit, slice(start, start + CHUNK))
         p0, p1 = (natural(fit, eta[name].to_numpy()) for name in ("eta0", "eta1"))
         parts.append(function(p0, p1))
-    values = np.concatenate(parts, axis=1)
-    coords = {dim: posterior[dim] for dim in (*SAMPLE_DIMS, "site")}
-    return xr.DataArray(values, dims=(*SAMPLE_DIMS, "site"), coords=coords)
+    dims = (*SAMPLE_DIMS, "site")
+    coords = {dim: posterior[dim] for dim in dims}
+    return xr.DataArray(np.concatenate(parts, axis=1), dims=dims, coords=coords)
 
 
 def named(draws: xr.DataArray, unit: str) -> xr.DataArray:
@@ -173,8 +174,8 @@ def plateau_effects(fit: xr.DataTree) -> xr.DataArray:
     xarray.DataArray
         Dims (chain, draw, site), link scale.
     """
-    posterior = fit["posterior"].to_dataset()
-    return named(posterior["site_effect"].isel(site=treated_sites(fit)), _unit(fit))
+    effect = fit["posterior"].to_dataset()["site_effect"]
+    return named(effect.isel(site=treated_sites(fit)), _unit(fit))
 
 
 def pooled_effect(
@@ -196,7 +197,7 @@ def pooled_effect(
     weights : {"equal", "referrals"}
         Sites count alike, or in proportion to their referrals.
     sites : xarray.DataArray, optional
-        `site_effects` of the same scale and window, where they are at hand.
+        Their `site_effects`, where they are at hand.
 
     Returns
     -------
@@ -208,13 +209,11 @@ def pooled_effect(
     referrals = fit["constant_data"]["referrals"].to_numpy().sum(axis=1)[treated_sites(fit)]
     weight = np.ones(effects.sizes["site"]) if weights == "equal" else referrals
     usable = np.isfinite(effects.to_numpy()).all(axis=(0, 1))
-    weight = np.where(usable, weight, 0.0)
-    if weight.sum() == 0:
+    if (weight := np.where(usable, weight, 0.0)).sum() == 0:
         raise ValueError("no site has a window month in the data, or no referrals are recorded")
     values = np.nan_to_num(effects.to_numpy()) @ (weight / weight.sum())
     coords = {dim: effects[dim] for dim in SAMPLE_DIMS}
-    pooled = xr.DataArray(values, dims=SAMPLE_DIMS, coords=coords)
-    return named(pooled, effects.attrs["unit"])
+    return named(xr.DataArray(values, dims=SAMPLE_DIMS, coords=coords), effects.attrs["unit"])
 
 
 def mean_effect(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr.DataArray:
@@ -389,11 +388,9 @@ def leverages(fit: xr.DataTree, effects: xr.DataArray) -> xr.Dataset:
     if bias.std() == 0 or drift.std() == 0:
         raise ValueError("leverages need a fit with shared_bias_sd and drift_sd above 0")
     flat = effects.transpose(*SAMPLE_DIMS, ...).to_numpy().reshape(bias.size, -1)
-    terms = np.column_stack([np.ones_like(bias), bias, drift])
-    slopes = np.linalg.lstsq(terms, flat, rcond=None)[0]
-    rest = [d for d in effects.dims if d not in SAMPLE_DIMS]
-    shape = [effects.sizes[d] for d in rest]
-    coords = {d: effects[d] for d in rest}
+    slopes = np.linalg.lstsq(np.column_stack([np.ones_like(bias), bias, drift]), flat)[0]
+    coords = {d: effects[d] for d in effects.dims if d not in SAMPLE_DIMS}
+    rest, shape = list(coords), [effects.sizes[d] for d in coords]
     return xr.Dataset(
         {
             "leverage_level_bias": (rest, slopes[1].reshape(shape)),

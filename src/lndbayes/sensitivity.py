@@ -39,7 +39,6 @@ __all__ = [
 #: more than a tenth of its own sd from seed to seed.
 _FEWEST = 100
 
-_RECONSTRUCTED = tuple(c for c in CHANNELS if c != "not_yet_treated")
 _HIDDEN_MONTHS = 15
 
 
@@ -77,29 +76,20 @@ _SHORT = {
     "sampling.target_accept": 0.7,
 }
 
-#: Coordinates from a pilot are rougher.
+#: Coordinates from a pilot are rougher; levels that data hardly inform need smaller steps.
 _FAR = {"sampling.target_accept": 0.8, "sampling.tune": 200}
-
-#: Levels that data hardly inform need smaller steps.
 _CAREFUL = {"sampling.target_accept": 0.9, "sampling.tune": 300}
 
+_PANEL_ONLY = _off(*(c for c in CHANNELS if c != "not_yet_treated"))
+_WITHOUT_PANEL = {**_off("not_yet_treated"), **_FAR}
 
 VARIANTS: tuple[Variant, ...] = (
-    Variant(
-        "no_not_yet_treated",
-        "without sites not yet treated",
-        {**_off("not_yet_treated"), **_FAR},
-        far=True,
-    ),
+    Variant("no_not_yet_treated", "without sites not yet treated", _WITHOUT_PANEL, far=True),
     Variant("no_retrospective", "without retrospective records", _off("retrospective")),
     Variant("no_national", "without the national series", _off("national")),
     Variant("no_history", "without persons' own history", _off("history")),
     Variant("no_elicited", "without elicited judgement", _off("elicited")),
-    Variant(
-        "panel_only",
-        "only sites not yet treated: no reconstructed evidence",
-        _off(*_RECONSTRUCTED),
-    ),
+    Variant("panel_only", "only sites not yet treated: no reconstructed evidence", _PANEL_ONLY),
     Variant(
         "ramp_hidden",
         f"first {_HIDDEN_MONTHS} months after go-live hidden",
