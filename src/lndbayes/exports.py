@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -277,14 +279,16 @@ def _stored(run: Path, thresholds: Mapping[str, Any], steps: Steps) -> dict[str,
 
 def with_checks(done: Mapping[str, Outcome]) -> dict[str, Outcome]:
     """Run the battery on every outcome; some report products with another's fit."""
-    checked = {}
-    for name, o in done.items():
+
+    def checked(o: Outcome) -> Outcome:
         # of a selected outcome no product with another's rate is reported
         given = None if o.spec.outcome.selected else given_fit(o.spec, done)
         reported = reported_draws(o.fit, o.spec.effect.window, given)
-        results = check_fit(o.spec, o.fit, reported)
-        checked[name] = replace(o, checks=results, reported=reported)
-    return checked
+        return replace(o, checks=check_fit(o.spec, o.fit, reported), reported=reported)
+
+    # threads: the arithmetic waits for no interpreter, and fits need not travel
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return dict(zip(done, pool.map(checked, done.values()), strict=True))
 
 
 def _stored_variants(run: Path, name: str, fit_key: str) -> dict[str, xr.Dataset]:
