@@ -238,7 +238,8 @@ within the 98% limits of a true 90%.
 For `wellbeing` no effect is reported. `bounds` counts the seeds in which the effect on people who
 are in treatment either way lies between the lower end of the lower bound and the upper end of the
 upper bound; in the column of posterior sds stands the distance of the two bounds. Taken as if
-nobody had entered treatment, the comparison is biased, as its row shows.
+nobody had entered treatment, the comparison is biased, as its row shows. What was tried on A&E
+attendances, which cover least, is in [recovery-worlds](recovery-worlds.md).
 
 {rows_of(table(done))}
 **Claims.** A verdict says that an outcome falls or rises only where the 90% interval of the pooled
