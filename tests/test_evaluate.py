@@ -167,7 +167,7 @@ def test_the_manifest_says_how_the_run_was_made(done) -> None:
         "fits",
         "sensitivity",
         "checks",
-        "tables custody",
+        "tables",
         "savings",
         "report",
     ]

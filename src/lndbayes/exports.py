@@ -117,11 +117,16 @@ def write_exports(
         Receives messages.
     """
     tables: dict[str, list[pd.DataFrame]] = {}
-    for name, outcome in done.items():
+
+    def made(name: str) -> dict[str, pd.DataFrame]:
+        found = _tables(done[name], given_fit(done[name].spec, done))
         say(f"{name}: tables")
-        with steps.step(f"tables {name}"):
+        return found
+
+    with steps.step("tables"), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for outcome, found in zip(done.values(), pool.map(made, done), strict=True):
             mark = overall(outcome.checks).value
-            for key, table in _tables(outcome, given_fit(outcome.spec, done)).items():
+            for key, table in found.items():
                 if len(table):
                     tables.setdefault(key, []).append(table.assign(check_status=mark))
     for key in {"before_after", "bounds", "tipping"} - set(tables):

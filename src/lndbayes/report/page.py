@@ -78,14 +78,17 @@ def write_report(run: Path) -> Path:
     read = read_run(run)
     page = compose(read)
     # all are made before any is put in place: a run never holds forms of two reports
-    made = {
-        "report.html": render(page).encode(),
-        "report.docx": word_document(page),
-        "tables.xlsx": workbook(page, run),
-    }
+    forms = (delayed(workbook)(page, run), delayed(word_document)(page), delayed(render)(page))
+    tables, document, text = Parallel(n_jobs=_workers(read))(forms)
+    made = {"report.html": text.encode(), "report.docx": document, "tables.xlsx": tables}
     for name, content in made.items():
         _put(run / name, content)
     return run / "report.html"
+
+
+def _workers(run: Run) -> int:
+    """Processes: figures of an outcome take seconds and none needs another's; nor do the forms."""
+    return min(os.cpu_count() or 1, len(run.outcomes)) if len(run.outcomes) > _FEW else 1
 
 
 def _put(path: Path, content: bytes) -> None:
@@ -146,10 +149,8 @@ def _sections(run: Run) -> list[Section]:
     several = len(run.outcomes) > 1
     sections = [_answer(run), overview_section(run)] if several else [_answer(run)]
     sections += [course_section(run), before_after_section(run), bounds_section(run)]
-    # an outcome's figures take seconds, and none needs another's: side by side where there are many
     light = replace(run, money=None)
-    workers = min(os.cpu_count() or 1, len(run.outcomes)) if len(run.outcomes) > _FEW else 1
-    parts = Parallel(n_jobs=workers)(
+    parts = Parallel(n_jobs=_workers(run))(
         delayed(outcome_sections)(light, outcome) for outcome in run.outcomes
     )
     sections += [section for part in parts for section in part]
