@@ -34,6 +34,7 @@ from lndbayes.fit import (
 )
 from lndbayes.model.design import build_design
 from lndbayes.model.layout import constrain, size
+from lndbayes.sampler import find_metric
 from lndbayes.spec import ModelSpec, load_spec, parse_spec, with_changes
 from small import fake_fit, write_small
 
@@ -298,6 +299,25 @@ def test_the_metric_of_a_fit_is_where_its_draws_were(made, spec, data) -> None:
     assert metric.mean[0] == pytest.approx(draws.mean(), abs=1e-12)
     assert np.linalg.norm(metric.factor[0]) == pytest.approx(draws.std(), abs=1e-12)
     assert constrain(metric.mean, design)["effect_mean"] == pytest.approx(draws.mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize(("far", "pilots"), [(False, 0), (True, 1)])
+def test_the_metric_of_a_far_fit_is_only_where_a_pilot_starts(
+    made, spec, data, monkeypatch, far, pilots
+) -> None:
+    starts = []
+
+    def watched(spec, design, **options):
+        starts.append(options["start"])
+        return find_metric(spec, design, **options)
+
+    # the package's `fit` is the function, not the module
+    monkeypatch.setattr(sys.modules["lndbayes.fit"], "find_metric", watched)
+    metric = metric_of(made)
+    quick = with_changes(spec, {"sampling.draws": 50, "sampling.tune": 50})
+    fit(quick, data, predictive=False, metric=metric, far=far)
+    assert len(starts) == pilots
+    assert all(start is metric for start in starts)
 
 
 # --- interruption ---------------------------------------------------------------------------------

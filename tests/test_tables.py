@@ -11,6 +11,7 @@ import xarray as xr
 
 from lndbayes import effects as estimands
 from lndbayes.averted import events_averted
+from lndbayes.checks.result import CheckResult, Status
 from lndbayes.costs import load_costs
 from lndbayes.exports import Outcome, write_exports
 from lndbayes.runs import Steps
@@ -347,7 +348,10 @@ def two_outcomes(tmp_path) -> tuple[pd.DataFrame, pd.DataFrame]:
         variants = ledger_input(list("ABCDE"))[1]
         biases = {k: 0 * variants["bias_on"]["pooled"] for k in ("shared_bias", "drift")}
         variants["bias_on"] = variants["bias_on"].assign(biases)
-        outcomes[name] = Outcome(spec, fit, variants, [], reported_draws(fit, spec.effect.window))
+        status = Status.PASS if name == "custody" else Status.REVIEW
+        checks = [CheckResult(name, "rhat", status, 1.0, "", "")]
+        reported = reported_draws(fit, spec.effect.window)
+        outcomes[name] = Outcome(spec, fit, variants, checks, reported)
     write_exports(tmp_path, outcomes, costs, Steps(), lambda message: None)
     averted = {k: events_averted(o.fit) for k, o in outcomes.items()}
     plain = savings_table(savings(averted, costs, seed=3))
@@ -393,3 +397,12 @@ def test_the_summary_and_the_table_have_one_interval() -> None:
     alone = summarise(estimands.pooled_effect(fit, "link", WINDOW), ci_prob=0.5).iloc[0]
     assert row["ci_prob"] == 0.5
     assert (row["lower"], row["upper"]) == (alone["lower"], alone["upper"])
+
+
+@pytest.mark.usefixtures("two_outcomes")
+def test_rows_carry_the_verdict_of_their_own_outcome(tmp_path) -> None:
+    """Tables are made side by side: an outcome's rows must not get another's mark."""
+    for name in ("effects", "baseline", "ledger"):
+        table = pd.read_csv(tmp_path / f"{name}.csv", keep_default_na=False)
+        found = table.groupby("outcome")["check_status"].unique().map(list).to_dict()
+        assert found == {"custody": ["PASS"], "orders": ["REVIEW"]}, name

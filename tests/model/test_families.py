@@ -128,6 +128,20 @@ def test_cells_are_scipys_and_intervals_the_sum_over_their_counts(case, rng):
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("cores", [1, 3])
+def test_each_draw_has_its_own_log_likelihood_however_many_there_are(case, rng, cores):
+    """More draws than are worked on at once, and a last part that is shorter than the others."""
+    spec, design = case
+    x = np.stack([[point(spec, design, rng) for _ in range(230)] for _ in range(2)])
+    values = constrain(x, design)
+    found = cell_log_likelihood(values, design, spec.family, cores=cores)
+    assert found.shape[:2] == (2, 230)
+    for chain, draw in ((0, 0), (1, 99), (0, 100), (1, 199), (1, 229)):
+        one = {k: v[chain : chain + 1, draw : draw + 1] for k, v in values.items()}
+        alone = cell_log_likelihood(one, design, spec.family)[0, 0]
+        np.testing.assert_allclose(found[chain, draw], alone, rtol=1e-12, atol=1e-12)
+
+
 def test_a_cell_known_as_an_interval_of_one_count_is_the_exact_cell(rng, tmp_path):
     for family in ("beta_binomial", "negative_binomial"):
         spec = family_spec(family)

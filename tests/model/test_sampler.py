@@ -11,6 +11,7 @@ from model_cases import read_tables, tiny_tables
 from scipy import integrate, stats
 from scipy.special import expit, logit
 
+from lndbayes import sampler
 from lndbayes.errors import FitError
 from lndbayes.model.compiled import log_density
 from lndbayes.model.design import build_design
@@ -158,6 +159,27 @@ def test_a_pilot_finds_a_metric_that_does_not_depend_on_the_chains_to_come(small
     np.testing.assert_array_equal(found.factor, longer.factor)
     other = find_metric(with_changes(spec, {"sampling.seed": 9}), design, cores=2)
     assert (found.mean != other.mean).any()
+
+
+def test_a_pilot_from_another_fit_is_short_and_samples_in_its_coordinates(small, monkeypatch):
+    spec, design = small
+    start, asked = find_metric(spec, design, cores=2), []
+
+    def watched(spec, design, **options):
+        asked.append((spec.sampling, options["metric"]))
+        return sample_density(spec, design, **options)
+
+    monkeypatch.setattr(sampler, "sample_density", watched)
+    careful = with_changes(spec, {"sampling.target_accept": 0.95})
+    found = find_metric(careful, design, cores=2, start=start)
+    find_metric(careful, design, cores=2)
+    (near, where), (plain, nowhere) = asked
+    assert where is start
+    assert nowhere is None
+    assert near.tune + near.draws < plain.tune + plain.draws
+    # the refit's own small steps would make long paths in scales that are not its own
+    assert (near.target_accept, plain.target_accept) == (0.8, 0.95)
+    assert (found.mean != start.mean).any()
 
 
 def test_a_posterior_without_data_is_the_prior(spec, bare):

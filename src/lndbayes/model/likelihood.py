@@ -15,6 +15,7 @@ from lndbayes.model.vector import (
     INNER,
     JIT,
     LINKS,
+    TINY,
     exps,
     log1ps,
     logs,
@@ -26,8 +27,6 @@ from lndbayes.model.vector import (
 __all__ = ["cells", "stages"]
 
 _LOG = LINKS["log"]
-#: Least parameter of a beta distribution: below it, a share that was rounded to 0 is meant.
-_TINY = 1e-280
 #: Up to here products are cheaper than series.
 _FEW = 6.0
 
@@ -72,8 +71,8 @@ def _beta_binomials(
     a, b, second = s[INNER], s[INNER + 1], s[INNER + 2]
     for i in range(n):
         u, v = p[i] * phi, q[i] * phi
-        a[i] = u if u > _TINY else _TINY
-        b[i] = v if v > _TINY else _TINY
+        a[i] = u if u > TINY else TINY
+        b[i] = v if v > TINY else TINY
     most = max(y[n - 1], left[n - 1])
     if most <= _FEW:
         risings_of_few(a, y, b, left, n, int(most), s, value, da, db)

@@ -9,7 +9,7 @@ from numba import njit
 
 from lndbayes.model import vector
 from lndbayes.model.stamp import source_stamp
-from lndbayes.model.vector import BLOCK, INNER, JIT, log1ps, logs, risings
+from lndbayes.model.vector import BLOCK, INNER, JIT, TINY, log1ps, logs, risings
 
 __all__ = ["count_log_probabilities", "share_log_probabilities"]
 
@@ -37,11 +37,11 @@ def _compile_pointwise(stamp: int) -> Any:
             for start in range(0, p.shape[1], BLOCK):
                 size = min(BLOCK, p.shape[1] - start)
                 for j in range(size):
-                    a[j] = max(p[i, start + j] * phi[i], 1e-280)
+                    a[j] = max(p[i, start + j] * phi[i], TINY)
                     k[j] = y[start + j]
                 risings(a, k, size, s, v, slope)
                 for j in range(size):
-                    a[j] = max(q[i, start + j] * phi[i], 1e-280)
+                    a[j] = max(q[i, start + j] * phi[i], TINY)
                     k[j] = n[start + j] - y[start + j]
                 risings(a, k, size, s, w, slope)
                 for j in range(size):

@@ -19,6 +19,7 @@ __all__ = [
     "INNER",
     "JIT",
     "LINKS",
+    "TINY",
     "exps",
     "log1ps",
     "logs",
@@ -35,6 +36,8 @@ JIT: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy"}
 LINKS: Final = {"logit": 0, "log": 1, "cloglog": 2}
 #: Elements worked on at once.
 BLOCK: Final = 128
+#: Least parameter of a beta distribution: below it, a share that was rounded to 0 is meant.
+TINY: Final = 1e-280
 #: Rows of scratch that the functions here need, each of `BLOCK` elements.
 INNER: Final = 9
 _CLOGLOG: Final = LINKS["cloglog"]
@@ -237,7 +240,7 @@ def risings(
     Parameters
     ----------
     a : ndarray, shape (BLOCK,)
-        Positive, up to 1e38; see `risings_of_few` for the guard of its lower end.
+        From `TINY` up to 1e38.
     k : ndarray, shape (BLOCK,)
         Not negative.
     n : int
