@@ -13,7 +13,8 @@ from family_cases import family_spec, family_tables
 from model_cases import read_tables
 
 import lndbayes
-from lndbayes.model import compiled
+from lndbayes.model import entry
+from lndbayes.model.address import PARTS
 from lndbayes.model.compiled import CompiledDensity, Metric, compiled_density, log_density
 from lndbayes.model.design import build_design
 from lndbayes.model.kernel import KernelData, kernel_data
@@ -174,11 +175,12 @@ def test_one_compiled_density_serves_every_shape_and_setting(spec, plain_world, 
 
 def test_the_cache_key_covers_every_file_that_is_compiled():
     """A file with compiled code that no key knows of would keep its old code after an edit."""
-    folder = Path(compiled.__file__).parent
+    folder = Path(entry.__file__).parent
     # positions in the vector and the compiler's options are constants of the compiled code
     constants = {"layout.py", "pack.py"}
-    written = {p.name for p in folder.glob("*.py") if "njit" in p.read_text(encoding="utf-8")}
-    covered = {Path(file).name for file in compiled._SOURCES}
+    compiled = re.compile(r"@(njit|cfunc|intrinsic)")
+    written = {p.name for p in folder.glob("*.py") if compiled.search(p.read_text("utf-8"))}
+    covered = {Path(file).name for file in entry._SOURCES}
     assert written | constants == covered | {"pointwise.py"}
     text = (folder / "pointwise.py").read_text(encoding="utf-8")
     assert "source_stamp(vector.__file__, __file__)" in text
@@ -205,3 +207,22 @@ def test_nothing_compiled_may_reorder_sums() -> None:
     assert not [name for name, loose in found.items() if loose]
     texts = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in modules]
     assert not [text for text in texts if re.search(r"fastmath\s*=|\"fastmath\"", text)]
+
+
+def parts_of(data: KernelData, length: int) -> dict[str, int]:
+    header = compiled_density(data, length).header
+    return dict(zip(PARTS, header[-len(PARTS) :].tolist(), strict=True))
+
+
+def test_only_the_parts_that_data_need_are_compiled(spec, plain_world, data, tmp_path):
+    """A first fit waits for no likelihood that its data never call."""
+    beta = parts_of(data, size(plain_world.design))
+    assert beta["cells"] and beta["channels"]
+    assert beta["ranged"] == 0
+    counts = family_spec("negative_binomial")
+    design = build_design(counts, read_tables(family_tables("negative_binomial"), tmp_path / "n"))
+    assert parts_of(kernel_data(counts, design), size(design))["cells"] not in (0, beta["cells"])
+    held = family_spec("beta_binomial")
+    tables = family_tables("beta_binomial", ranged=True)
+    design = build_design(held, read_tables(tables, tmp_path / "r"))
+    assert parts_of(kernel_data(held, design), size(design))["ranged"]

@@ -16,12 +16,11 @@ import math
 import numpy as np
 from numba import njit
 
+from lndbayes.model.address import FIELDS, PARTS, call, floats, places, spots, table
 from lndbayes.model.layout import REAL, SCALARS
-from lndbayes.model.likelihood import cells, stages
 from lndbayes.model.pack import BLOCKS, KernelData, kernel_data
 from lndbayes.model.parts import extend, extend_back, mix, pulses, ramps, scalar_prior, shares
-from lndbayes.model.terms import channels
-from lndbayes.model.vector import JIT
+from lndbayes.model.vector import INSIDE
 
 __all__ = ["KernelData", "evaluate_density", "kernel_data"]
 
@@ -96,9 +95,35 @@ _AT_MIX, _AT_DEVIATION, _AT_OWN, _AT_WAVE, _AT_LEVEL, _AT_RETRO = (
     )
 )
 
+# Numbers of the parts and of the fields in the header.
+_CELLS, _RANGED_CELLS, _STAGES, _CHANNELS = (
+    PARTS[name] for name in ("cells", "ranged", "stages", "channels")
+)
+_STARTS, _WAVE, _EVENT_TIME, _HALF_PERIOD, _CONSTANT, _TIME, _SCALES = (
+    FIELDS[name]
+    for name in ("starts", "wave", "event_time", "half_period", "constant", "time", "scales")
+)
+_PRIOR_CODE, _PRIOR_VALUE, _COMMON_PRIOR, _STAGE_PRIOR = (
+    FIELDS[name] for name in ("prior_code", "prior_value", "common_prior", "stage_prior")
+)
+_SHEAR, _BASIS_NATIONAL, _BASIS_SITE, _COMMON_FUNCTIONS, _SITE_WEIGHT, _OLD_SERVICE = (
+    FIELDS[name]
+    for name in (
+        "shear",
+        "basis_national",
+        "basis_site",
+        "common_functions",
+        "site_weight",
+        "predecessor",
+    )
+)
+_MIX_COUNT, _MIX_CENTRE, _SHARE_CONCENTRATION = (
+    FIELDS[name] for name in ("mix_count", "mix_centre", "share_concentration")
+)
 
-@njit(**JIT)
-def evaluate_density(x: np.ndarray, grad: np.ndarray, d: KernelData) -> float:
+
+@njit(**INSIDE)
+def evaluate_density(x: np.ndarray, grad: np.ndarray, h: np.ndarray) -> float:
     """Log density of the unconstrained vector, normalised as PyMC's ``logp`` is.
 
     Parameters
@@ -107,26 +132,44 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, d: KernelData) -> float:
         The point; see `lndbayes.model.layout`.
     grad : ndarray, shape (D,)
         Overwritten with the gradient.
-    d : KernelData
-        From `kernel_data`.
+    h : ndarray of int64, shape (HEADER,)
+        Addresses of what `kernel_data` returns, and of the parts that the data need.
 
     Returns
     -------
     float
         Including the log Jacobians of the transforms.
     """
-    sites, months = d.event_time.shape
-    kinds = d.mix_count.shape[1]
-    rank, curve = d.basis_site.shape[0], d.basis_national.shape[0]
-    commons, covered = d.common_functions.shape[0], grad.shape[0] - d.starts[_AT_RETRO]
-    later = d.stage_prior.shape[0]
-    waves = d.starts[_AT_LEVEL] - d.starts[_AT_WAVE] + 1
-    n_scalar = d.prior_code.shape[0]
-    i_curve, i_season, i_stage = d.starts[_AT_CURVE], d.starts[_AT_SEASON], d.starts[_AT_STAGE]
-    i_drift, i_bend, i_share = d.starts[_AT_DRIFT], d.starts[_AT_BEND], d.starts[_AT_SHARE]
-    i_mix, i_dev, i_wave = d.starts[_AT_MIX], d.starts[_AT_DEVIATION], d.starts[_AT_WAVE]
-    i_level, i_retro = d.starts[_AT_LEVEL], d.starts[_AT_RETRO]
-    value = d.constant
+    starts = places(h, _STARTS)
+    prior_code = places(h, _PRIOR_CODE)
+    prior_value = table(h, _PRIOR_VALUE)
+    common_prior = table(h, _COMMON_PRIOR)
+    scales = floats(h, _SCALES)
+    shear = table(h, _SHEAR)
+    time = floats(h, _TIME)
+    basis_national = table(h, _BASIS_NATIONAL)
+    basis_site = table(h, _BASIS_SITE)
+    common_functions = table(h, _COMMON_FUNCTIONS)
+    site_weight = table(h, _SITE_WEIGHT)
+    event_time = spots(h, _EVENT_TIME)
+    stage_prior = table(h, _STAGE_PRIOR)
+    wave = places(h, _WAVE)
+    predecessor = floats(h, _OLD_SERVICE)
+    mix_count = table(h, _MIX_COUNT)
+    mix_centre = floats(h, _MIX_CENTRE)
+    half_period = floats(h, _HALF_PERIOD)[0]
+    sites, months = event_time.shape
+    kinds = mix_count.shape[1]
+    rank, curve = basis_site.shape[0], basis_national.shape[0]
+    commons, covered = common_functions.shape[0], grad.shape[0] - starts[_AT_RETRO]
+    later = stage_prior.shape[0]
+    waves = starts[_AT_LEVEL] - starts[_AT_WAVE] + 1
+    n_scalar = prior_code.shape[0]
+    i_curve, i_season, i_stage = starts[_AT_CURVE], starts[_AT_SEASON], starts[_AT_STAGE]
+    i_drift, i_bend, i_share = starts[_AT_DRIFT], starts[_AT_BEND], starts[_AT_SHARE]
+    i_mix, i_dev, i_wave = starts[_AT_MIX], starts[_AT_DEVIATION], starts[_AT_WAVE]
+    i_level, i_retro = starts[_AT_LEVEL], starts[_AT_RETRO]
+    value = floats(h, _CONSTANT)[0]
     grad[:] = 0.0
     # ---- scalars: v on their own scale, g the derivative with respect to v
     v, g = np.empty(n_scalar), np.zeros(n_scalar)
@@ -140,29 +183,29 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, d: KernelData) -> float:
     extend(x[i_wave : i_wave + waves - 1], zw)
     tau, moved = np.empty(sites), np.zeros(curve + 2)
     for s in range(sites):
-        tau[s] = v[_MEAN] + d.scales[4] * zw[d.wave[s]] + v[_PREDECESSOR] * d.predecessor[s]
+        tau[s] = v[_MEAN] + scales[4] * zw[wave[s]] + v[_PREDECESSOR] * predecessor[s]
         tau[s] += v[_SD_SITE] * x[i_dev + s]
         for m in range(kinds):
-            tau[s] += (share[s, m] - d.mix_centre[m]) * v[_SD_MIX] * zd[m]
+            tau[s] += (share[s, m] - mix_centre[m]) * v[_SD_MIX] * zd[m]
         value -= 0.5 * x[i_dev + s] ** 2
         for k in range(curve + 2):
-            moved[k] += tau[s] * d.shear[s, k]
+            moved[k] += tau[s] * shear[s, k]
     v[_LEVEL] -= moved[0]
     v[_SLOPE] -= moved[1]
     for i in range(n_scalar):
         p, dp = scalar_prior(
-            d.prior_code[i], d.prior_value[i, 0], d.prior_value[i, 1], d.prior_value[i, 2], v[i]
+            prior_code[i], prior_value[i, 0], prior_value[i, 1], prior_value[i, 2], v[i]
         )
         value += p
         g[i] += dp
     alpha, slope = v[_LEVEL], v[_SLOPE]
-    shared, drift, step = v[_SHARED] * d.scales[0], v[_DRIFT] * d.scales[1], v[_STEP] * d.scales[2]
-    pulse = v[_PULSE] * d.scales[3]
+    shared, drift, step = v[_SHARED] * scales[0], v[_DRIFT] * scales[1], v[_STEP] * scales[2]
+    pulse = v[_PULSE] * scales[3]
     s_nat, s_a, s_b, s_g = v[_SD_CURVE], v[_SD_LEVEL], v[_SD_DRIFT], v[_SD_BEND]
     s_d, s_u, s_k = v[_SD_MIX], v[_SD_SITE], v[_SD_RETRO]
     lam, phi, kappa, persons = v[_RAMP], v[_PHI], v[_KAPPA], v[_PERSONS]
     # ---- national curve
-    nat = slope * d.time
+    nat = slope * time
     for k in range(curve):
         c = x[i_curve + k] - moved[k + 2]
         z = c / s_nat
@@ -170,14 +213,14 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, d: KernelData) -> float:
         g[_SD_CURVE] += (z * z - 1.0) / s_nat
         grad[i_curve + k] -= z / s_nat
         for t in range(months):
-            nat[t] += d.basis_national[k, t] * c
+            nat[t] += basis_national[k, t] * c
     # season and seams: coefficients of fixed functions, one run of the vector
     for k in range(commons):
-        z = (x[i_season + k] - d.common_prior[k, 0]) / d.common_prior[k, 1]
+        z = (x[i_season + k] - common_prior[k, 0]) / common_prior[k, 1]
         value -= 0.5 * z * z
-        grad[i_season + k] -= z / d.common_prior[k, 1]
+        grad[i_season + k] -= z / common_prior[k, 1]
         for t in range(months):
-            nat[t] += d.common_functions[k, t] * x[i_season + k]
+            nat[t] += common_functions[k, t] * x[i_season + k]
     # ---- site drift and smooth deviations, zero-sum over sites
     zb, zg = np.empty(sites), np.empty((rank, sites))
     extend(x[i_drift : i_drift + sites - 1], zb)
@@ -185,56 +228,58 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, d: KernelData) -> float:
         extend(x[i_bend + k * (sites - 1) : i_bend + (k + 1) * (sites - 1)], zg[k])
     # ---- surfaces
     ramp, bend = np.empty((sites, months)), np.empty((sites, months))
-    ramps(d.event_time, lam, d.half_period, ramp, bend)
+    ramps(event_time, lam, half_period, ramp, bend)
     passing, tilt = np.zeros((sites, months)), np.zeros((sites, months))
-    if d.scales[3] > 0.0:
-        pulses(d.event_time, v[_PEAK], d.half_period, passing, tilt)
+    if scales[3] > 0.0:
+        pulses(event_time, v[_PEAK], half_period, passing, tilt)
     eta0, eta = np.empty((sites, months)), np.empty((sites, months))
     intercept = np.empty(sites)
     for s in range(sites):
         slope_s = s_b * zb[s]
         for t in range(months):
-            eta0[s, t] = nat[t] + slope_s * d.time[t]
+            eta0[s, t] = nat[t] + slope_s * time[t]
         for k in range(rank):
             c = s_g * zg[k, s]
             for t in range(months):
-                eta0[s, t] += c * d.basis_site[k, t]
+                eta0[s, t] += c * basis_site[k, t]
         if drift != 0.0:
             for t in range(months):
-                eta0[s, t] += drift * max(d.event_time[s, t], 0) / 12.0
+                eta0[s, t] += drift * max(event_time[s, t], 0) / 12.0
         for t in range(months):
             eta[s, t] = eta0[s, t] + ramp[s, t] * tau[s] + pulse * passing[s, t]
         if step != 0.0:
             for t in range(months):
-                if d.event_time[s, t] >= 0:
+                if event_time[s, t] >= 0:
                     eta[s, t] += step
         anchor = 0.0
         for t in range(months):
-            anchor += d.site_weight[s, t] * eta[s, t]
+            anchor += site_weight[s, t] * eta[s, t]
         intercept[s] = x[i_level + s] - anchor
         for t in range(months):
             eta0[s, t] += intercept[s]
             eta[s, t] += intercept[s]
     # ---- likelihood of the cells and of the channels
     g1, g0 = np.zeros((sites, months)), np.zeros((sites, months))
-    spread = np.zeros(2)
-    value += cells(d, eta, phi, persons, g1, spread)
-    g[_PHI] += spread[0]
-    g[_PERSONS] += spread[1]
+    at_cells = np.array([phi, persons])
+    g_cells = np.zeros(2)
+    value += call(h, _RANGED_CELLS, (eta, at_cells, g1, g_cells))
+    value += call(h, _CELLS, (eta, at_cells, g1, g_cells))
+    g[_PHI] += g_cells[0]
+    g[_PERSONS] += g_cells[1]
     if later > 0:
         level, g_level = x[i_stage : i_stage + later], grad[i_stage : i_stage + later]
         for j in range(later):
-            z = (level[j] - d.stage_prior[j, 0]) / d.stage_prior[j, 1]
+            z = (level[j] - stage_prior[j, 0]) / stage_prior[j, 1]
             value -= 0.5 * z * z
-            g_level[j] -= z / d.stage_prior[j, 1]
+            g_level[j] -= z / stage_prior[j, 1]
         own, g_own = np.zeros(sites), np.zeros(sites)
-        i_own, count = d.starts[_AT_OWN], d.starts[_AT_WAVE] - d.starts[_AT_OWN]
+        i_own, count = starts[_AT_OWN], starts[_AT_WAVE] - starts[_AT_OWN]
         for k in range(count):
             own[k] = v[_SD_STAGE] * x[i_own + k]
             value -= 0.5 * x[i_own + k] ** 2
         along = np.array([phi, v[_ALONG]])
         g_along = np.zeros(3)
-        value += stages(d, eta, ramp, bend, level, own, along, g1, g_level, g_own, g_along)
+        value += call(h, _STAGES, (eta, ramp, bend, level, own, along, g1, g_level, g_own, g_along))
         for k in range(count):
             g[_SD_STAGE] += g_own[k] * x[i_own + k]
             grad[i_own + k] += g_own[k] * v[_SD_STAGE] - x[i_own + k]
@@ -247,8 +292,8 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, d: KernelData) -> float:
         value -= 0.5 * x[i_retro + r] ** 2
     par = np.array([shared, v[_DIP], v[_RECOVERY], v[_SELECTION], phi, persons])
     g_par = np.zeros(6)
-    value += channels(d, eta0, g0, bias, g_bias, par, g_par)
-    g[_SHARED] += g_par[0] * d.scales[0]
+    value += call(h, _CHANNELS, (eta0, g0, bias, g_bias, par, g_par))
+    g[_SHARED] += g_par[0] * scales[0]
     g[_DIP] += g_par[1]
     g[_RECOVERY] += g_par[2]
     g[_SELECTION] += g_par[3]
@@ -272,12 +317,12 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, d: KernelData) -> float:
         grad[i_level + s] += pull
         # g1 becomes the derivative by the effect's part of the predictor, g0 by the surface's
         for t in range(months):
-            g1[s, t] -= pull * d.site_weight[s, t]
+            g1[s, t] -= pull * site_weight[s, t]
             g0[s, t] += g1[s, t]
             g_nat[t] += g0[s, t]
         on_time, on_effect, on_ramp = 0.0, 0.0, 0.0
         for t in range(months):
-            on_time += g0[s, t] * d.time[t]
+            on_time += g0[s, t] * time[t]
             on_effect += g1[s, t] * ramp[s, t]
             on_ramp += g1[s, t] * bend[s, t]
         g_zb[s] = on_time
@@ -286,27 +331,27 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, d: KernelData) -> float:
         for k in range(rank):
             total = 0.0
             for t in range(months):
-                total += g0[s, t] * d.basis_site[k, t]
+                total += g0[s, t] * basis_site[k, t]
             g_zg[k, s] = total
-        if d.scales[3] > 0.0:
+        if scales[3] > 0.0:
             for t in range(months):
-                g[_PULSE] += d.scales[3] * g1[s, t] * passing[s, t]
+                g[_PULSE] += scales[3] * g1[s, t] * passing[s, t]
                 g[_PEAK] += pulse * g1[s, t] * tilt[s, t]
-        if d.scales[1] > 0.0 or d.scales[2] > 0.0:
+        if scales[1] > 0.0 or scales[2] > 0.0:
             for t in range(months):
-                e = d.event_time[s, t]
+                e = event_time[s, t]
                 if e >= 0:
-                    g[_DRIFT] += d.scales[1] * g0[s, t] * e / 12.0
-                    g[_STEP] += d.scales[2] * g1[s, t]
+                    g[_DRIFT] += scales[1] * g0[s, t] * e / 12.0
+                    g[_STEP] += scales[2] * g1[s, t]
     # ---- back to the vector
     for t in range(months):
-        g[_SLOPE] += g_nat[t] * d.time[t]
+        g[_SLOPE] += g_nat[t] * time[t]
     for k in range(curve):
         for t in range(months):
-            grad[i_curve + k] += g_nat[t] * d.basis_national[k, t]
+            grad[i_curve + k] += g_nat[t] * basis_national[k, t]
     for k in range(commons):
         for t in range(months):
-            grad[i_season + k] += g_nat[t] * d.common_functions[k, t]
+            grad[i_season + k] += g_nat[t] * common_functions[k, t]
     for s in range(sites):
         g[_SD_DRIFT] += g_zb[s] * zb[s]
         g_zb[s] *= s_b
@@ -321,25 +366,26 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, d: KernelData) -> float:
         value += extend_back(x[a:b], g_zg[k], grad[a:b])
     # level, slope and curve are sheared against the effects
     for s in range(sites):
-        g_tau[s] -= g[_LEVEL] * d.shear[s, 0] + g[_SLOPE] * d.shear[s, 1]
+        g_tau[s] -= g[_LEVEL] * shear[s, 0] + g[_SLOPE] * shear[s, 1]
         for k in range(curve):
-            g_tau[s] -= grad[i_curve + k] * d.shear[s, k + 2]
+            g_tau[s] -= grad[i_curve + k] * shear[s, k + 2]
     g_zw, g_zd, g_share = np.zeros(waves), np.zeros(kinds), np.zeros((sites, kinds))
     for s in range(sites):
         g[_MEAN] += g_tau[s]
-        g[_PREDECESSOR] += g_tau[s] * d.predecessor[s]
+        g[_PREDECESSOR] += g_tau[s] * predecessor[s]
         g[_SD_SITE] += g_tau[s] * x[i_dev + s]
         grad[i_dev + s] += g_tau[s] * s_u - x[i_dev + s]
-        g_zw[d.wave[s]] += g_tau[s] * d.scales[4]
+        g_zw[wave[s]] += g_tau[s] * scales[4]
         for m in range(kinds):
-            gap = share[s, m] - d.mix_centre[m]
+            gap = share[s, m] - mix_centre[m]
             g[_SD_MIX] += g_tau[s] * gap * zd[m]
             g_zd[m] += g_tau[s] * gap * s_d
             g_share[s, m] = g_tau[s] * s_d * zd[m]
     value += extend_back(x[i_wave : i_wave + waves - 1], g_zw, grad[i_wave : i_wave + waves - 1])
     if kinds > 1:
         value += extend_back(x[i_mix : i_mix + kinds - 1], g_zd, grad[i_mix : i_mix + kinds - 1])
-        part, dp = mix(x, grad, share, g_share, i_share, kappa, d.mix_count, d.share_concentration)
+        alpha_share = floats(h, _SHARE_CONCENTRATION)[0]
+        part, dp = mix(x, grad, share, g_share, i_share, kappa, mix_count, alpha_share)
         value += part
         g[_KAPPA] += dp
     for i in range(n_scalar):

@@ -8,13 +8,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from lndbayes.model.pack import KernelData
-from lndbayes.model.terms import ranged
+from lndbayes.model.address import FIELDS, floats, grid, line, places, spots, table
 from lndbayes.model.vector import (
     BLOCK,
     INNER,
-    JIT,
-    LINKS,
+    INSIDE,
+    ONCE,
     TINY,
     exps,
     log1ps,
@@ -24,14 +23,22 @@ from lndbayes.model.vector import (
     shares_of,
 )
 
-__all__ = ["cells", "stages"]
+__all__ = ["counts", "stages", "trials"]
 
-_LOG = LINKS["log"]
+_FAMILY, _EVENT_TIME, _STAGE_PRIOR = (
+    FIELDS[name] for name in ("family", "event_time", "stage_prior")
+)
+_CELL, _CELL_VALUE, _EXPOSURE_LEVEL, _EXPOSURE_TIMES = (
+    FIELDS[name] for name in ("cell", "cell_value", "exposure_level", "exposure_times")
+)
+_STAGE, _STAGE_VALUE, _STAGE_EXPOSURE = (
+    FIELDS[name] for name in ("stage", "stage_value", "stage_exposure")
+)
 #: Up to here products are cheaper than series.
 _FEW = 6.0
 
 
-@njit(**JIT)
+@njit(**INSIDE)
 def _totals(
     levels: np.ndarray, times: np.ndarray, phi: float, s: np.ndarray, out: np.ndarray
 ) -> float:
@@ -51,7 +58,7 @@ def _totals(
     return total
 
 
-@njit(**JIT)
+@njit(**INSIDE)
 def _beta_binomials(
     y: np.ndarray,
     left: np.ndarray,
@@ -83,36 +90,39 @@ def _beta_binomials(
         value[i] += second[i]
 
 
-@njit(**JIT)
-def cells(
-    d: KernelData, eta: np.ndarray, phi: float, r: float, g: np.ndarray, out: np.ndarray
-) -> float:
-    """First stage of every cell.
+@njit(**ONCE)
+def trials(h: np.ndarray, at: np.ndarray) -> float:
+    """First stage of every cell with an exact count: beta-binomials.
 
-    Fills `g` with the derivative in eta; adds those in phi and r to `out`, shape (2,).
+    Parameters
+    ----------
+    h : ndarray of int64, shape (HEADER,)
+        Addresses of the data.
+    at : ndarray of int64
+        Addresses of eta, shape (S, T); (phi, r); the derivative in eta, filled for these cells; and
+        the derivatives in phi and r, added to.
     """
-    value = ranged(d, eta, phi, r, g, out)
-    if d.family[0] == _LOG:
-        return value + _counts(d, eta, phi, r, g, out)
-    return value + _trials(d, eta, phi, g, out)
-
-
-@njit(**JIT)
-def _trials(d: KernelData, eta: np.ndarray, phi: float, g: np.ndarray, out: np.ndarray) -> float:
+    cell = spots(h, _CELL)
+    cell_value = table(h, _CELL_VALUE)
+    link = places(h, _FAMILY)[0]
+    sites, months = h[3 * _EVENT_TIME + 2], h[3 * _EVENT_TIME + 3]
+    eta, g = grid(at, 0, sites, months), grid(at, 2, sites, months)
+    phi, out = line(at, 1, 2)[0], line(at, 3, 2)
     s = np.empty((INNER + 12, BLOCK))
     x, p, q, dp = s[INNER + 3], s[INNER + 4], s[INNER + 5], s[INNER + 6]
     y, left, v, da, db = s[INNER + 7], s[INNER + 8], s[INNER + 9], s[INNER + 10], s[INNER + 11]
-    value, on_phi = _totals(d.exposure_level, d.exposure_times, phi, s, out), 0.0
-    count = d.cell.shape[0]
+    on_phi, levels, times = 0.0, floats(h, _EXPOSURE_LEVEL), floats(h, _EXPOSURE_TIMES)
+    value = _totals(levels, times, phi, s, out)
+    count = cell.shape[0]
     for start in range(0, count, BLOCK):
         n = min(BLOCK, count - start)
         for i in range(n):
-            x[i] = eta[d.cell[start + i, 0], d.cell[start + i, 1]]
-            y[i] = d.cell_value[start + i, 1]
-            left[i] = d.cell_value[start + i, 0] - y[i]
-        shares_of(d.family[0], x, n, s, p, q, dp)
+            x[i] = eta[cell[start + i, 0], cell[start + i, 1]]
+            y[i] = cell_value[start + i, 1]
+            left[i] = cell_value[start + i, 0] - y[i]
+        shares_of(link, x, n, s, p, q, dp)
         for i in range(n):
-            c = d.cell_value[start + i, 2]
+            c = cell_value[start + i, 2]
             # the source holds a share c of the events: a complete one changes nothing
             q[i] = q[i] + (1.0 - c) * p[i] if c < 1.0 else q[i]
             p[i] *= c
@@ -121,30 +131,34 @@ def _trials(d: KernelData, eta: np.ndarray, phi: float, g: np.ndarray, out: np.n
         for i in range(n):
             value += v[i]
             on_phi += p[i] * da[i] + q[i] * db[i]
-            g[d.cell[start + i, 0], d.cell[start + i, 1]] = dp[i] * phi * (da[i] - db[i])
+            g[cell[start + i, 0], cell[start + i, 1]] = dp[i] * phi * (da[i] - db[i])
     out[0] += on_phi
     return value
 
 
-@njit(**JIT)
-def _counts(
-    d: KernelData, eta: np.ndarray, phi: float, r: float, g: np.ndarray, out: np.ndarray
-) -> float:
-    """Negative binomial without the factorial of y.
+@njit(**ONCE)
+def counts(h: np.ndarray, at: np.ndarray) -> float:
+    """First stage of every cell with an exact count: negative binomials without factorials.
 
-    Variance ``mu + mu^2 (1 / (n r) + 1 / phi)``: persons differ, and so do cells.
+    Variance ``mu + mu^2 (1 / (n r) + 1 / phi)``: persons differ, and so do cells. Arguments are
+    those of `trials`.
     """
+    cell = spots(h, _CELL)
+    cell_value = table(h, _CELL_VALUE)
+    sites, months = h[3 * _EVENT_TIME + 2], h[3 * _EVENT_TIME + 3]
+    eta, g = grid(at, 0, sites, months), grid(at, 2, sites, months)
+    phi, r, out = line(at, 1, 2)[0], line(at, 1, 2)[1], line(at, 3, 2)
     s = np.empty((INNER + 9, BLOCK))
     x, mu, size, y = s[INNER], s[INNER + 1], s[INNER + 2], s[INNER + 3]
     odds, shrink, log_share = s[INNER + 4], s[INNER + 5], s[INNER + 6]
     v, slope = s[INNER + 7], s[INNER + 8]
-    value, on_phi, on_r, count = 0.0, 0.0, 0.0, d.cell.shape[0]
+    value, on_phi, on_r, count = 0.0, 0.0, 0.0, cell.shape[0]
     for start in range(0, count, BLOCK):
         n = min(BLOCK, count - start)
         for i in range(n):
-            x[i] = eta[d.cell[start + i, 0], d.cell[start + i, 1]] + d.cell_value[start + i, 3]
-            y[i] = d.cell_value[start + i, 1]
-            size[i] = 1.0 / (1.0 / (d.cell_value[start + i, 0] * r) + 1.0 / phi)
+            x[i] = eta[cell[start + i, 0], cell[start + i, 1]] + cell_value[start + i, 3]
+            y[i] = cell_value[start + i, 1]
+            size[i] = 1.0 / (1.0 / (cell_value[start + i, 0] * r) + 1.0 / phi)
         exps(x, n, s, mu)
         for i in range(n):
             odds[i] = mu[i] / size[i]
@@ -158,53 +172,62 @@ def _counts(
             value += v[i] + y[i] * log_share[i] - k * shrink[i]
             d_size = slope[i] - shrink[i] + (mu[i] - y[i]) / (k + mu[i])
             on_phi += d_size * (k / phi) ** 2
-            on_r += d_size * k * k / (d.cell_value[start + i, 0] * r * r)
-            g[d.cell[start + i, 0], d.cell[start + i, 1]] = k * (y[i] - mu[i]) / (k + mu[i])
+            on_r += d_size * k * k / (cell_value[start + i, 0] * r * r)
+            g[cell[start + i, 0], cell[start + i, 1]] = k * (y[i] - mu[i]) / (k + mu[i])
     out[0] += on_phi
     out[1] += on_r
     return value
 
 
-@njit(**JIT)
-def stages(
-    d: KernelData,
-    eta: np.ndarray,
-    ramp: np.ndarray,
-    bend: np.ndarray,
-    level: np.ndarray,
-    own: np.ndarray,
-    par: np.ndarray,
-    g1: np.ndarray,
-    g_level: np.ndarray,
-    g_own: np.ndarray,
-    g_par: np.ndarray,
-) -> float:
+@njit(**ONCE)
+def stages(h: np.ndarray, at: np.ndarray) -> float:
     """Later stages, each given the one before.
 
     A stage moves with the first one; or, where the family lets lengths differ, it has a level of
     the site's `own` and an effect of its own that builds up with `ramp` (`bend` is its derivative
-    in the time constant), so that lengths say nothing of the rate. `par` is (phi, effect);
-    derivatives are added, in `g_par` those in phi, effect and time constant.
+    in the time constant), so that lengths say nothing of the rate.
+
+    Parameters
+    ----------
+    h : ndarray of int64, shape (HEADER,)
+        Addresses of the data.
+    at : ndarray of int64
+        Addresses of eta, ramp and bend, shape (S, T); level, shape (J,); own, shape (S,); (phi,
+        effect); and derivatives, added to: in eta, level and own, and in (phi, effect, time
+        constant).
     """
-    free, phi = d.family[1], par[0]
+    stage = spots(h, _STAGE)
+    stage_value = table(h, _STAGE_VALUE)
+    stage_exposure = table(h, _STAGE_EXPOSURE)
+    link, free = places(h, _FAMILY)[0], places(h, _FAMILY)[1]
+    sites, months = h[3 * _EVENT_TIME + 2], h[3 * _EVENT_TIME + 3]
+    later = h[3 * _STAGE_PRIOR + 2]
+    eta, ramp, bend = (
+        grid(at, 0, sites, months),
+        grid(at, 1, sites, months),
+        grid(at, 2, sites, months),
+    )
+    level, own, par = line(at, 3, later), line(at, 4, sites), line(at, 5, 2)
+    g1, g_level, g_own = grid(at, 6, sites, months), line(at, 7, later), line(at, 8, sites)
+    g_par, phi = line(at, 9, 3), par[0]
     w = np.empty((INNER + 12, BLOCK))
     x, p, q, dp = w[INNER + 3], w[INNER + 4], w[INNER + 5], w[INNER + 6]
     y, left, v, da, db = w[INNER + 7], w[INNER + 8], w[INNER + 9], w[INNER + 10], w[INNER + 11]
     # what depends on the number at risk alone, once for each number
-    value = _totals(d.stage_exposure[0], d.stage_exposure[1], phi, w, g_par)
+    value = _totals(stage_exposure[0], stage_exposure[1], phi, w, g_par)
     on_phi, on_effect, on_ramp = 0.0, 0.0, 0.0
-    count = d.stage.shape[0]
+    count = stage.shape[0]
     for start in range(0, count, BLOCK):
         n = min(BLOCK, count - start)
         for i in range(n):
-            s, t, j = d.stage[start + i, 0], d.stage[start + i, 1], d.stage[start + i, 2]
+            s, t, j = stage[start + i, 0], stage[start + i, 1], stage[start + i, 2]
             x[i] = level[j] + (own[s] + par[1] * ramp[s, t] if free else eta[s, t])
-            y[i] = d.stage_value[start + i, 1]
-            left[i] = d.stage_value[start + i, 0] - y[i]
-        shares_of(d.family[0], x, n, w, p, q, dp)
+            y[i] = stage_value[start + i, 1]
+            left[i] = stage_value[start + i, 0] - y[i]
+        shares_of(link, x, n, w, p, q, dp)
         _beta_binomials(y, left, p, q, phi, n, w, v, da, db)
         for i in range(n):
-            s, t, j = d.stage[start + i, 0], d.stage[start + i, 1], d.stage[start + i, 2]
+            s, t, j = stage[start + i, 0], stage[start + i, 1], stage[start + i, 2]
             value += v[i]
             on_phi += p[i] * da[i] + q[i] * db[i]
             df = dp[i] * phi * (da[i] - db[i])

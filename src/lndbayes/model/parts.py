@@ -8,12 +8,12 @@ import numpy as np
 from numba import njit
 
 from lndbayes.model.special import rising
-from lndbayes.model.vector import JIT
+from lndbayes.model.vector import INSIDE
 
 __all__ = ["extend", "extend_back", "mix", "pulses", "ramps", "scalar_prior", "shares"]
 
 
-@njit(**JIT)
+@njit(**INSIDE)
 def scalar_prior(code: int, a: float, b: float, c: float, v: float) -> tuple[float, float]:
     """Log prior without constants, and its derivative, at the constrained value."""
     if code == 0:
@@ -33,7 +33,7 @@ def scalar_prior(code: int, a: float, b: float, c: float, v: float) -> tuple[flo
     return -0.5 * z * z - math.log(v), -(z / b + 1.0) / v
 
 
-@njit(**JIT)
+@njit(**INSIDE)
 def extend(x: np.ndarray, z: np.ndarray) -> None:
     """Fill z, length n, with the isometric image of the first n - 1 of x that sums to zero."""
     n = z.shape[0]
@@ -50,7 +50,7 @@ def extend(x: np.ndarray, z: np.ndarray) -> None:
     z[n - 1] = -total / root
 
 
-@njit(**JIT)
+@njit(**INSIDE)
 def extend_back(x: np.ndarray, gz: np.ndarray, gx: np.ndarray) -> float:
     """Add the transposed extension of gz to gx, with the standard normal prior that is returned."""
     n = gz.shape[0]
@@ -69,7 +69,7 @@ def extend_back(x: np.ndarray, gz: np.ndarray, gx: np.ndarray) -> float:
     return value
 
 
-@njit(**JIT)
+@njit(**INSIDE)
 def mix(
     x: np.ndarray,
     grad: np.ndarray,
@@ -109,7 +109,7 @@ def mix(
     return value, g_kappa
 
 
-@njit(**JIT)
+@njit(**INSIDE)
 def shares(x: np.ndarray, start: int, share: np.ndarray) -> None:
     """Fill share, shape (S, M), with simplices from coordinates that begin at `start`."""
     sites, kinds = share.shape
@@ -130,7 +130,7 @@ def shares(x: np.ndarray, start: int, share: np.ndarray) -> None:
             share[s, m] /= norm
 
 
-@njit(**JIT)
+@njit(**INSIDE)
 def ramps(
     event_time: np.ndarray, months: float, half: float, ramp: np.ndarray, slope: np.ndarray
 ) -> None:
@@ -153,7 +153,7 @@ def ramps(
                 slope[s, t] = 0.0
 
 
-@njit(**JIT)
+@njit(**INSIDE)
 def pulses(
     event_time: np.ndarray, peak: float, half: float, shape: np.ndarray, slope: np.ndarray
 ) -> None:

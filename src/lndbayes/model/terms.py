@@ -10,17 +10,33 @@ import math
 import numpy as np
 from numba import njit
 
-from lndbayes.model.pack import KernelData
+from lndbayes.model.address import FIELDS, floats, grid, line, places, spots, table
+from lndbayes.model.pack import BLOCKS
 from lndbayes.model.special import rates, rising
-from lndbayes.model.vector import JIT, LINKS
+from lndbayes.model.vector import INSIDE, LINKS
 
 __all__ = ["channels", "ranged"]
 
 _LOG = LINKS["log"]
 _CLOGLOG = LINKS["cloglog"]
+_AT_RETRO = BLOCKS.index("retrospective_site_bias")
+_STARTS, _FAMILY, _EVENT_TIME, _RANGED, _RANGED_VALUE = (
+    FIELDS[name] for name in ("starts", "family", "event_time", "ranged", "ranged_value")
+)
+_RETRO, _RETRO_VALUE, _HISTORY, _HISTORY_VALUE = (
+    FIELDS[f"{channel}_{what}"]
+    for channel in ("retrospective", "history")
+    for what in ("at", "value")
+)
+_NATIONAL, _SHARE, _WEIGHT, _PRECISION = (
+    FIELDS[f"national_{what}"] for what in ("logit", "share", "weight", "precision")
+)
+_ELICITED, _MONTH, _BY_SITE, _ELICITED_PRECISION = (
+    FIELDS[f"elicited_{what}"] for what in ("logit", "month", "weight", "precision")
+)
 
 
-@njit(**JIT)
+@njit(**INSIDE)
 def _share(link: int, eta: float) -> tuple[float, float, float]:
     """Probability, its complement, and its derivative in eta, for the two links of shares."""
     if link == _CLOGLOG:
@@ -31,7 +47,7 @@ def _share(link: int, eta: float) -> tuple[float, float, float]:
     return p, q, p * q
 
 
-@njit(**JIT)
+@njit(**INSIDE)
 def _negative_binomial(
     n: float, y: float, log_mu: float, phi: float, r: float
 ) -> tuple[float, float, float, float]:
@@ -54,20 +70,24 @@ def _negative_binomial(
     )
 
 
-@njit(**JIT)
-def ranged(
-    d: KernelData, eta: np.ndarray, phi: float, r: float, g: np.ndarray, out: np.ndarray
-) -> float:
+@njit(**INSIDE)
+def ranged(h: np.ndarray, at: np.ndarray) -> float:
     """Cells known to lie between two counts: the sum of the counts' probabilities, exactly.
 
     The first probability is found as for an exact cell, each further one by its ratio to the one
-    before; the derivative is the mean of theirs under those probabilities.
+    before; the derivative is the mean of theirs under those probabilities. Arguments
+    are those of `lndbayes.model.likelihood.trials`.
     """
-    link, value = d.family[0], 0.0
-    for i in range(d.ranged.shape[0]):
-        s, t = d.ranged[i, 0], d.ranged[i, 1]
-        n, low, high = d.ranged_value[i, 0], d.ranged_value[i, 1], d.ranged_value[i, 2]
-        c = d.ranged_value[i, 3]
+    cell, cell_value = spots(h, _RANGED), table(h, _RANGED_VALUE)
+    sites, months = h[3 * _EVENT_TIME + 2], h[3 * _EVENT_TIME + 3]
+    eta, g = grid(at, 0, sites, months), grid(at, 2, sites, months)
+    par, out = line(at, 1, 2), line(at, 3, 2)
+    phi, r = par[0], par[1]
+    link, value = places(h, _FAMILY)[0], 0.0
+    for i in range(cell.shape[0]):
+        s, t = cell[i, 0], cell[i, 1]
+        n, low, high = cell_value[i, 0], cell_value[i, 1], cell_value[i, 2]
+        c = cell_value[i, 3]
         if link == _LOG:
             v, de, dphi, dr = _ranged_counts(n, low, high, eta[s, t] + math.log(n * c), phi, r)
             g[s, t] = de
@@ -78,12 +98,12 @@ def ranged(
             p *= c
             v, da, db, dphi = _ranged_trials(n, low, high, p, q, phi)
             g[s, t] = dp * c * (da - db)
-        value += v + d.ranged_value[i, 4]
+        value += v + cell_value[i, 4]
         out[0] += dphi
     return value
 
 
-@njit(**JIT)
+@njit(**INSIDE)
 def _ranged_trials(
     n: float, low: float, high: float, p: float, q: float, phi: float
 ) -> tuple[float, float, float, float]:
@@ -113,7 +133,7 @@ def _ranged_trials(
     )
 
 
-@njit(**JIT)
+@njit(**INSIDE)
 def _ranged_counts(
     n: float, low: float, high: float, log_mu: float, phi: float, r: float
 ) -> tuple[float, float, float, float]:
@@ -141,7 +161,7 @@ def _ranged_counts(
     )
 
 
-@njit(**JIT)
+@njit(**INSIDE)
 def _evidence(
     link: int, n: float, y: float, eta: float, phi: float, r: float
 ) -> tuple[float, float, float, float]:
@@ -158,9 +178,31 @@ def _evidence(
     return y * eta - n * math.log1p(tail), y - n * tail / (1.0 + tail), 0.0, 0.0
 
 
-@njit(**JIT)
-def channels(
-    d: KernelData,
+@njit(**INSIDE)
+def channels(h: np.ndarray, at: np.ndarray) -> float:
+    """Reconstructed evidence on the untreated predictor eta0.
+
+    Parameters
+    ----------
+    h : ndarray of int64, shape (HEADER,)
+        Addresses of the data.
+    at : ndarray of int64
+        Addresses of eta0, shape (S, T), and the derivative in it; the retrospective site biases,
+        shape (R,), and the derivative; (shared bias, dip, recovery, selection, phi, r), and the
+        derivatives. Derivatives are added to.
+    """
+    sites, months = h[3 * _EVENT_TIME + 2], h[3 * _EVENT_TIME + 3]
+    eta0, g0 = grid(at, 0, sites, months), grid(at, 1, sites, months)
+    covered = h[0] - places(h, _STARTS)[_AT_RETRO]
+    bias, g_bias = line(at, 2, covered), line(at, 3, covered)
+    par, g_par = line(at, 4, 6), line(at, 5, 6)
+    value = _counted(h, eta0, g0, bias, g_bias, par, g_par)
+    return value + _national(h, eta0, g0, par, g_par) + _elicited(h, eta0, g0, par, g_par)
+
+
+@njit(**INSIDE)
+def _counted(
+    h: np.ndarray,
     eta0: np.ndarray,
     g0: np.ndarray,
     bias: np.ndarray,
@@ -168,20 +210,18 @@ def channels(
     par: np.ndarray,
     g_par: np.ndarray,
 ) -> float:
-    """Reconstructed evidence on eta0.
-
-    `bias` are the retrospective site biases; `par` is (shared bias, dip, recovery, selection, phi,
-    r). Derivatives are added to `g0`, `g_bias` and `g_par`.
-    """
-    link, value = d.family[0], 0.0
-    for i in range(d.retrospective_at.shape[0]):
-        n = d.retrospective_value[i, 0]
+    """Counts read back from records, and referred persons' own counts before referral."""
+    retrospective_at, retrospective_value = spots(h, _RETRO), table(h, _RETRO_VALUE)
+    history_at, history_value = spots(h, _HISTORY), table(h, _HISTORY_VALUE)
+    link, value = places(h, _FAMILY)[0], 0.0
+    for i in range(retrospective_at.shape[0]):
+        n = retrospective_value[i, 0]
         if n > 0:
-            s, t, k = d.retrospective_at[i]
+            s, t, k = retrospective_at[i]
             v, g, dphi, dr = _evidence(
                 link,
                 n,
-                d.retrospective_value[i, 1],
+                retrospective_value[i, 1],
                 eta0[s, t] + bias[k] + par[0],
                 par[4],
                 par[5],
@@ -192,15 +232,15 @@ def channels(
             g_par[0] += g
             g_par[4] += dphi
             g_par[5] += dr
-    for i in range(d.history_at.shape[0]):
-        n = d.history_value[i, 0]
+    for i in range(history_at.shape[0]):
+        n = history_value[i, 0]
         if n > 0:
-            s, t, lag = d.history_at[i]
+            s, t, lag = history_at[i]
             decay = math.exp(-(lag - 1.0) / par[2])
             v, g, dphi, dr = _evidence(
                 link,
                 n,
-                d.history_value[i, 1],
+                history_value[i, 1],
                 eta0[s, t] + par[1] * decay + par[3] + par[0],
                 par[4],
                 par[5],
@@ -213,67 +253,95 @@ def channels(
             g_par[3] += g
             g_par[4] += dphi
             g_par[5] += dr
-    return value + _national(d, eta0, g0, par, g_par) + _elicited(d, eta0, g0, par, g_par)
+    return value
 
 
-@njit(**JIT)
+@njit(**INSIDE)
 def _national(
-    d: KernelData, eta0: np.ndarray, g0: np.ndarray, par: np.ndarray, g_par: np.ndarray
+    h: np.ndarray, eta0: np.ndarray, g0: np.ndarray, par: np.ndarray, g_par: np.ndarray
 ) -> float:
     """National series, its offset integrated out: link of the sites' weighted mean rate."""
     sites, months = eta0.shape
-    if d.national_logit.shape[0] == 0:
+    logit, share, weight = floats(h, _NATIONAL), floats(h, _SHARE), table(h, _WEIGHT)
+    precision = table(h, _PRECISION)
+    size = logit.shape[0]
+    if size == 0:
         return 0.0
-    link = d.family[0]
-    used = d.national_weight.sum(axis=0)
-    rate = np.zeros(months)
-    slope = np.zeros((sites, months))
+    link = places(h, _FAMILY)[0]
+    rate, slope = np.zeros(months), np.zeros((sites, months))
     for t in range(months):
-        if used[t] > 0:
+        used = 0.0
+        for i in range(size):
+            used += weight[i, t]
+        if used > 0:
             for s in range(sites):
                 if link == _LOG:
                     p = math.exp(eta0[s, t])
                     slope[s, t] = p
                 else:
                     p, _, slope[s, t] = _share(link, eta0[s, t])
-                rate[t] += d.national_share[s] * p
-    mean = d.national_weight @ rate
-    if link == _LOG:
-        level, on_rate = np.log(mean), 1.0 / mean
-    elif link == _CLOGLOG:
-        level, on_rate = np.log(-np.log1p(-mean)), 1.0 / ((1.0 - mean) * -np.log1p(-mean))
-    else:
-        level, on_rate = np.log(mean / (1.0 - mean)), 1.0 / (mean * (1.0 - mean))
-    gap = d.national_logit - (level + par[0])
-    pull = d.national_precision @ gap
-    g_par[0] += pull.sum()
-    g_rate = d.national_weight.T @ (pull * on_rate)
+                rate[t] += share[s] * p
+    gap, on_rate = np.empty(size), np.empty(size)
+    for i in range(size):
+        mean = 0.0
+        for t in range(months):
+            mean += weight[i, t] * rate[t]
+        if link == _LOG:
+            level, on_rate[i] = math.log(mean), 1.0 / mean
+        elif link == _CLOGLOG:
+            hazard = -math.log1p(-mean)
+            level, on_rate[i] = math.log(hazard), 1.0 / ((1.0 - mean) * hazard)
+        else:
+            level, on_rate[i] = math.log(mean / (1.0 - mean)), 1.0 / (mean * (1.0 - mean))
+        gap[i] = logit[i] - (level + par[0])
+    value, g_rate = 0.0, np.zeros(months)
+    for i in range(size):
+        pull = 0.0
+        for j in range(size):
+            pull += precision[i, j] * gap[j]
+        value -= 0.5 * gap[i] * pull
+        g_par[0] += pull
+        for t in range(months):
+            g_rate[t] += weight[i, t] * pull * on_rate[i]
     for t in range(months):
-        if used[t] > 0:
+        if g_rate[t] != 0.0:
             for s in range(sites):
-                g0[s, t] += g_rate[t] * d.national_share[s] * slope[s, t]
-    return -0.5 * (gap * pull).sum()
+                g0[s, t] += g_rate[t] * share[s] * slope[s, t]
+    return value
 
 
-@njit(**JIT)
+@njit(**INSIDE)
 def _elicited(
-    d: KernelData, eta0: np.ndarray, g0: np.ndarray, par: np.ndarray, g_par: np.ndarray
+    h: np.ndarray, eta0: np.ndarray, g0: np.ndarray, par: np.ndarray, g_par: np.ndarray
 ) -> float:
     """Elicited judgements, the experts' common bias integrated out."""
     sites, months = eta0.shape
-    if d.elicited_logit.shape[0] == 0:
+    logit, month = floats(h, _ELICITED), floats(h, _MONTH)
+    weight, precision = table(h, _BY_SITE), table(h, _ELICITED_PRECISION)
+    size = logit.shape[0]
+    if size == 0:
         return 0.0
     level = np.zeros(sites)
     for t in range(months):
-        if d.elicited_month[t] > 0:
+        if month[t] > 0:
             for s in range(sites):
-                level[s] += d.elicited_month[t] * eta0[s, t]
-    gap = d.elicited_logit - (d.elicited_weight @ level + par[0])
-    pull = d.elicited_precision @ gap
-    g_par[0] += pull.sum()
-    g_level = d.elicited_weight.T @ pull
+                level[s] += month[t] * eta0[s, t]
+    gap = np.empty(size)
+    for i in range(size):
+        gap[i] = logit[i] - par[0]
+        for s in range(sites):
+            gap[i] -= weight[i, s] * level[s]
+    value, g_level = 0.0, np.zeros(sites)
+    for i in range(size):
+        pull = 0.0
+        for j in range(size):
+            pull += precision[i, j] * gap[j]
+        value -= 0.5 * gap[i] * pull
+        g_par[0] += pull
+        for s in range(sites):
+            g_level[s] += weight[i, s] * pull
     for t in range(months):
-        if d.elicited_month[t] > 0:
+        if month[t] > 0:
             for s in range(sites):
-                g0[s, t] += d.elicited_month[t] * g_level[s]
-    return -0.5 * (gap * pull).sum()
+                g0[s, t] += month[t] * g_level[s]
+    return value

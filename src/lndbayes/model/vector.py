@@ -17,8 +17,10 @@ from numba import njit
 __all__ = [
     "BLOCK",
     "INNER",
+    "INSIDE",
     "JIT",
     "LINKS",
+    "ONCE",
     "TINY",
     "exps",
     "log1ps",
@@ -32,6 +34,12 @@ __all__ = [
 # where the arrays lie in memory; their last digits differ, and a thousand steps on, every draw:
 # one chain in twenty was not the one that its seed had given before. The price is about a tenth.
 JIT: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy"}
+#: Of functions that only compiled code calls: no entry points for Python, which cost more to
+#: compile than many of the functions.
+INSIDE: Final[dict[str, Any]] = {**JIT, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+#: Of functions that are called in one place, and of the smallest: written out where they are
+#: called, before anything is optimised.
+ONCE: Final[dict[str, Any]] = {**INSIDE, "inline": "always"}
 #: Codes of the links.
 LINKS: Final = {"logit": 0, "log": 1, "cloglog": 2}
 #: Elements worked on at once.
