@@ -189,11 +189,12 @@ five means over 200, the change of coordinates included. Memory is the process's
 
 {table(sites, "sites")}
 
-A gradient costs what its cells cost. A fit costs more, since a trajectory of a given length takes
-more steps in more dimensions: the step that keeps the acceptance rate shrinks as the fourth root of
-the coordinates (Beskos et al. 2013), so ten times the sites should cost 10 x 10^(1/4) = 18 times.
-Steps come in powers of two, which is why the rise is not smooth; a lower `target_accept` postpones
-it.
+A gradient costs what its cells cost, and a little more where its arrays no longer fit the fastest
+caches. A fit costs more: at a fixed acceptance rate steps shrink as the fourth root of the
+coordinates (Beskos et al. 2013), so that ten times the sites would cost 10 x 10^(1/4) = 18 times.
+Therefore the acceptance rate falls with the coordinates beyond 500, to .651 where the cost of an
+effective draw is least (`lndbayes.sampler.acceptance`). Steps come in powers of two, which is why
+the rise is not smooth.
 
 ## Months
 
@@ -205,9 +206,11 @@ The same 27 sites and 96 months, with as many times the persons: cost follows ce
 
 {table(persons, "persons")}
 
-The gradient hardly changes. With a hundred times the persons sites say so much of themselves that
-the coordinates chosen for weak data (deviations as multiples of their scale) no longer fit: more
-steps, and divergences, which the checks report.
+The gradient hardly changes. With many times the persons the largest sites say so much of themselves
+that the coordinates chosen for weak data (deviations as multiples of their scale) no longer fit: the
+stiffest directions mix scales with the deviations of single sites, steps get shorter, and
+divergences come, which the checks report. Centring each coordinate as far as its draws ask for did
+not help ([performance](performance.md)).
 
 ## Outcomes
 

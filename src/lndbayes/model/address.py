@@ -53,7 +53,6 @@ PART: Final = types.double(types.voidptr, types.voidptr)
 _FIRST_PART: Final = 1 + 3 * len(FIELDS)
 
 
-@intrinsic
 def _call_at(
     typing_context: Any, address: Any, header: Any, arrays: Any
 ) -> Any:  # pragma: no cover - runs in the compiler
@@ -75,6 +74,9 @@ def _call_at(
     return types.double(types.int64, header, arrays), codegen
 
 
+_call: Any = intrinsic(_call_at)
+
+
 @njit(**INSIDE)
 def call(h: np.ndarray, part: int, arrays: tuple[np.ndarray, ...]) -> float:
     """Run a part on arrays of doubles; 0 where this density has no such part.
@@ -91,7 +93,7 @@ def call(h: np.ndarray, part: int, arrays: tuple[np.ndarray, ...]) -> float:
     address = h[_FIRST_PART + part]
     if address == 0:
         return 0.0
-    return float(_call_at(address, h, arrays))
+    return float(_call(address, h, arrays))
 
 
 def _array(context: Any, builder: Any, kind: Any, address: Any, shape: list[Any]) -> Any:
@@ -140,21 +142,23 @@ def _given(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
 
 
 #: Field i of a header h: a line or a table of doubles, a line or a table of integers.
-floats, table = _field(types.float64, 1), _field(types.float64, 2)
-places, spots = _field(types.int64, 1), _field(types.int64, 2)
+floats: Any = _field(types.float64, 1)
+table: Any = _field(types.float64, 2)
+places: Any = _field(types.int64, 1)
+spots: Any = _field(types.int64, 2)
 
 
-@intrinsic
-def line(typing_context: Any, at: Any, i: Any, length: Any) -> Any:  # pragma: no cover
-    """Array i of those a part was given at `at`: a line of doubles."""
-    integer = types.int64
-    return types.Array(types.float64, 1, "C")(at, integer, integer), _given
+def _line(typing_context: Any, at: Any, i: Any, length: Any) -> Any:  # pragma: no cover
+    return types.Array(types.float64, 1, "C")(at, types.int64, types.int64), _given
 
 
-@intrinsic
-def grid(
+def _grid(
     typing_context: Any, at: Any, i: Any, rows: Any, columns: Any
-) -> Any:  # pragma: no cover - in the compiler
-    """Array i of those a part was given at `at`: a table of doubles."""
+) -> Any:  # pragma: no cover - runs in the compiler
     integer = types.int64
     return types.Array(types.float64, 2, "C")(at, integer, integer, integer), _given
+
+
+#: Array i of those a part was given at `at`: a line of n doubles, a table of n x m.
+line: Any = intrinsic(_line)
+grid: Any = intrinsic(_grid)
