@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ from lndbayes.spec import ModelSpec, with_changes
 __all__ = [
     "Metric",
     "RawDraws",
-    "acceptance",
     "find_metric",
     "metric_from",
     "metric_of",
@@ -195,10 +193,6 @@ def _within_groups(
     return np.linalg.cholesky(correlation) * rest[run].reshape(count, length, 1), run
 
 
-#: Coordinates up to which a spec's acceptance rate is taken as it is: 27 sites have fewer.
-_USUAL = 500
-#: Acceptance rate of the least cost per effective draw, many coordinates (Beskos et al. 2013).
-_OPTIMAL = 0.651
 #: Sampler settings of the pilot run that finds a metric.
 _PILOT = {"chains": 2, "tune": 300, "draws": 300}
 #: The same from the coordinates of another fit: few steps to find the way. Where that fit's scales
@@ -234,26 +228,6 @@ def find_metric(
     changed = with_changes(spec, {f"sampling.{key}": value for key, value in settings.items()})
     pilot = sample_density(changed, design, cores=cores, metric=start)
     return metric_from(pilot.x, metric_parts(design))
-
-
-def acceptance(asked: float, size: int) -> float:
-    """Acceptance rate that a sampler of `size` coordinates should aim at.
-
-    The error of a step grows with the coordinates: at a fixed rate steps shrink with their fourth
-    root. Up to `_USUAL` coordinates the rate is the one asked for. Beyond, it is what the step of
-    that many coordinates would give, down to .651, below which shorter steps cost less than
-    rejections (Beskos et al. 2013: a rate of ``2 Phi(-c sqrt(size) step^2 / 2)``).
-
-    Parameters
-    ----------
-    asked : float
-        The spec's `target_accept`.
-    size : int
-        Coordinates.
-    """
-    normal = NormalDist()
-    same_step = 2 * normal.cdf(normal.inv_cdf(asked / 2) * max(size / _USUAL, 1.0) ** 0.5)
-    return min(asked, max(same_step, _OPTIMAL))
 
 
 def sample_density(
@@ -307,7 +281,7 @@ def sample_density(
         chains=s.chains,
         cores=min(cores, s.chains),
         seed=s.seed,
-        target_accept=acceptance(s.target_accept, length),
+        target_accept=s.target_accept,
         save_warmup=False,
         progress_bar=progress,
         progress_callback=callback,

@@ -18,7 +18,7 @@ from lndbayes.model.design import build_design
 from lndbayes.model.kernel import kernel_data
 from lndbayes.model.layout import SCALARS, MetricParts, constrain, layout, metric_parts, size
 from lndbayes.model.start import start_point
-from lndbayes.sampler import Metric, acceptance, find_metric, metric_from, sample_density
+from lndbayes.sampler import Metric, find_metric, metric_from, sample_density
 from lndbayes.spec import with_changes
 
 pytestmark = pytest.mark.slow
@@ -306,15 +306,3 @@ def test_start_without_any_data_is_at_the_prior_rate(spec, tiny):
     x = start_point(spec, design.replace(exposure=zero, count=zero))
     block = layout(design)["site_level"]
     np.testing.assert_allclose(x[block.start : block.stop], -2.0)
-
-
-def test_acceptance_falls_with_the_coordinates_to_the_optimum_and_no_further():
-    assert [acceptance(0.8, size) for size in (10, 377, 500)] == [0.8] * 3
-    rates = [acceptance(0.8, size) for size in (500, 650, 800, 1000, 3000, 10**6)]
-    assert rates == sorted(rates, reverse=True)
-    assert rates[-1] == rates[-2] == 0.651
-    # four times the coordinates at the same step: the normal's argument doubles
-    assert acceptance(0.9, 2000) == pytest.approx(
-        2 * stats.norm.cdf(2 * stats.norm.ppf(0.45)), abs=1e-12
-    )
-    assert acceptance(0.6, 10**6) == 0.6

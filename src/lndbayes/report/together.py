@@ -88,11 +88,10 @@ def verdict_line(run: Run, outcome: str) -> str:
         return f"{why}."
     if math.isnan(float(row["median"])):
         return f"Verdict: {row['verdict']}."
-    tiers = ", ".join(f"{int(row[f'tier_{t}'])} {t.upper()}" for t in "abcd")
     bias = f", with a bias allowed {_allowed(row)}" if _allowed(row) != ABSENT else ""
     return (
         f"Verdict: {row['verdict']}. Pooled {row['scale']} {_ratio(row)}, "
-        f"{percent(float(row['ci_prob']))} interval{bias}; sites by tier: {tiers}."
+        f"{percent(float(row['ci_prob']))} interval{bias}; sites by tier: {_tiers(row)}."
     )
 
 
@@ -122,12 +121,16 @@ def overview_sentences(run: Run) -> str:
     return " ".join(sentences)
 
 
+def _tiers(row: Mapping[Any, Any]) -> str:
+    """Sites by tier; a number does not part from its letter at a line's end."""
+    return ", ".join(f"{int(row[f'tier_{t}'])}\N{NO-BREAK SPACE}{t.upper()}" for t in "abcd")
+
+
 def _overview(table: pd.DataFrame, ci: str) -> Table:
     rows = []
     for row in table.to_dict("records"):
         known = not math.isnan(float(row["median"]))
         shown = _ratio(row) if known else ABSENT
-        tiers = ", ".join(f"{int(row[f'tier_{t}'])} {t.upper()}" for t in "abcd")
         rows.append(
             (
                 str(row["label"]),
@@ -137,7 +140,7 @@ def _overview(table: pd.DataFrame, ci: str) -> Table:
                 _allowed(row),
                 probability(float(row["p_below_zero"]), short=True) if known else ABSENT,
                 probability(float(row["p_within_margin"]), short=True) if known else ABSENT,
-                tiers,
+                _tiers(row),
                 percent(float(row["identified_share"])),
             )
         )
