@@ -226,3 +226,19 @@ def test_only_the_parts_that_data_need_are_compiled(spec, plain_world, data, tmp
     tables = family_tables("beta_binomial", ranged=True)
     design = build_design(held, read_tables(tables, tmp_path / "r"))
     assert parts_of(kernel_data(held, design), size(design))["ranged"]
+
+
+#: Fields of each channel of evidence that have a row for each of its rows.
+CHANNELS = {
+    "retrospective": ("retrospective_at", "retrospective_value"),
+    "history": ("history_at", "history_value"),
+    "national": ("national_weight", "national_logit", "national_precision"),
+    "elicited": ("elicited_weight", "elicited_logit", "elicited_precision"),
+}
+
+
+@pytest.mark.parametrize("kept", [*CHANNELS, None])
+def test_one_channel_alone_is_enough_to_be_heard(data, plain_world, kept):
+    gone = [field for channel, fields in CHANNELS.items() if channel != kept for field in fields]
+    alone = data._replace(**{field: getattr(data, field)[:0] for field in gone})
+    assert bool(parts_of(alone, size(plain_world.design))["channels"]) == (kept is not None)
