@@ -218,12 +218,12 @@ five means over 200, the change of coordinates included. Memory is the process's
 
 {table(sites, "sites")}
 
-A gradient costs what its cells cost, and more where its arrays no longer fit the fastest caches.
-A fit costs more: at a fixed acceptance rate steps shrink as the fourth root of the coordinates
-(Beskos et al. 2013), so that ten times the sites should cost 10 x 10^(1/4) = 18 times. Steps come
-in powers of two, which is why the rise is not smooth. A lower acceptance rate buys steps at the
-price of effective draws: at .651 the fit of 270 sites took 13.3 times that of 27, but left half as
-many effective draws of the pooled effect (9.6 a second; at the shipped .8 see the table).
+A gradient costs what its cells cost. A fit costs more: at a fixed acceptance rate steps shrink as
+the fourth root of the coordinates (Beskos et al. 2013), so that ten times the sites should cost 10
+x 10^(1/4) = 18 times. Steps come in powers of two, which is why the rise is not smooth. A lower
+acceptance rate buys steps at the price of effective draws: at .651 the fit of 270 sites took 13.3
+times that of 27, but left half as many effective draws of the pooled effect (9.6 a second; at the
+shipped .8 see the table).
 
 ## Months
 
@@ -235,7 +235,8 @@ The same 27 sites and 96 months, with as many times the persons: cost follows ce
 
 {table(persons, "persons")}
 
-The gradient hardly changes. With many times the persons the largest sites say so much of
+With ten times the persons a gradient costs twice as much, because cells with few events multiply
+out and others need series; with a hundred times no more. The largest sites then say so much of
 themselves that the coordinates chosen for weak data (deviations as multiples of their scale) no
 longer fit: the stiffest directions mix scales with the deviations of single sites, steps get
 shorter, and divergences come, which the checks report. Centring each coordinate as far as its draws
