@@ -231,7 +231,7 @@ shipped .8 see the table).
 
 ## Persons
 
-The same 27 sites and 96 months, with as many times the persons: cost follows cells.
+The same 27 sites and 96 months, with as many times the persons.
 
 {table(persons, "persons")}
 
