@@ -37,8 +37,8 @@ JIT: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy"}
 #: Of functions that only compiled code calls: no entry points for Python, which cost more to
 #: compile than many of the functions.
 INSIDE: Final[dict[str, Any]] = {**JIT, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-#: Of functions that are called in one place, and of the smallest: written out where they are
-#: called, before anything is optimised.
+#: Of functions that are called in one place and are not large: written out where they are called,
+#: before anything is optimised.
 ONCE: Final[dict[str, Any]] = {**INSIDE, "inline": "always"}
 #: Codes of the links.
 LINKS: Final = {"logit": 0, "log": 1, "cloglog": 2}
