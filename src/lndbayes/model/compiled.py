@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lndbayes.model.address import PARTS
-from lndbayes.model.entry import density_entry, expand_entry, part_entry
+from lndbayes.model.entry import entry
 from lndbayes.model.pack import KernelData
 from lndbayes.model.vector import LINKS
 
@@ -88,12 +88,12 @@ class CompiledDensity:
     @property
     def density_address(self) -> int:
         """Address of ``int64 f(uint64 n, double *y, double *gradient, double *value, void *)``."""
-        return int(density_entry().address)
+        return int(entry("density").address)
 
     @property
     def expand_address(self) -> int:
         """Address of ``int64 f(uint64 n, uint64 m, double *y, double *x, void *)``."""
-        return int(expand_entry().address)
+        return int(entry("expand").address)
 
     @property
     def header_address(self) -> int:
@@ -109,7 +109,7 @@ class CompiledDensity:
         value = np.empty(1)
         pointer = ctypes.POINTER(ctypes.c_double)
         arguments = (a.ctypes.data_as(pointer) for a in (y, gradient, value))
-        density_entry().ctypes(self.size, *arguments, self.header_address)
+        entry("density").ctypes(self.size, *arguments, self.header_address)
         return float(value[0])
 
 
@@ -149,7 +149,7 @@ def _part_address(part: str, data: KernelData) -> int:
         return 0
     if part == "cells":
         part = "counts" if data.family[0] == LINKS["log"] else "trials"
-    return int(part_entry(part).address)
+    return int(entry(part).address)
 
 
 def log_density(x: np.ndarray, gradient: np.ndarray, data: KernelData) -> float:

@@ -19,7 +19,7 @@ from lndbayes.model.kernel import evaluate_density
 from lndbayes.model.stamp import source_stamp
 from lndbayes.model.vector import ONCE
 
-__all__ = ["density_entry", "expand_entry", "part_entry"]
+__all__ = ["entry"]
 
 #: Status of an evaluation, as the sampler reads it: 0 good, above 0 a point to step back from.
 _BAD_GRADIENT, _BAD_VALUE, _BAD_CALL = 3, 4, -1
@@ -73,25 +73,18 @@ _SOURCES = (
 )
 
 
-def _entry(name: str) -> Any:
+def entry(name: str) -> Any:
+    """Return a C function, compiled or read from the cache when first asked for.
+
+    Parameters
+    ----------
+    name : str
+        `density`, `expand` (the change of coordinates), or a part: `trials`, `counts`, `ranged`,
+        `stages`, `channels`.
+    """
     if name not in _compiled:
         _compiled[name] = _COMPILE[name](source_stamp(*_SOURCES))
     return _compiled[name]
-
-
-def density_entry() -> Any:
-    """Return the density as a C function, compiled or read from the cache at the first call."""
-    return _entry("density")
-
-
-def expand_entry() -> Any:
-    """Return the change of coordinates as a C function."""
-    return _entry("expand")
-
-
-def part_entry(name: str) -> Any:
-    """Return a part of the density: `trials`, `counts`, `ranged`, `stages` or `channels`."""
-    return _entry(name)
 
 
 def _compile_density(stamp: int) -> Any:
@@ -127,6 +120,8 @@ def _compile_expand(stamp: int) -> Any:
     return expand
 
 
+# The parts look alike, but one function that made them all would not do: Numba files cached code
+# under a function's own name and closure, and a closure over another function is new each time.
 def _compile_trials(stamp: int) -> Any:
     @cfunc(PART, cache=True, error_model="numpy")
     def trials(header_: Any, at_: Any) -> float:

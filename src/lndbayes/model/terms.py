@@ -257,6 +257,22 @@ def _counted(
 
 
 @njit(**INSIDE)
+def _normal(gap: np.ndarray, precision: np.ndarray, pull: np.ndarray, g_par: np.ndarray) -> float:
+    """Normal log density without constants; `pull` is its derivative by the mean.
+
+    Every mean has the shared bias in it, so that `pull` adds to ``g_par[0]``.
+    """
+    value = 0.0
+    for i in range(gap.shape[0]):
+        pull[i] = 0.0
+        for j in range(gap.shape[0]):
+            pull[i] += precision[i, j] * gap[j]
+        value -= 0.5 * gap[i] * pull[i]
+        g_par[0] += pull[i]
+    return value
+
+
+@njit(**INSIDE)
 def _national(
     h: np.ndarray, eta0: np.ndarray, g0: np.ndarray, par: np.ndarray, g_par: np.ndarray
 ) -> float:
@@ -294,15 +310,11 @@ def _national(
         else:
             level, on_rate[i] = math.log(mean / (1.0 - mean)), 1.0 / (mean * (1.0 - mean))
         gap[i] = logit[i] - (level + par[0])
-    value, g_rate = 0.0, np.zeros(months)
+    pull, g_rate = np.empty(size), np.zeros(months)
+    value = _normal(gap, precision, pull, g_par)
     for i in range(size):
-        pull = 0.0
-        for j in range(size):
-            pull += precision[i, j] * gap[j]
-        value -= 0.5 * gap[i] * pull
-        g_par[0] += pull
         for t in range(months):
-            g_rate[t] += weight[i, t] * pull * on_rate[i]
+            g_rate[t] += weight[i, t] * pull[i] * on_rate[i]
     for t in range(months):
         if g_rate[t] != 0.0:
             for s in range(sites):
@@ -331,15 +343,11 @@ def _elicited(
         gap[i] = logit[i] - par[0]
         for s in range(sites):
             gap[i] -= weight[i, s] * level[s]
-    value, g_level = 0.0, np.zeros(sites)
+    pull, g_level = np.empty(size), np.zeros(sites)
+    value = _normal(gap, precision, pull, g_par)
     for i in range(size):
-        pull = 0.0
-        for j in range(size):
-            pull += precision[i, j] * gap[j]
-        value -= 0.5 * gap[i] * pull
-        g_par[0] += pull
         for s in range(sites):
-            g_level[s] += weight[i, s] * pull
+            g_level[s] += weight[i, s] * pull[i]
     for t in range(months):
         if month[t] > 0:
             for s in range(sites):
