@@ -220,11 +220,15 @@ def measure(engine: str, python: str, limit: float) -> Row:
         row.cold = times.get("first_draw") or times.get("compile")
         draws = draws_of(engine, folder)
         row.means, row.least, row.least_of, row.pooled = summary(draws)
+        kept = [times.get("first_kept")]
         (folder / "times.json").unlink()
         start = time.perf_counter()
         watched(commands(engine, python, folder, True), environment, limit)
         times = json.loads((folder / "times.json").read_text())
         row.warm = times.get("first_draw") or time.perf_counter() - start
+        kept.append(times.get("first_kept"))
+        if engine == "ours":
+            row.note = f"the chains that are kept: {kept[0]:.1f} s cold, {kept[1]:.1f} s warm"
         if engine == "numpyro":
             row.note = "first draw: a whole run of 10 + 10 draws"
             row.cold = None
@@ -310,10 +314,11 @@ evidence). The others get the model as its text reads (`benchmarks/peers/naive.p
 4 chains of 1,000 + 1,000 draws (PyMC's defaults; numpyro and rstan 300 + 300, to end in time), on 2
 cores; we get the spec with its own settings.
 
-*First draw*: from the start of the command to the sampler's first step, imports and compiling
-included; cold is with empty caches. *Sampling* is the call that samples, compiling, tuning and our
-pilot run included. *Gradients* are those after tuning. *Least ESS*: bulk, over the pooled effect,
-the sites' effects and the scales.
+*First draw*: from the start of the command to the sampler's first step, imports, reading and
+compiling included; cold is with empty caches. It is a step of tuning: of `pm.sample`'s, or of our
+pilot run; for when the chains that are kept start after it, see the note. *Sampling* is the call
+that samples, compiling, tuning and our pilot run included. *Gradients* are those after tuning.
+*Least ESS*: bulk, over the pooled effect, the sites' effects and the scales.
 
 {head}{body}
 One posterior:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -226,6 +229,27 @@ def test_only_the_parts_that_data_need_are_compiled(spec, plain_world, data, tmp
     tables = family_tables("beta_binomial", ranged=True)
     design = build_design(held, read_tables(tables, tmp_path / "r"))
     assert parts_of(kernel_data(held, design), size(design))["ranged"]
+
+
+#: Prepares a part with the density left out, which takes long; prints what came from the cache.
+PREPARES = """
+import sys
+import lndbayes.model.entry as entry
+sys.executable = sys.argv[1]
+entry._COMPILE["density"] = lambda stamp: "here"
+entry.prepare(["ranged"])
+print(entry.entry("density"), entry.entry("ranged").cache_hits)
+"""
+
+
+def test_a_second_process_compiles_what_the_first_then_finds(tmp_path):
+    """With an empty cache two processes compile; if the second fails the first does its work."""
+    found = []
+    for python in (sys.executable, "false", "no-such-interpreter"):
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / Path(python).name)}
+        command = [sys.executable, "-c", PREPARES, python]
+        found.append(subprocess.check_output(command, env=environment, text=True).strip())
+    assert found == ["here 1", "here 0", "here 0"]
 
 
 #: Fields of each channel of evidence that have a row for each of its rows.

@@ -354,9 +354,9 @@ def _check_bands(parsed: Parsed, banded: np.ndarray) -> list[Problem]:
         cells = rows.groupby(["site", "month", "stratum"])
         short = cells["category"].nunique()
         firsts = cells["row"].first()
-        seen = cells["category"].agg(set)
         for key in short.index[short < len(every)]:
-            absent = ", ".join(band for band in every if band not in seen[key])
+            seen = set(cells.get_group(key)["category"])
+            absent = ", ".join(band for band in every if band not in seen)
             rule = (
                 f"every month of outcome {outcome} with categories needs a row for each of them; "
                 f"write 0 or status missing (without a row: {absent})"

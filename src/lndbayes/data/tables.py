@@ -167,7 +167,7 @@ def _records(file: str, text: str) -> tuple[list[tuple[int, list[str]]], list[Pr
     start = 1
     try:
         for record in reader:
-            cells = [cell.strip() for cell in record]
+            cells = list(map(str.strip, record))
             if any(cells):
                 records.append((start, cells))
             start = reader.line_num + 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lndbayes.model.address import PARTS
-from lndbayes.model.entry import entry
+from lndbayes.model.entry import entry, prepare
 from lndbayes.model.pack import KernelData
 from lndbayes.model.vector import LINKS
 
@@ -136,20 +136,22 @@ def compiled_density(data: KernelData, size: int, metric: Metric | None = None) 
     for array in arrays:
         rows, columns = (*array.shape, 1, 1)[:2]
         header += [array.ctypes.data, rows, columns]
-    header += [_part_address(name, data) for name in PARTS]
+    names = [_part(name, data) for name in PARTS]
+    prepare([name for name in names if name])
+    header += [int(entry(name).address) if name else 0 for name in names]
     return CompiledDensity(size, np.array(header, dtype=np.int64), tuple(arrays))
 
 
-def _part_address(part: str, data: KernelData) -> int:
-    """Address of what a part is for these data; 0 where they have nothing for it.
+def _part(part: str, data: KernelData) -> str:
+    """Name of what a part is for these data; empty where they have nothing for it.
 
     So nothing is compiled that a family, or data without suppressed cells, never calls.
     """
     if not any(len(getattr(data, field)) for field in _FIELDS_OF[part]):
-        return 0
+        return ""
     if part == "cells":
-        part = "counts" if data.family[0] == LINKS["log"] else "trials"
-    return int(entry(part).address)
+        return "counts" if data.family[0] == LINKS["log"] else "trials"
+    return part
 
 
 def log_density(x: np.ndarray, gradient: np.ndarray, data: KernelData) -> float:

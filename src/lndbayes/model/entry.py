@@ -8,6 +8,10 @@ is written in, because the compiler's own key sees one file only and would hand 
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +23,7 @@ from lndbayes.model.kernel import evaluate_density
 from lndbayes.model.stamp import source_stamp
 from lndbayes.model.vector import ONCE
 
-__all__ = ["entry"]
+__all__ = ["entry", "prepare"]
 
 #: Status of an evaluation, as the sampler reads it: 0 good, above 0 a point to step back from.
 _BAD_GRADIENT, _BAD_VALUE, _BAD_CALL = 3, 4, -1
@@ -85,6 +89,36 @@ def entry(name: str) -> Any:
     if name not in _compiled:
         _compiled[name] = _COMPILE[name](source_stamp(*_SOURCES))
     return _compiled[name]
+
+
+#: What the second process of a first compilation runs, and its arguments.
+_HELPER = "import sys; from lndbayes.model.entry import entry; list(map(entry, sys.argv[1:]))"
+
+
+def prepare(parts: Sequence[str]) -> None:
+    """Have the density and its parts ready, made by two processes where nothing is cached yet.
+
+    The density alone takes as long to compile as the parts of shares and channels together, and
+    the compiler's lock lets one thread of a process work at a time. If the second process
+    fails, nothing is lost: what it has not left in the cache is compiled here when asked for.
+
+    Parameters
+    ----------
+    parts : sequence of str
+        Names as `entry` takes them, besides `density` and `expand`.
+    """
+    # the change of coordinates is compiled in a moment, and tells whether a cache is at hand
+    empty = not entry("expand").cache_hits
+    if "density" in _compiled or not (empty and parts and (os.cpu_count() or 1) > 1):
+        return
+    command = [sys.executable or "python", "-c", _HELPER, *parts]
+    quiet = subprocess.DEVNULL
+    try:
+        helper = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)
+    except OSError:
+        return  # where Python is embedded there may be no interpreter to start
+    with helper:
+        entry("density")
 
 
 def _compile_density(stamp: int) -> Any:
