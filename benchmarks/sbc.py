@@ -1,9 +1,11 @@
-"""Simulation-based calibration of the custody model: docs/calibration.csv and its table.
+"""Simulation-based calibration: docs/calibration.csv, calibration-outcomes.csv and their tables.
 
 The same as ``lndbayes calibrate models/custody.toml --costs models/costs.toml``, with the sampler's
-length to choose. The table of docs/calibration.md between its two marks is written anew.
+length to choose; of other outcomes as ``lndbayes calibrate models/NAME.toml``, without money. The
+table of docs/calibration.md between its two marks is written anew.
 
     python benchmarks/sbc.py [--replicates 200] [--jobs 2] [--chains 2] [--tune 200] [--draws 400]
+    python benchmarks/sbc.py --outcomes iapt_attendances,hearings --replicates 60
 """
 
 from __future__ import annotations
@@ -23,12 +25,15 @@ import pandas as pd
 
 from lndbayes import load_costs, load_spec
 from lndbayes.checks.calibration import calibrate
-from lndbayes.spec import with_changes
+from lndbayes.spec import ModelSpec, with_changes
 
 ROOT = Path(__file__).parents[1]
-
+CUSTODY = "custody"
 
 MARKS = ("<!-- table -->", "<!-- end of table -->")
+OTHER_MARKS = ("<!-- outcomes -->", "<!-- end of outcomes -->")
+#: What the table of other outcomes shows of each; the file has every quantity.
+HEADLINES = ("pooled effect", "events averted", "log likelihood")
 
 
 def write_table(
@@ -63,12 +68,78 @@ def write_table(
             f"| {row.quantity} | {row.covered} | {row.mean_z:.3f} | {row.sd_z:.2f} | "
             f"{row.p_simultaneous:.3f} | {inside} |"
         )
+    between(MARKS, lines)
+
+
+def between(marks: tuple[str, str], lines: list[str]) -> None:
+    """Write lines between two marks of docs/calibration.md."""
     page = ROOT / "docs" / "calibration.md"
-    text = page.read_text(encoding="utf-8")
-    head, rest = text.split(MARKS[0])
-    tail = rest.split(MARKS[1])[1]
+    head, rest = page.read_text(encoding="utf-8").split(marks[0])
+    tail = rest.split(marks[1])[1]
     body = "\n".join(lines)
-    page.write_text(f"{head}{MARKS[0]}\n{body}\n{MARKS[1]}{tail}", encoding="utf-8")
+    page.write_text(f"{head}{marks[0]}\n{body}\n{marks[1]}{tail}", encoding="utf-8")
+
+
+def write_others(kept: pd.DataFrame) -> None:
+    """Put the table of other outcomes, one row each, between its marks."""
+    lines = [
+        "| outcome | spec | replicates | 99% limits | "
+        + " | ".join(HEADLINES)
+        + " | ranked | outside their band | smallest p | core minutes |",
+        "|" + "---|" * (8 + len(HEADLINES)),
+    ]
+    for name, table in kept.groupby("outcome", sort=False):
+        one, by = table.iloc[0], table.set_index("quantity")
+        covered = " | ".join(str(by.loc[q, "covered"]) for q in HEADLINES)
+        outside = ", ".join(table.loc[~table["inside_band"].astype(bool), "quantity"]) or "none"
+        lines.append(
+            f"| {name} | `{one['spec'][:12]}` | {one['replicates']} | "
+            f"{one['lower_limit']} to {one['upper_limit']} | {covered} | {len(table)} | "
+            f"{outside} | {table['p_simultaneous'].min():.4f} | {one['minutes']:.0f} |"
+        )
+    between(OTHER_MARKS, lines)
+
+
+def of_others(names: list[str], options: argparse.Namespace) -> None:
+    """Calibrate other outcomes; each is in the file and the table as soon as it is done."""
+    file = ROOT / "docs" / "calibration-outcomes.csv"
+    for name in names:
+        spec, table, done, _ = calibrated(name, options)
+        new = table.assign(
+            outcome=name,
+            spec=spec.hash,
+            chains=options.chains,
+            tune=options.tune,
+            draws=options.draws,
+            minutes=sum(r["seconds"] for r in done) / 60,
+        )
+        before = pd.read_csv(file) if file.exists() else new.iloc[:0]
+        kept = pd.concat([before[before["outcome"] != name], new], ignore_index=True)
+        kept.to_csv(file, index=False, float_format="%.6g")
+        write_others(kept)
+        print(name, table.round(3).to_string(index=False), sep="\n", flush=True)
+
+
+def calibrated(
+    name: str, options: argparse.Namespace
+) -> tuple[ModelSpec, pd.DataFrame, list[dict[str, Any]], float]:
+    """Spec, table, replicates and wall seconds of one outcome; custody's with savings."""
+    changes = {f"sampling.{k}": getattr(options, k) for k in ("chains", "tune", "draws")}
+    spec = with_changes(load_spec(ROOT / "models" / f"{name}.toml"), changes)
+    folder = ROOT / "results" / "benchmarks" / f"sbc-{spec.hash[:12]}"
+    costs = load_costs(ROOT / "models" / "costs.toml") if name == CUSTODY else None
+    clock = time.perf_counter()
+    table = calibrate(
+        spec,
+        options.replicates,
+        folder,
+        costs=costs,
+        workers=options.jobs,
+        say=lambda line: print(name, line, flush=True),
+    )
+    wall = time.perf_counter() - clock
+    files = [folder / "replicates" / f"{i}.json" for i in range(options.replicates)]
+    return spec, table, [json.loads(f.read_text(encoding="utf-8")) for f in files], wall
 
 
 def main() -> None:
@@ -79,25 +150,12 @@ def main() -> None:
     parser.add_argument("--chains", type=int, default=2)
     parser.add_argument("--tune", type=int, default=200)
     parser.add_argument("--draws", type=int, default=400)
+    parser.add_argument("--outcomes", type=lambda text: text.split(","))
     options = parser.parse_args()
-    changes = {f"sampling.{k}": getattr(options, k) for k in ("chains", "tune", "draws")}
-    spec = with_changes(load_spec(ROOT / "models" / "custody.toml"), changes)
-    folder = ROOT / "results" / "benchmarks" / f"sbc-{spec.hash[:12]}"
-    costs = load_costs(ROOT / "models" / "costs.toml")
-    clock = time.perf_counter()
-    table = calibrate(
-        spec,
-        options.replicates,
-        folder,
-        costs=costs,
-        workers=options.jobs,
-        say=lambda line: print(line, flush=True),
-    )
-    wall = time.perf_counter() - clock
-    done = [
-        json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted((folder / "replicates").glob("*.json"))
-    ]
+    if options.outcomes:
+        of_others(options.outcomes, options)
+        return
+    spec, table, done, wall = calibrated(CUSTODY, options)
     kept = table.assign(
         spec=spec.hash, chains=options.chains, tune=options.tune, draws=options.draws
     )

@@ -161,6 +161,7 @@ def _spec_commands(add: _Add) -> None:
     one.add_argument("spec", metavar="SPEC")
     one.add_argument("--replicates", type=_positive, required=True, metavar="N")
     one.add_argument("--out", required=True, metavar="RUN")
+    one.add_argument("--data", metavar="DIR", help="draw counts on this evaluation's layout")
     one.add_argument("--costs", metavar="FILE", help="rank the total saving too")
     one.add_argument("--jobs", type=_positive, metavar="N", help="replicates at the same time")
     one.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler that runs them")

@@ -179,6 +179,7 @@ def calibrate(options: argparse.Namespace) -> int:
 
     from lndbayes.checks.calibration import calibrate
     from lndbayes.costs import load_costs
+    from lndbayes.data.evaluation import read_evaluation
     from lndbayes.spec import load_spec
 
     spec = load_spec(options.spec)
@@ -187,6 +188,7 @@ def calibrate(options: argparse.Namespace) -> int:
         spec,
         options.replicates,
         options.out,
+        data=read_evaluation(options.data) if options.data else None,
         costs=costs,
         workers=options.jobs or os.cpu_count() or 1,
         scheduler=options.scheduler,

@@ -11,16 +11,14 @@ import pytest
 from scipy import stats
 
 from lndbayes.checks import calibration
-from lndbayes.checks.calibration import (
-    calibrate,
-    calibration_table,
-    prior_world,
-    replicate,
-    simultaneous_p,
-)
+from lndbayes.checks.calibration import calibrate, calibration_table, simultaneous_p
+from lndbayes.checks.ranks import prior_world, replicate, shipped_layout
 from lndbayes.cli import main
 from lndbayes.costs import load_costs
+from lndbayes.data.evaluation import read_evaluation
 from lndbayes.errors import CheckError
+from lndbayes.model.design import build_design
+from lndbayes.simulate import simulate, write_evaluation
 from lndbayes.spec import ModelSpec, load_spec, with_changes
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +30,7 @@ def spec() -> ModelSpec:
     return with_changes(load_spec(ROOT / "models" / "custody.toml"), SHORT)
 
 
-def fake(index: int, spec: ModelSpec, costs: Any) -> dict[str, Any]:
+def fake(index: int, spec: ModelSpec, costs: Any, layout: Any = None) -> dict[str, Any]:
     """A replicate whose rank is uniform, and one whose posterior is too narrow."""
     rng = np.random.default_rng([7, index])
     z = rng.normal()
@@ -97,7 +95,7 @@ def test_hyper_parameters_come_from_their_priors(spec) -> None:
 def test_replicates_are_kept_and_made_again_only_for_a_reason(spec, tmp_path, monkeypatch) -> None:
     calls: list[int] = []
 
-    def counted(index: int, spec: ModelSpec, costs: Any) -> dict[str, Any]:
+    def counted(index: int, spec: ModelSpec, costs: Any, layout: Any) -> dict[str, Any]:
         calls.append(index)
         return fake(index, spec, costs)
 
@@ -148,3 +146,51 @@ def test_the_command_writes_the_table(tmp_path, spec, monkeypatch, capsys) -> No
     assert "inside_band" in printed.out
     assert (tmp_path / "calibration.csv").is_file()
     assert main([*arguments, "0", "--out", str(tmp_path)]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["iapt_attendances", "court_duration"])
+def test_other_outcomes_are_drawn_on_the_simulators_layout(name) -> None:
+    other = with_changes(load_spec(ROOT / "models" / f"{name}.toml"), SHORT)
+    layout = shipped_layout(other)
+    assert layout is not None
+    found = replicate(1, other, None, layout)
+    assert {"pooled effect", "events averted", "log likelihood", "wave 1"} <= set(found["rank"])
+    # a parameter that the family lacks has no rank
+    assert ("person_dispersion" in found["rank"]) == (name == "iapt_attendances")
+    assert all(np.isfinite(z) for z in found["z"].values())
+    again = replicate(1, other, None, layout)
+    assert again["rank"] == found["rank"]
+
+
+def test_custody_is_simulated_whole(spec) -> None:
+    assert shipped_layout(spec) is None
+
+
+def test_an_outcome_that_the_simulator_does_not_know_needs_data(spec, tmp_path, capsys) -> None:
+    text = (ROOT / "models" / "custody.toml").read_text(encoding="utf-8")
+    path = tmp_path / "bail.toml"
+    path.write_text(text.replace('name = "custody"', 'name = "bail"'), encoding="utf-8")
+    out = tmp_path / "run"
+    assert main(["calibrate", str(path), "--replicates", "2", "--out", str(out)]) == 2
+    assert "--data" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_given_data_are_the_layout(spec, tmp_path, monkeypatch) -> None:
+    """Also for custody; and replicates of another layout are made again."""
+    layouts: list[Any] = []
+
+    def kept(index: int, spec: ModelSpec, costs: Any, layout: Any) -> dict[str, Any]:
+        layouts.append(layout)
+        return fake(index, spec, costs)
+
+    monkeypatch.setattr(calibration, "replicate", kept)
+    simulated = simulate(4, "null", 6, outcomes=("custody",))
+    data = read_evaluation(write_evaluation(simulated, tmp_path / "data"))
+    calibrate(spec, 1, tmp_path / "run", data=data)
+    np.testing.assert_array_equal(layouts[0]["exposure"], build_design(spec, data)["exposure"])
+    calibrate(spec, 1, tmp_path / "run", data=data)
+    assert len(layouts) == 1
+    calibrate(spec, 1, tmp_path / "run")
+    assert layouts[1:] == [None]

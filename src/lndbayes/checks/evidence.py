@@ -14,13 +14,16 @@ from scipy.linalg import solve_triangular
 from scipy.special import gammaln, log_expit
 
 from lndbayes.effects import predictors
-from lndbayes.families import forward, inverse
+from lndbayes.families import inverse
+from lndbayes.model.surface import channel_predictors
 from lndbayes.names import SAMPLE_DIMS
-from lndbayes.spec import CHANNELS, ModelSpec
+from lndbayes.spec import ModelSpec
 
 __all__ = ["channel_log_likelihood", "log_prior", "panel_log_likelihood"]
 
 _CHUNK = 200
+#: Arrays with a row for each row of a source.
+_ROWS = ("retrospective_at", "history_at", "national_logit", "elicited_logit")
 
 
 def log_prior(fit: xr.DataTree, spec: ModelSpec, slots: Sequence[str]) -> np.ndarray:
@@ -72,82 +75,36 @@ def channel_log_likelihood(fit: xr.DataTree, spec: ModelSpec) -> dict[str, np.nd
         By source; empty where there is no reconstructed evidence.
     """
     constant = fit["constant_data"].to_dataset()
-    arrays = {str(k): v.values for k, v in constant.data_vars.items()}
-    sources = {
-        "retrospective": (_retrospective, "retrospective_count"),
-        "national": (_national, "national_logit"),
-        "history": (_history, "history_count"),
-        "elicited": (_elicited, "elicited_logit"),
-    }
-    used = [
-        name
-        for name in CHANNELS
-        if name in sources
-        and getattr(spec.baseline.channels, name)
-        and np.size(arrays.get(sources[name][1], ())) > 0
-    ]
+    # a fit stores no empty arrays
+    arrays = dict.fromkeys(_ROWS, np.zeros((0, 3)))
+    arrays |= {str(k): v.values for k, v in constant.data_vars.items()}
     posterior = fit["posterior"].to_dataset()
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in used}
-    for start in range(0, posterior.sizes["draw"] if used else 0, _CHUNK):
+    parts: dict[str, list[np.ndarray]] = {}
+    for start in range(0, posterior.sizes["draw"], _CHUNK):
         draws = slice(start, start + _CHUNK)
         eta0 = predictors(fit, draws)["eta0"].to_numpy()
         values = {
             str(k): v.transpose(*SAMPLE_DIMS, ...).to_numpy()
             for k, v in posterior.isel(draw=draws).data_vars.items()
         }
-        for name in used:
-            parts[name].append(sources[name][0](eta0, values, arrays, spec.family.link))
+        for name, mean in channel_predictors(eta0, values, arrays, spec).items():
+            found = _channel(name, mean, values, arrays, spec.family.link)
+            parts.setdefault(name, []).append(found)
     return {name: np.concatenate(found, axis=1) for name, found in parts.items()}
 
 
-def _retrospective(
-    eta0: np.ndarray,
+def _channel(
+    name: str,
+    mean: np.ndarray,
     values: Mapping[str, np.ndarray],
     arrays: Mapping[str, np.ndarray],
     link: str,
 ) -> np.ndarray:
-    at = arrays["retrospective_at"]
-    eta = eta0[..., at[:, 0], at[:, 1]] + values["retrospective_site_bias"][..., at[:, 2]]
-    eta = eta + values["shared_bias"][..., None]
-    return _counted(
-        eta, arrays["retrospective_exposure"], arrays["retrospective_count"], values, link
-    )
-
-
-def _history(
-    eta0: np.ndarray,
-    values: Mapping[str, np.ndarray],
-    arrays: Mapping[str, np.ndarray],
-    link: str,
-) -> np.ndarray:
-    at = arrays["history_at"]
-    fading = np.exp(-(at[:, 2] - 1.0) / values["crisis_recovery_months"][..., None])
-    eta = eta0[..., at[:, 0], at[:, 1]] + values["crisis_dip"][..., None] * fading
-    eta = eta + (values["history_selection"] + values["shared_bias"])[..., None]
-    return _counted(eta, arrays["history_exposure"], arrays["history_count"], values, link)
-
-
-def _national(
-    eta0: np.ndarray,
-    values: Mapping[str, np.ndarray],
-    arrays: Mapping[str, np.ndarray],
-    link: str,
-) -> np.ndarray:
-    monthly = np.einsum("s,...st->...t", arrays["national_share"], inverse(link, eta0))
-    rate = monthly @ arrays["national_weight"].T
-    mean = forward(link, rate) + values["shared_bias"][..., None]
-    return _normal(mean, arrays["national_logit"], arrays["national_chol"])
-
-
-def _elicited(
-    eta0: np.ndarray,
-    values: Mapping[str, np.ndarray],
-    arrays: Mapping[str, np.ndarray],
-    link: str,
-) -> np.ndarray:
-    mean = (eta0 @ arrays["elicited_month"]) @ arrays["elicited_weight"].T
-    mean = mean + values["shared_bias"][..., None]
-    return _normal(mean, arrays["elicited_logit"], arrays["elicited_chol"])
+    """Log likelihood of a source's rows, given their means."""
+    if f"{name}_count" in arrays:
+        n, y = arrays[f"{name}_exposure"], arrays[f"{name}_count"]
+        return _counted(mean, n, y, values, link)
+    return _normal(mean, arrays[f"{name}_logit"], arrays[f"{name}_chol"])
 
 
 def _counted(

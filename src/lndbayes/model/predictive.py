@@ -19,6 +19,7 @@ from lndbayes.model.surface import linear_predictors, stage_predictors
 from lndbayes.spec import ModelSpec
 
 __all__ = [
+    "beta_binomial",
     "cell_log_likelihood",
     "complete_counts",
     "dispersion",
@@ -134,13 +135,14 @@ def draw_counts(
     p, q = inverse(family.link, eta[..., used]), 1.0 - inverse(family.link, eta[..., used])
     if family.link == "logit":
         q = inverse("logit", -eta[..., used])
-    out[..., used] = _beta_binomial(n, held * p, q + (1.0 - held) * p, spread[0][..., None], rng)
+    out[..., used] = beta_binomial(n, held * p, q + (1.0 - held) * p, spread[0][..., None], rng)
     return out
 
 
-def _beta_binomial(
+def beta_binomial(
     n: np.ndarray, p: np.ndarray, q: np.ndarray, phi: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
+    """Counts out of n from a beta law with mean p, its complement q, and precision phi."""
     rate = rng.beta(np.maximum(p * phi, 1e-12), np.maximum(q * phi, 1e-12))
     return np.asarray(rng.binomial(n.astype(np.int64), rate))
 
@@ -164,7 +166,7 @@ def draw_stages(
     out = np.full(f.shape, np.nan)
     p = inverse(family.link, f[..., used])
     phi = np.asarray(values["overdispersion"])[..., None]
-    out[..., used] = _beta_binomial(design["stage_exposure"][used], p, 1.0 - p, phi, rng)
+    out[..., used] = beta_binomial(design["stage_exposure"][used], p, 1.0 - p, phi, rng)
     return out
 
 

@@ -7,9 +7,17 @@ from typing import Protocol
 
 import numpy as np
 
+from lndbayes.families import forward, inverse
 from lndbayes.model.course import pulse, ramp
+from lndbayes.spec import ModelSpec
 
-__all__ = ["Arrays", "linear_predictors", "stage_predictors", "untreated"]
+__all__ = [
+    "Arrays",
+    "channel_predictors",
+    "linear_predictors",
+    "stage_predictors",
+    "untreated",
+]
 
 
 class Arrays(Protocol):
@@ -118,3 +126,42 @@ def stage_predictors(
     shape = ramp(levels, values["ramp_months"][..., None], float(arrays["half_period"]))
     built = shape[..., inverse.reshape(event.shape)] * values["stage_effect"][..., None, None]
     return np.asarray(level + own + built[..., None])
+
+
+def channel_predictors(
+    eta0: np.ndarray, values: Mapping[str, np.ndarray], arrays: Arrays, spec: ModelSpec
+) -> dict[str, np.ndarray]:
+    """What each row of reconstructed evidence has as its mean, biases included, on the link scale.
+
+    Parameters
+    ----------
+    eta0 : ndarray, shape (..., S, T)
+        Linear predictor without the service.
+    values, arrays
+        See `untreated`.
+    spec : ModelSpec
+        Which channels are on, and the link.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (..., rows)
+        By channel: retrospective, national, history, elicited; without those that are off or have
+        no rows.
+    """
+    on, link = spec.baseline.channels, spec.family.link
+    shared = values["shared_bias"][..., None]
+    out = {}
+    if on.retrospective and len(at := arrays["retrospective_at"]):
+        bias = values["retrospective_site_bias"][..., at[:, 2]]
+        out["retrospective"] = eta0[..., at[:, 0], at[:, 1]] + bias + shared
+    if on.national and len(arrays["national_logit"]):
+        monthly = np.einsum("s,...st->...t", arrays["national_share"], inverse(link, eta0))
+        out["national"] = forward(link, monthly @ arrays["national_weight"].T) + shared
+    if on.history and len(at := arrays["history_at"]):
+        fading = np.exp(-(at[:, 2] - 1.0) / values["crisis_recovery_months"][..., None])
+        moved = values["crisis_dip"][..., None] * fading + values["history_selection"][..., None]
+        out["history"] = eta0[..., at[:, 0], at[:, 1]] + moved + shared
+    if on.elicited and len(arrays["elicited_logit"]):
+        level = (eta0 @ arrays["elicited_month"]) @ arrays["elicited_weight"].T
+        out["elicited"] = level + shared
+    return {name: np.asarray(mean) for name, mean in out.items()}
