@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from recovery import PROB, flat, results, score
+from recovery import PROB, flat, results, score, write_page
 
 from lndbayes import (
     component_effects,
@@ -203,7 +203,7 @@ def main() -> None:
         told = f"{result['world']} {result['seed']}, {result['seconds']} s"
         print(f"{count} of {len(todo)}: {told}", flush=True)
     done = results(store)
-    (options.out / "broken-worlds.md").write_text(markdown(done, spec), encoding="utf-8")
+    write_page(options.out / "broken-worlds.md", markdown(done, spec))
     print(table(done).round(3).to_string(index=False))
 
 

@@ -43,6 +43,8 @@ from lndbayes.spec import ModelSpec, with_changes
 
 ROOT = Path(__file__).parents[1]
 WORLDS = ("effect", "null", "harm")
+#: Heading of what is written by hand below a table, and kept.
+SAID = "## What it says"
 FIRST_SEED = 5001
 PROB = 0.90
 SETTINGS = {"sampling.chains": 2, "sampling.tune": 200, "sampling.draws": 700}
@@ -193,6 +195,16 @@ in the headline scenario, the true unit costs being one draw of `models/costs.to
 """
 
 
+def write_page(page: Path, text: str) -> None:
+    """Write a page of results; what was written by hand under `SAID` is kept.
+
+    Whether that still holds is for a reader of both to see.
+    """
+    old = page.read_text(encoding="utf-8") if page.exists() else ""
+    _, mark, said = old.partition(SAID)
+    page.write_text(f"{text}\n{mark}{said}" if mark else text, encoding="utf-8")
+
+
 def main() -> None:
     """Run what is missing and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -219,7 +231,7 @@ def main() -> None:
             handle.write(json.dumps(result) + "\n")
         print(f"{count} of {len(todo)}: {result['world']} {result['seed']}, {result['seconds']} s")
     done = results(store)
-    (options.out / "recovery.md").write_text(markdown(done, spec), encoding="utf-8")
+    write_page(options.out / "recovery.md", markdown(done, spec))
     table(done).to_csv(options.out / "recovery.csv", index=False, float_format="%.4g")
     print(table(done).to_string(index=False))
     print(markdown(done, spec).rsplit("|\n", 1)[1])

@@ -6,6 +6,7 @@ claims an effect only where both intervals do. Every result is stored as it fini
 continues.
 
     python benchmarks/recovery_families.py [--seeds 20] [--jobs 2] [--outcomes a,b] [--claims c,d]
+    python benchmarks/recovery_families.py --first 7001 --seeds 40 --outcomes a,b --claims ""
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from recovery import PROB, flat, results, score
+from recovery import PROB, flat, results, score, write_page
 
 from lndbayes import events_averted, fit, load_spec, pooled_effect, read_evaluation, site_effects
 from lndbayes.bounds import selection_bounds
@@ -257,23 +258,27 @@ def main() -> None:
     """Run what is missing and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument(
+        "--first", type=int, default=FIRST_SEED, help="others: print, write no page"
+    )
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--outcomes", default=",".join(OUTCOMES))
     parser.add_argument("--claims", default=",".join(CLAIMS))
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
     options = parser.parse_args()
     key = "-".join(shipped(name).hash[:2] for name in OUTCOMES)
-    store = ROOT / "results" / "benchmarks" / f"recovery-outcomes-{key}.jsonl"
+    further = "" if options.first == FIRST_SEED else f"-from-{options.first}"
+    store = ROOT / "results" / "benchmarks" / f"recovery-outcomes-{key}{further}.jsonl"
     store.parent.mkdir(parents=True, exist_ok=True)
     have = {(r["seed"], r["world"]) for r in results(store)}
     todo = [
-        (FIRST_SEED + i, name)
+        (options.first + i, name)
         for i in range(options.seeds)
         for name in (
             *filter(None, options.outcomes.split(",")),
             *(name + ALLOWED for name in filter(None, options.claims.split(","))),
         )
-        if (FIRST_SEED + i, name) not in have
+        if (options.first + i, name) not in have
     ]
     made = Parallel(n_jobs=options.jobs, return_as="generator_unordered")(
         delayed(one)(seed, name) for seed, name in todo
@@ -286,8 +291,11 @@ def main() -> None:
             flush=True,
         )
     done = results(store)
+    if further:
+        print(table(done).to_string(index=False))
+        return
     page, frame = markdown(done), table(done)
-    (options.out / "recovery-outcomes.md").write_text(page, encoding="utf-8")
+    write_page(options.out / "recovery-outcomes.md", page)
     frame.to_csv(options.out / "recovery-outcomes.csv", index=False, float_format="%.4g")
     print(frame.to_string(index=False))
 

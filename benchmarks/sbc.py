@@ -5,6 +5,7 @@ length to choose; of other outcomes as ``lndbayes calibrate models/NAME.toml``, 
 table of docs/calibration.md between its two marks is written anew.
 
     python benchmarks/sbc.py [--replicates 200] [--jobs 2] [--chains 2] [--tune 200] [--draws 400]
+    python benchmarks/sbc.py --first 200 --replicates 200
     python benchmarks/sbc.py --outcomes iapt_attendances,hearings --replicates 60
 """
 
@@ -133,12 +134,14 @@ def calibrated(
         spec,
         options.replicates,
         folder,
+        first=options.first,
         costs=costs,
         workers=options.jobs,
         say=lambda line: print(name, line, flush=True),
     )
     wall = time.perf_counter() - clock
-    files = [folder / "replicates" / f"{i}.json" for i in range(options.replicates)]
+    numbers = range(options.first, options.first + options.replicates)
+    files = [folder / "replicates" / f"{i}.json" for i in numbers]
     return spec, table, [json.loads(f.read_text(encoding="utf-8")) for f in files], wall
 
 
@@ -150,6 +153,9 @@ def main() -> None:
     parser.add_argument("--chains", type=int, default=2)
     parser.add_argument("--tune", type=int, default=200)
     parser.add_argument("--draws", type=int, default=400)
+    parser.add_argument(
+        "--first", type=int, default=0, help="others than 0: into a file of its own"
+    )
     parser.add_argument("--outcomes", type=lambda text: text.split(","))
     options = parser.parse_args()
     if options.outcomes:
@@ -159,8 +165,11 @@ def main() -> None:
     kept = table.assign(
         spec=spec.hash, chains=options.chains, tune=options.tune, draws=options.draws
     )
-    kept.to_csv(ROOT / "docs" / "calibration.csv", index=False, float_format="%.6g")
-    write_table(table, done, spec.hash[:12], options, wall)
+    if options.first:
+        kept.to_csv(ROOT / "docs" / "calibration-further.csv", index=False, float_format="%.6g")
+    else:
+        kept.to_csv(ROOT / "docs" / "calibration.csv", index=False, float_format="%.6g")
+        write_table(table, done, spec.hash[:12], options, wall)
     print(table.round(3).to_string(index=False))
 
 

@@ -46,6 +46,25 @@ def test_what_calibration_finds_outside_its_band_is_explained(calibration) -> No
     assert f"Spec `{calibration['spec'].iloc[0][:12]}`" in text
 
 
+def test_calibration_of_other_outcomes_is_of_the_shipped_specs_and_explained() -> None:
+    table = pd.read_csv(DOCS / "calibration-outcomes.csv")
+    text = (DOCS / "calibration.md").read_text(encoding="utf-8")
+    prose = re.sub(r"(?m)^\|.*$", "", text)
+    families = set()
+    for name, rows in table.groupby("outcome"):
+        one = rows.iloc[0]
+        settings = {key: int(one[key]) for key in ("chains", "tune", "draws")}
+        spec = shipped(str(name), **settings)
+        assert set(rows["spec"]) == {spec.hash}, f"run benchmarks/sbc.py --outcomes {name}"
+        assert one["replicates"] >= 60
+        assert {"pooled effect", "events averted", "log likelihood"} <= set(rows["quantity"])
+        outside = rows.loc[~rows["inside_band"], "quantity"]
+        assert [q for q in outside if f"`{q}` of `{name}`" not in prose] == []
+        assert (rows["covered"] >= rows["lower_limit"] - 3).all()
+        families.add(spec.likelihood.family)
+    assert {"negative_binomial", "negative_binomial_from_one", "duration_hazard"} <= families
+
+
 def test_recovery_of_the_outcomes_is_of_the_shipped_specs() -> None:
     text = (DOCS / "recovery-outcomes.md").read_text(encoding="utf-8")
     told = dict(re.findall(r"(\w+) `([0-9a-f]{8})`", text))

@@ -112,6 +112,8 @@ def test_replicates_are_kept_and_made_again_only_for_a_reason(spec, tmp_path, mo
     assert calls[5:] == [1]
     calibrate(with_changes(spec, {"sampling.draws": 60}), 2, tmp_path)
     assert calls[6:] == [0, 1]
+    calibrate(with_changes(spec, {"sampling.draws": 60}), 3, tmp_path, first=1)
+    assert calls[8:] == [2, 3]
 
 
 def test_fewer_replicates_than_asked_for_are_an_error(spec, tmp_path, monkeypatch) -> None:

@@ -39,6 +39,7 @@ def calibrate(
     replicates: int,
     folder: str | Path,
     *,
+    first: int = 0,
     data: EvaluationData | None = None,
     costs: Costs | None = None,
     workers: int = 1,
@@ -56,6 +57,8 @@ def calibrate(
     folder : str or Path
         Finished replicates are kept in ``folder/replicates`` and not made again while spec, costs
         and package versions are the same.
+    first : int
+        Number of the first replicate: replicates of other numbers are independent of each other.
     data : EvaluationData, optional
         Its sites, exposures, gaps and evidence are the layout on which counts are drawn from the
         model's own law. Default: for custody each replicate is a whole synthetic evaluation of the
@@ -85,8 +88,9 @@ def calibrate(
     store = Path(folder) / "replicates"
     store.mkdir(parents=True, exist_ok=True)
     key = _key(spec, costs, layout)
-    done = {i: found for i in range(replicates) if (found := _stored(store / f"{i}.json", key))}
-    todo = [i for i in range(replicates) if i not in done]
+    wanted = range(first, first + replicates)
+    done = {i: found for i in wanted if (found := _stored(store / f"{i}.json", key))}
+    todo = [i for i in wanted if i not in done]
     clock = time.monotonic()
 
     def finished(name: str, result: dict[str, Any]) -> None:
@@ -105,7 +109,7 @@ def calibrate(
     run_tasks(tasks, finished, workers=workers, scheduler=scheduler)
     if len(done) != replicates:
         raise CheckError(f"only {len(done)} of {replicates} replicates are there")
-    table = calibration_table([done[i] for i in range(replicates)])
+    table = calibration_table([done[i] for i in wanted])
     part = Path(folder) / ".calibration.part"
     table.to_csv(part, index=False, lineterminator="\n")
     part.replace(Path(folder) / "calibration.csv")
