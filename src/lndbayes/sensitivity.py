@@ -388,7 +388,7 @@ def _note(draws: xr.Dataset) -> str:
         label = {v.name: v.label for v in VARIANTS}.get(str(first), "all evidence")
         parts.append(f"not refitted, since these data make it the same as: {label}")
     if divergences := int(draws.attrs.get("divergences", 0)):
-        parts.append(f"{divergences} divergent transitions")
+        parts.append(f"{divergences} divergent transition{'s' * (divergences != 1)}")
     ess = float(draws.attrs.get("ess", np.inf))
     if not ess >= _FEWEST:
         parts.append(f"only {ess:.0f} effective draws: indicative")

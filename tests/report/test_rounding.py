@@ -8,6 +8,7 @@ import pytest
 
 from lndbayes.report.rounding import (
     decimals,
+    headed,
     money,
     number,
     percent,
@@ -15,6 +16,7 @@ from lndbayes.report.rounding import (
     ratio,
     show,
     significant,
+    typeset,
 )
 
 NAN = math.nan
@@ -141,3 +143,24 @@ def test_percent() -> None:
 )
 def test_significant(value: float | str, text: str) -> None:
     assert significant(value) == text
+
+
+def test_a_heading_keeps_the_capitals_of_names() -> None:
+    assert headed("A&E attendances") == "A&E attendances"
+    assert headed("rate ratio") == "Rate ratio"
+    assert headed("") == ""
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("the mean by -0.02 sd", "the mean by \N{MINUS SIGN}0.02 sd"),
+        ("-4% a year", "\N{MINUS SIGN}4% a year"),
+        ("from 2014-04 to 2018-03", "from 2014-04 to 2018-03"),
+        ("event months 7-18", "event months 7-18"),
+        ("go-live at S-12", "go-live at S-12"),
+        ("(-1 to 1)", "(\N{MINUS SIGN}1 to 1)"),
+    ],
+)
+def test_minus_signs_are_minus_signs(written: str, shown: str) -> None:
+    assert typeset(written) == shown

@@ -48,11 +48,10 @@ def replicate_data(
     exposure = design["exposure"]
     count = draw_counts(eta1, spread, exposure, design["coverage"], spec.family, rng)[0, 0]
     count = np.where(exposure > 0, count, 0.0)
-    exact = np.where(exposure > 0, exposure, 0.0)
     arrays = {
         "count": count,
         "count_high": count,
-        "exposure_exact": exact,
+        "exposure_exact": exposure,
         "count_exact": count,
         **_stages(values, design, spec, eta1, count, rng),
         "mix_count": _mix(values, design, rng),
@@ -112,15 +111,10 @@ def _mix(values: Mapping[str, np.ndarray], design: Design, rng: np.random.Genera
     if design["mix_count"].shape[1] < 2:
         return design["mix_count"]
     alpha = np.asarray(values["mix_concentration"])[..., None, None] * values["mix_share"]
-    rows = [
-        rng.multinomial(int(n), _dirichlet(a, rng)) for n, a in zip(total, alpha[0, 0], strict=True)
-    ]
+    # a parameter that rounds to zero would spoil the draw
+    shares = (rng.dirichlet(np.maximum(a, 1e-12)) for a in alpha[0, 0])
+    rows = [rng.multinomial(int(n), share) for n, share in zip(total, shares, strict=True)]
     return np.array(rows, dtype=float)
-
-
-def _dirichlet(alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Dirichlet draw that a parameter near zero does not spoil."""
-    return rng.dirichlet(np.maximum(alpha, 1e-12))
 
 
 def _evidence(

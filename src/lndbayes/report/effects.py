@@ -24,7 +24,7 @@ from lndbayes.report.lookup import (
 )
 from lndbayes.report.pictures import picture_of
 from lndbayes.report.prose import ESTIMANDS, MIX_WARNING, TIERS
-from lndbayes.report.rounding import ABSENT, number, percent, probability, ratio, show
+from lndbayes.report.rounding import ABSENT, headed, number, percent, probability, ratio, show
 from lndbayes.report.run import Run
 
 __all__ = ["effects_section", "mix_section"]
@@ -107,13 +107,13 @@ def _estimands(run: Run, outcome: str) -> Table:
             cells.append(f"{n.point} ({n.interval})")
         _, p = benefit_probability(link, direction)
         rows.append((*cells, probability(p, short=True)))
-    ratio_head = (ratio_name(unit) or "").capitalize()
+    ratio_head = headed(ratio_name(unit) or "")
     pooled = only(run, outcome, "pooled", "link")
     window = str(pooled["window"]).replace("-", " to ") if pooled else "?"
-    columns = ("Estimand", unit.capitalize(), *((ratio_head,) if ratio_head else ()))
+    columns = ("Estimand", headed(unit), *((ratio_head,) if ratio_head else ()))
     return Table(
         caption=f"Effect over months {window} after go-live: median ({percent(ci)} interval)",
-        columns=(*columns, natural_unit.capitalize() or "Natural scale", f"Probability of {what}"),
+        columns=(*columns, headed(natural_unit) or "Natural scale", f"Probability of {what}"),
         groups=(Group("", tuple(rows)),),
         numeric=frozenset(range(1, len(columns) + 2)),
         note="The first row is the headline. The others answer other questions: what the same "
@@ -180,9 +180,9 @@ def _sites(run: Run, outcome: str) -> Table:
         columns=(
             "Site",
             "Tier",
-            (name or unit).capitalize(),
-            units[0].capitalize() or "Natural scale",
-            f"{units[1].capitalize()} averted" if units[1] else "Events averted",
+            headed(name or unit),
+            headed(units[0]) or "Natural scale",
+            f"{headed(units[1])} averted" if units[1] else "Events averted",
             f"Probability of {what}",
             "Leverage",
         ),

@@ -10,7 +10,7 @@ from lndbayes.figures.pieces import before_after_steps
 from lndbayes.report.blocks import Group, Paragraph, Section, Table
 from lndbayes.report.lookup import outcome_label, parts
 from lndbayes.report.pictures import picture_of
-from lndbayes.report.rounding import number, percent, show, significant
+from lndbayes.report.rounding import number, percent, show, significant, typeset
 from lndbayes.report.run import Run
 
 __all__ = ["backtest_section", "before_after_section", "joint_section", "powerscale_section"]
@@ -93,7 +93,7 @@ def powerscale_section(run: Run) -> Section | None:
                 f"{str(r['term']).replace('_', ' ').capitalize()} ({r['kind']})",
                 significant(float(r["sensitivity"]), 2),
                 str(r["status"]),
-                str(r["message"]),
+                typeset(str(r["message"])),
             )
             for r in part.to_dict("records")
             if math.isfinite(float(r["sensitivity"])) or math.isfinite(float(r["pareto_k"]))

@@ -9,12 +9,14 @@ last printed digit by more than two) and at least a fiftieth of the posterior st
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 __all__ = [
     "ABSENT",
     "Shown",
     "decimals",
+    "headed",
     "money",
     "number",
     "percent",
@@ -22,11 +24,14 @@ __all__ = [
     "ratio",
     "show",
     "significant",
+    "typeset",
 ]
 
 MINUS = "\N{MINUS SIGN}"
 ABSENT = "\N{EN DASH}"
 JOINER = "\N{WORD JOINER}"
+#: A hyphen that stands for a minus: before a digit, and after nothing that it could join.
+_HYPHEN = re.compile(r"(?<![\w)-])-(?=\d)")
 
 #: A unit of the last printed digit is worth at least this many Monte Carlo standard errors.
 MCSE_PER_UNIT = 1.0
@@ -266,3 +271,25 @@ def significant(value: float | str, figures: int = 4) -> str:
     places = max(figures - 1 - math.floor(math.log10(abs(as_number))), 0)
     text = number(as_number, min(places, MOST_PLACES))
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def headed(text: str) -> str:
+    """Text with a capital first letter; the others as they are, for names such as A&E or IAPT.
+
+    Parameters
+    ----------
+    text : str
+        Any text, also none.
+    """
+    return text[:1].upper() + text[1:]
+
+
+def typeset(text: str) -> str:
+    """Text of a run's tables with true minus signs; dates and ranges keep their hyphens.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+    """
+    return _HYPHEN.sub(MINUS, text)

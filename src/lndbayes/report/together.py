@@ -13,7 +13,7 @@ from lndbayes.report.answer import effect_sentence
 from lndbayes.report.blocks import Block, Group, Items, Paragraph, Section, Table
 from lndbayes.report.lookup import outcome_label, overview_row, withheld
 from lndbayes.report.pictures import picture_of
-from lndbayes.report.rounding import ABSENT, percent, probability, show
+from lndbayes.report.rounding import ABSENT, percent, probability, show, typeset
 from lndbayes.report.run import Run
 
 __all__ = [
@@ -297,7 +297,7 @@ def tipping_section(run: Run) -> Section:
     ]
     for outcome in dict.fromkeys(table["outcome"]):
         part = table[table["outcome"] == outcome]
-        texts = tuple(dict.fromkeys(str(x) for x in part["message"]))
+        texts = tuple(dict.fromkeys(typeset(str(x)) for x in part["message"]))
         blocks += [
             Paragraph("", label=f"{outcome_label(run, str(outcome))}."),
             Items(texts),

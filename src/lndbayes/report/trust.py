@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from lndbayes.report.blocks import Block, Group, Heading, Items, Paragraph, Section, Table, Terms
 from lndbayes.report.prose import ASSUMPTIONS, CONVENTIONS, GLOSSARY, NOT_IDENTIFIED
-from lndbayes.report.rounding import percent, significant
+from lndbayes.report.rounding import percent, significant, typeset
 from lndbayes.report.run import STATUSES, Run
 
 __all__ = [
@@ -84,7 +84,7 @@ def checks_section(run: Run) -> Section:
                     f"{_SYMBOLS[status]} {status}".replace(" ", "\N{NO-BREAK SPACE}"),
                     significant(str(row["value"])),
                     str(row["threshold"]),
-                    str(row["message"]),
+                    typeset(str(row["message"])),
                 )
                 for row in part.to_dict("records")
             )
