@@ -109,7 +109,7 @@ def compose(run: Run) -> Page:
     """Put together what every form of the report says."""
     return Page(
         name=_data_name(run),
-        outcomes=tuple(_words(o) for o in run.outcomes),
+        outcomes=tuple(outcome_label(run, o) for o in run.outcomes),
         synthetic=SYNTHETIC if is_synthetic(run) else "",
         verdict=overall(run),
         counts=status_counts(run),
@@ -200,7 +200,7 @@ def _answer(run: Run) -> Section:
         blocks.append(Paragraph(overview_sentences(run), style="lead", label="Outcomes."))
     else:
         for outcome in run.outcomes:
-            label = f"{_words(outcome).capitalize()}." if several else ""
+            label = f"{outcome_label(run, outcome)}." if several else ""
             blocks.append(Paragraph(effect_sentence(run, outcome), style="lead", label=label))
     label = "Savings." if several else ""
     blocks.append(Paragraph(savings_sentence(run), style="lead", label=label))
