@@ -22,8 +22,8 @@ from lndbayes.spec import ModelSpec
 __all__ = ["channel_log_likelihood", "log_prior", "panel_log_likelihood"]
 
 _CHUNK = 200
-#: Arrays with a row for each row of a source.
-_ROWS = ("retrospective_at", "history_at", "national_logit", "elicited_logit")
+#: What each source was observed to say, a value for each of its rows.
+_OBSERVED = ("retrospective_count", "national_logit", "history_count", "elicited_logit")
 
 
 def log_prior(fit: xr.DataTree, spec: ModelSpec, slots: Sequence[str]) -> np.ndarray:
@@ -76,7 +76,7 @@ def channel_log_likelihood(fit: xr.DataTree, spec: ModelSpec) -> dict[str, np.nd
     """
     constant = fit["constant_data"].to_dataset()
     # a fit stores no empty arrays
-    arrays = dict.fromkeys(_ROWS, np.zeros((0, 3)))
+    arrays = dict.fromkeys(_OBSERVED, np.zeros(0))
     arrays |= {str(k): v.values for k, v in constant.data_vars.items()}
     posterior = fit["posterior"].to_dataset()
     parts: dict[str, list[np.ndarray]] = {}
@@ -101,7 +101,7 @@ def _channel(
     link: str,
 ) -> np.ndarray:
     """Log likelihood of a source's rows, given their means."""
-    if f"{name}_count" in arrays:
+    if f"{name}_exposure" in arrays:
         n, y = arrays[f"{name}_exposure"], arrays[f"{name}_count"]
         return _counted(mean, n, y, values, link)
     return _normal(mean, arrays[f"{name}_logit"], arrays[f"{name}_chol"])

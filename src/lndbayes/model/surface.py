@@ -151,13 +151,15 @@ def channel_predictors(
     on, link = spec.baseline.channels, spec.family.link
     shared = values["shared_bias"][..., None]
     out = {}
-    if on.retrospective and len(at := arrays["retrospective_at"]):
+    if on.retrospective and len(arrays["retrospective_count"]):
+        at = arrays["retrospective_at"]
         bias = values["retrospective_site_bias"][..., at[:, 2]]
         out["retrospective"] = eta0[..., at[:, 0], at[:, 1]] + bias + shared
     if on.national and len(arrays["national_logit"]):
         monthly = np.einsum("s,...st->...t", arrays["national_share"], inverse(link, eta0))
         out["national"] = forward(link, monthly @ arrays["national_weight"].T) + shared
-    if on.history and len(at := arrays["history_at"]):
+    if on.history and len(arrays["history_count"]):
+        at = arrays["history_at"]
         fading = np.exp(-(at[:, 2] - 1.0) / values["crisis_recovery_months"][..., None])
         moved = values["crisis_dip"][..., None] * fading + values["history_selection"][..., None]
         out["history"] = eta0[..., at[:, 0], at[:, 1]] + moved + shared
