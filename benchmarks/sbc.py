@@ -106,6 +106,10 @@ def of_others(names: list[str], options: argparse.Namespace) -> None:
     file = ROOT / "docs" / "calibration-outcomes.csv"
     for name in names:
         spec, table, done, _ = calibrated(name, options)
+        print(name, table.round(3).to_string(index=False), sep="\n", flush=True)
+        if options.first:
+            # further replicates do not take the place of the first in file and table
+            continue
         new = table.assign(
             outcome=name,
             spec=spec.hash,
@@ -118,7 +122,6 @@ def of_others(names: list[str], options: argparse.Namespace) -> None:
         kept = pd.concat([before[before["outcome"] != name], new], ignore_index=True)
         kept.to_csv(file, index=False, float_format="%.6g")
         write_others(kept)
-        print(name, table.round(3).to_string(index=False), sep="\n", flush=True)
 
 
 def calibrated(
@@ -154,7 +157,7 @@ def main() -> None:
     parser.add_argument("--tune", type=int, default=200)
     parser.add_argument("--draws", type=int, default=400)
     parser.add_argument(
-        "--first", type=int, default=0, help="others than 0: into a file of its own"
+        "--first", type=int, default=0, help="above 0: custody has a file, others print"
     )
     parser.add_argument("--outcomes", type=lambda text: text.split(","))
     options = parser.parse_args()
