@@ -78,6 +78,9 @@ def channel_log_likelihood(fit: xr.DataTree, spec: ModelSpec) -> dict[str, np.nd
     # a fit stores no empty arrays
     arrays = dict.fromkeys(_OBSERVED, np.zeros(0))
     arrays |= {str(k): v.values for k, v in constant.data_vars.items()}
+    on = spec.baseline.channels
+    if not any(getattr(on, name.split("_")[0]) and len(arrays[name]) for name in _OBSERVED):
+        return {}
     posterior = fit["posterior"].to_dataset()
     parts: dict[str, list[np.ndarray]] = {}
     for start in range(0, posterior.sizes["draw"], _CHUNK):
