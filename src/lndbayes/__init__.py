@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-# estimands, from draws
-from lndbayes.averted import events_averted
-
-# money
-from lndbayes.costs import load_costs
-
-# data
-from lndbayes.data.evaluation import EvaluationData, read_evaluation
-from lndbayes.effects import (
-    component_effects,
-    new_site_effect,
-    pooled_effect,
-    site_effects,
-)
-
-# fits
-from lndbayes.fit import fit, load_fit, save_fit
-from lndbayes.many import FitJob, fit_many
-
-# priors
-from lndbayes.priors import prior_table
-from lndbayes.savings import savings
-from lndbayes.simulate import simulate
-from lndbayes.spec import ModelSpec, load_spec
-from lndbayes.summaries import summarise
-
 if TYPE_CHECKING:
+    from lndbayes.averted import events_averted
     from lndbayes.checks.battery import run_checks
+    from lndbayes.costs import load_costs
+    from lndbayes.data.evaluation import EvaluationData, read_evaluation
+    from lndbayes.effects import (
+        component_effects,
+        new_site_effect,
+        pooled_effect,
+        site_effects,
+    )
+    from lndbayes.fit import fit, load_fit, save_fit
+    from lndbayes.many import FitJob, fit_many
     from lndbayes.model.build import build_model
+    from lndbayes.priors import prior_table
     from lndbayes.report import write_report
+    from lndbayes.savings import savings
+    from lndbayes.simulate import simulate
+    from lndbayes.spec import ModelSpec, load_spec
+    from lndbayes.summaries import summarise
 
 __all__ = [
     "EvaluationData",
@@ -61,20 +53,59 @@ __all__ = [
     "write_report",
 ]
 
-#: What a fit does not need, and the module it is in: imported when first asked for, because PyMC,
-#: the report's writers and ArviZ's checks are a good part of the wait for a first draw.
-_LATER = {
+#: The module of every public name. Each is imported when first asked for: reading a help text or
+#: checking a directory should not wait for samplers, compilers and figures.
+_HOME = {
+    # data
+    "EvaluationData": "lndbayes.data.evaluation",
+    "read_evaluation": "lndbayes.data.evaluation",
+    "simulate": "lndbayes.simulate",
+    # specs and fits
+    "ModelSpec": "lndbayes.spec",
+    "load_spec": "lndbayes.spec",
+    "prior_table": "lndbayes.priors",
     "build_model": "lndbayes.model.build",
+    "fit": "lndbayes.fit",
+    "load_fit": "lndbayes.fit",
+    "save_fit": "lndbayes.fit",
+    "FitJob": "lndbayes.many",
+    "fit_many": "lndbayes.many",
     "run_checks": "lndbayes.checks.battery",
+    # estimands, from draws
+    "component_effects": "lndbayes.effects",
+    "new_site_effect": "lndbayes.effects",
+    "pooled_effect": "lndbayes.effects",
+    "site_effects": "lndbayes.effects",
+    "events_averted": "lndbayes.averted",
+    "summarise": "lndbayes.summaries",
+    # money, and what is handed on
+    "load_costs": "lndbayes.costs",
+    "savings": "lndbayes.savings",
     "write_report": "lndbayes.report",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
+    if name not in _HOME:
         raise AttributeError(f"module 'lndbayes' has no attribute {name!r}")
-    return getattr(import_module(_LATER[name]), name)
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *_HOME})
+
+
+class _Package(ModuleType):
+    """A package whose `fit`, `simulate` and `savings` stay functions.
+
+    Importing the module `lndbayes.fit`, from anywhere, would otherwise put it in their place.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -86,8 +86,8 @@ def _life_rules(settings: Settings) -> list[Rule]:
     return [
         Rule("study_id", "t.person IS NULL", "must be a study_id of persons"),
         *_grid_rules("date", settings),
-        Rule("date", "t.date < t.birth_date", "must not be before the person's birth"),
-        Rule("date", "t.date > t.death_date", "must not be after the person's death"),
+        Rule("date", "t.before_birth", "must not be before the person's birth"),
+        Rule("date", "t.after_death", "must not be after the person's death"),
     ]
 
 

@@ -38,7 +38,7 @@ from lndbayes.assemble.write import (
     write_settings,
     write_tables,
 )
-from lndbayes.data.evaluation import read_evaluation
+from lndbayes.data.evaluation import check_evaluation
 from lndbayes.data.schema import SITES
 from lndbayes.data.tables import month_number, month_text, read_table
 from lndbayes.errors import DataError, Problem, UsageError
@@ -130,13 +130,14 @@ def _work(
     }
     if threads is not None:
         config["threads"] = threads
-    with duckdb.connect(str(staging / "work.duckdb"), config=config) as connection:
+    # tables are in memory up to its limit, and beyond it in the temporary directory: a database
+    # file would be compressed and written out even where all of it fits
+    with duckdb.connect(config=config) as connection:
         try:
             settings, sources = _load(connection, root, fresh, strata, say)
             for source in sources.values():
                 say(f"{source.name}: who is followed")
                 judge(connection, source)
-                connection.execute("CHECKPOINT")
             say("counting cells")
             tables = _tables(connection, settings, sources, strata)
         except duckdb.OutOfMemoryException as error:
@@ -144,7 +145,7 @@ def _work(
     write_tables(fresh, tables)
     write_settings(fresh, _evaluation(settings, sources))
     say("checking what was made")
-    read_evaluation(fresh)
+    check_evaluation(fresh)
 
 
 def _load(
@@ -299,10 +300,15 @@ def _tables(
     # its columns have no room for what was withheld
     if settings.disclosure == "none" and history:
         table = pd.concat(history, ignore_index=True)
-        table["calendar_month"] = table["m"].map(month_text)
+        table["calendar_month"] = table["m"].pipe(_month_texts)
         columns = "outcome", "site", "months_from_referral", "calendar_month", "persons", "count"
         tables["evidence/history.csv"] = table[list(columns)]
     return {name: table for name, table in tables.items() if len(table)}
+
+
+def _month_texts(months: pd.Series) -> pd.Series:
+    """Months as texts: each of the few is written once."""
+    return months.map({month: month_text(month) for month in months.unique()})
 
 
 def _named(cells: pd.DataFrame, outcome: Outcome, sources: Mapping[str, Source]) -> pd.DataFrame:
@@ -311,7 +317,7 @@ def _named(cells: pd.DataFrame, outcome: Outcome, sources: Mapping[str, Source])
     return cells.assign(
         outcome=outcome.name,
         source=outcome.source,
-        month=cells["m"].map(month_text),
+        month=cells["m"].pipe(_month_texts),
         coverage=cells["m"].map(coverage),
         trials=outcome.trials,
         at_least_one=outcome.at_least_one,
@@ -331,7 +337,7 @@ def _outcomes(cells: pd.DataFrame, preset: Preset, strata: bool) -> pd.DataFrame
 
 def _mix(mix: pd.DataFrame, preset: Preset) -> pd.DataFrame:
     """Contacts by month; for the whole period where small numbers are withheld."""
-    mix = mix.assign(month=mix["m"].map(month_text))
+    mix = mix.assign(month=mix["m"].pipe(_month_texts))
     columns = ["site", "month", "intervention", "contacts"]
     if preset == PRESETS["none"]:
         return mix[columns]
@@ -342,7 +348,7 @@ def _mix(mix: pd.DataFrame, preset: Preset) -> pd.DataFrame:
 
 def _referrals(referrals: pd.DataFrame, preset: Preset) -> pd.DataFrame:
     shown, withheld = disclose_counts(referrals["referrals"].to_numpy(), preset)
-    table = referrals.assign(month=referrals["m"].map(month_text), referrals=shown)
+    table = referrals.assign(month=referrals["m"].pipe(_month_texts), referrals=shown)
     return table[~withheld][["site", "month", "referrals"]]
 
 

@@ -1,0 +1,47 @@
+"""The package's front door: public names are there, and nothing is imported before it is needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+from types import ModuleType
+
+import pytest
+
+import lndbayes
+
+HEAVY = ("arviz", "duckdb", "matplotlib", "numba", "nutpie", "pandas", "pymc", "scipy", "xarray")
+
+
+def run(code: str) -> str:
+    """What code prints in a fresh interpreter."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("name", lndbayes.__all__)
+def test_every_public_name_is_that_of_its_module(name):
+    value = getattr(lndbayes, name)
+    assert not isinstance(value, ModuleType)
+    assert value is getattr(import_module(value.__module__), name)
+    assert name in dir(lndbayes)
+
+
+def test_the_command_line_starts_without_heavy_libraries():
+    code = f"import sys, lndbayes.cli; print(*(n for n in {HEAVY!r} if n in sys.modules))"
+    assert run(code) == ""
+
+
+def test_a_module_of_the_same_name_does_not_take_a_functions_place():
+    code = (
+        "import lndbayes.fit, lndbayes.savings, lndbayes.simulate, lndbayes\n"
+        "print(*(type(getattr(lndbayes, n)).__name__ for n in ('fit', 'savings', 'simulate')))"
+    )
+    assert run(code) == "function function function"
+
+
+def test_a_name_that_is_not_there():
+    with pytest.raises(AttributeError, match="no attribute 'fits'"):
+        _ = lndbayes.fits  # type: ignore[attr-defined]
