@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import xarray as xr
+from recovery import write_page
 
 from lndbayes import load_spec, read_evaluation
 from lndbayes.model.design import build_design
@@ -337,7 +338,7 @@ def main() -> None:
     STORE.parent.mkdir(parents=True, exist_ok=True)
     rows = [measure(e, options.python, options.limit) for e in options.engines.split(",")]
     STORE.write_text(json.dumps([asdict(r) for r in rows], indent=1), encoding="utf-8")
-    (ROOT / "docs" / "peers.md").write_text(markdown(rows), encoding="utf-8")
+    write_page(ROOT / "docs" / "peers.md", markdown(rows))
     print(markdown(rows))
 
 
