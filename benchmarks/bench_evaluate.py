@@ -20,6 +20,8 @@ import time
 from datetime import date
 from pathlib import Path
 
+from recovery import write_page
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -91,7 +93,7 @@ goes to sampling, in the fits themselves and in the refits of the sensitivity an
 a second run short is that finished fits are reused.
 """
     )
-    (ROOT / "docs" / "timings.md").write_text("\n".join(parts), encoding="utf-8")
+    write_page(ROOT / "docs" / "timings.md", "\n".join(parts))
     print("\n".join(parts))
 
 

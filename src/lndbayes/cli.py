@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
     except SystemExit as stop:
         return int(stop.code or 0)
+    # joblib replaces a worker that has grown, between two tasks: nothing is lost, nothing to do
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     options.command_line = " ".join(["lndbayes", *arguments])
     try:
         return int(options.run(options))

@@ -16,7 +16,7 @@ from lndbayes.model.compiled import log_density
 from lndbayes.model.course import pulse
 from lndbayes.model.design import build_design
 from lndbayes.model.kernel import kernel_data
-from lndbayes.model.layout import SCALARS, constrain, size
+from lndbayes.model.layout import SCALARS, constrain, size, unconstrain
 from lndbayes.model.predictive import (
     cell_log_likelihood,
     complete_counts,
@@ -126,6 +126,28 @@ def test_cells_are_scipys_and_intervals_the_sum_over_their_counts(case, rng):
                 total += law.logpmf(design["stage_count"][s, t, j])
         expected.append(total)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_cells_without_events_are_certain_where_the_mean_is_no_double_any_more(rng, tmp_path):
+    """A density that was not a number there counted as a divergence."""
+    off = dict.fromkeys(("not_yet_treated", "retrospective", "national", "history"), False)
+    spec = family_spec("negative_binomial", channels=off | {"elicited": False})
+    tables = family_tables("negative_binomial")
+    # a channel that is off is one of sd 1,000, and a national rate of 0 would be impossible
+    for name in ("national", "elicited"):
+        tables.frames.pop(f"evidence/{name}.csv")
+    design = build_design(spec, read_tables(tables, tmp_path))
+    nothing = np.zeros_like(design["count"])
+    data = kernel_data(spec, design.replace(count=nothing, count_high=nothing))
+    drawn = constrain(point(spec, design, rng), design)
+    values, gradient = [], np.empty(size(design))
+    for level in (-600.0, -720.0, -900.0):
+        lower = {"site_level": drawn["site_level"] + level - drawn["baseline_level"]}
+        x = unconstrain(drawn | lower | {"baseline_level": np.array(level)}, design)
+        values.append(log_density(x, gradient, data))
+        assert np.isfinite(gradient).all()
+    prior = stats.norm(-1.0, 0.7).logpdf([-600.0, -720.0, -900.0])
+    np.testing.assert_allclose(np.diff(values), np.diff(prior), rtol=1e-12)
 
 
 @pytest.mark.parametrize("cores", [1, 3])

@@ -162,7 +162,9 @@ def counts(h: np.ndarray, at: np.ndarray) -> float:
         exps(x, n, s, mu)
         for i in range(n):
             odds[i] = mu[i] / size[i]
-            x[i] = mu[i] / (size[i] + mu[i])
+            # without events 0 log 0 is 0: a share that is no double any more stays above 0
+            share = mu[i] / (size[i] + mu[i])
+            x[i] = share if share > TINY else TINY
         # log1p keeps the digits where the cell is close to Poisson
         log1ps(odds, n, s, shrink)
         logs(x, n, s, log_share)
