@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 import lndbayes
+from lndbayes.names import words
 
 HEAVY = ("arviz", "duckdb", "matplotlib", "numba", "nutpie", "pandas", "pymc", "scipy", "xarray")
 
@@ -45,3 +46,10 @@ def test_a_module_of_the_same_name_does_not_take_a_functions_place():
 def test_a_name_that_is_not_there():
     with pytest.raises(AttributeError, match="no attribute 'fits'"):
         _ = lndbayes.fits  # type: ignore[attr-defined]
+
+
+def test_names_of_the_data_are_written_as_words():
+    assert words("mha_assessment") == "MHA assessment"
+    assert words("specialist_mh_referral") == "specialist MH referral"
+    assert words("ae_attendances") == "A&E attendances"
+    assert words("brief intervention") == "brief intervention"

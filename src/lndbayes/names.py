@@ -28,3 +28,19 @@ EFFECT_WINDOW: Final = (7, 18)
 TIER_A_MONTHS: Final = 12
 
 PERIOD_MONTHS: Final = {"month": 1, "quarter": 3, "year": 12}
+
+#: Parts of names that are written in capitals.
+_SHORT: Final = {
+    "ae": "A&E",
+    "gp": "GP",
+    "iapt": "IAPT",
+    "mh": "MH",
+    "mha": "MHA",
+    "pnc": "PNC",
+    "top": "TOP",
+}
+
+
+def words(name: str) -> str:
+    """Write a name of the data as words: ``mha_assessment`` as "MHA assessment"."""
+    return " ".join(_SHORT.get(part, part) for part in name.split("_"))

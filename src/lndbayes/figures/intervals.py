@@ -24,6 +24,7 @@ from lndbayes.figures.style import (
     shorten,
     styled,
 )
+from lndbayes.names import words
 
 __all__ = ["ROWS_PER_PAGE", "caterpillar", "mix_contrasts", "sensitivity"]
 
@@ -185,7 +186,7 @@ def mix_contrasts(interventions: pd.DataFrame, moves: pd.DataFrame, unit: str) -
 
 
 def _arrow(name: str) -> str:
-    parts = [shorten(p.replace("_", " "), 24) for p in name.split("->")]
+    parts = [shorten(words(p), 24) for p in name.split(" -> ")]
     return " \N{RIGHTWARDS ARROW} ".join(parts)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lndbayes.figures import caterpillar, mix_contrasts
+from lndbayes.names import words
 from lndbayes.report.blocks import Block, Group, Paragraph, Picture, Section, Table, Terms
 from lndbayes.report.lookup import (
     Row,
@@ -257,11 +258,10 @@ def _contrasts(run: Run, outcome: str, unit: str, ci: str) -> Table:
     for estimand, title in titles.items():
         rows = []
         for row in effect_rows(run, outcome, estimand, "link").to_dict("records"):
-            words = str(row["intervention"]).replace("_", " ")
-            words = words.replace("->", "\N{RIGHTWARDS ARROW}")
+            mix = " \N{RIGHTWARDS ARROW} ".join(map(words, str(row["intervention"]).split(" -> ")))
             shown = show(*parts(row))
             below = probability(float(row["p_below_zero"]), short=True)
-            rows.append((words, shown.point, shown.interval, below))
+            rows.append((mix, shown.point, shown.interval, below))
         if rows:
             groups.append(Group(title, tuple(rows)))
     return Table(

@@ -122,8 +122,9 @@ def overview_sentences(run: Run) -> str:
 
 
 def _tiers(row: Mapping[Any, Any]) -> str:
-    """Sites by tier; a number does not part from its letter at a line's end."""
-    return ", ".join(f"{int(row[f'tier_{t}'])}\N{NO-BREAK SPACE}{t.upper()}" for t in "abcd")
+    """Sites by tier, where there are any; a number keeps to its letter at a line's end."""
+    counts = {t.upper(): int(row[f"tier_{t}"]) for t in "abcd"}
+    return ", ".join(f"{n}\N{NO-BREAK SPACE}{t}" for t, n in counts.items() if n) or "none"
 
 
 def _overview(table: pd.DataFrame, ci: str) -> Table:
