@@ -203,7 +203,7 @@ def effects_table(
     table["identified"] = [tiers.get(site, "") for site in table["site"]]
     pooled = table["estimand"] == "pooled"
     counts = tiers[tiers != "-"].value_counts()
-    mix = ", ".join(f"{counts.get(t, 0)} {t}" for t in "ABCD")
+    mix = ", ".join(f"{counts[t]} {t}" for t in "ABCD" if t in counts)
     table.loc[pooled, "note"] += (
         f"; sites by tier: {mix}; {share:.0%} of treated exposure is identified by comparison with "
         "untreated observations, the rest by the model and the evidence channels"

@@ -366,7 +366,7 @@ def test_several_outcomes(make_run: MakeRun) -> None:
         assert f"{part}-custody" in ids
         assert f"{part}-ae_attendances" in ids
     assert "Custody. Over months" in page.text
-    assert "Ae attendances. Over months" in page.text
+    assert "A&E attendances. Over months" in page.text
 
 
 OPTIONAL = [

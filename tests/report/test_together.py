@@ -125,11 +125,19 @@ def test_bounds_never_hold_an_interval_of_an_effect(run) -> None:
     )
     section = bounds_section(replace(run, bounds=table))
     assert section.blocks[0].label == "Not identified."
+    assert "choose (drug alcohol referrals)" in section.blocks[0].text
+    labelled = bounds_section(replace(run, bounds=table.assign(given="mh")))
+    assert "choose (mental-health referrals)" in labelled.blocks[0].text
     assert [r[0] for r in section.blocks[1].groups[0].rows] == [
         "Lower bound (percentage points)",
         "Upper bound (percentage points)",
     ]
     assert "Nothing to show" in bounds_section(replace(run, bounds=None)).blocks[0].text
+
+
+def test_tiers_that_no_site_has_are_left_out(run) -> None:
+    table = run.overview.assign(tier_b=0.0, tier_d=0.0)
+    assert "sites by tier: 2\xa0A, 2\xa0C." in verdict_line(replace(run, overview=table), "custody")
 
 
 def test_tipping_sentences_and_data_quality_are_shown(run) -> None:

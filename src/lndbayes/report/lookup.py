@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from lndbayes.names import words
 from lndbayes.report.run import Run
 
 __all__ = [
@@ -223,7 +224,8 @@ def overview_row(run: Run, outcome: str) -> Row | None:
 def outcome_label(run: Run, outcome: str) -> str:
     """Label of an outcome as its spec gives it, else its name in words."""
     row = overview_row(run, outcome)
-    return str(row["label"]) if row else outcome.replace("_", " ").capitalize()
+    name = words(outcome)
+    return str(row["label"]) if row else name[:1].upper() + name[1:]
 
 
 def withheld(run: Run, outcome: str) -> str:
@@ -262,7 +264,7 @@ def said_of(run: Run, outcome: str) -> Verdict:
 def events_name(run: Run, outcome: str) -> str:
     """Return what is counted, plural, in words: the unit of events averted, else the outcome."""
     row = only(run, outcome, "events_averted", "natural")
-    return str(row["unit"]) if row else outcome.replace("_", " ")
+    return str(row["unit"]) if row else words(outcome)
 
 
 def is_synthetic(run: Run) -> bool:

@@ -236,7 +236,7 @@ def bounds_section(run: Run) -> Section:
     blocks: list[Block] = []
     for outcome in dict.fromkeys(table["outcome"]):
         part = table[table["outcome"] == outcome]
-        given = str(part["given"].iloc[0]).replace("_", " ")
+        given = _small(outcome_label(run, str(part["given"].iloc[0])))
         name = outcome_label(run, str(outcome))
         blocks.append(
             Paragraph(
