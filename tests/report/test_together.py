@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from lndbayes.report.answer import effect_sentence
+from lndbayes.report.lookup import withheld
 from lndbayes.report.page import compose, render
 from lndbayes.report.rounding import ABSENT
 from lndbayes.report.run import Run, read_run
@@ -133,6 +134,13 @@ def test_bounds_never_hold_an_interval_of_an_effect(run) -> None:
         "Upper bound (percentage points)",
     ]
     assert "Nothing to show" in bounds_section(replace(run, bounds=None)).blocks[0].text
+
+
+def test_what_people_are_chosen_by_has_its_label(run) -> None:
+    note = "measured only among people whom the service helps to choose (mh)"
+    table = run.overview.assign(note=note, verdict="not identified")
+    told = withheld(replace(run, overview=table), "wellbeing")
+    assert "to choose (mental-health referrals). Their mean moves" in told
 
 
 def test_tiers_that_no_site_has_are_left_out(run) -> None:

@@ -191,7 +191,9 @@ def _row(
 
 def _judged(term: str, kind: str, found: PowerScaling) -> tuple[Status, str]:
     counts = found.sensitivity >= _COUNTS
-    moved = f"doubling its weight moves the mean by {found.shift:+.2f} sd"
+    # no sign before what rounds to nothing
+    shift = f"{found.shift:+.2f}" if abs(found.shift) >= 0.005 else "0.00"
+    moved = f"doubling its weight moves the mean by {shift} sd"
     if kind == "prior":
         if counts:
             return Status.REVIEW, f"The pooled effect depends on this prior: {moved}."

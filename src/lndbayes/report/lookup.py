@@ -29,6 +29,7 @@ __all__ = [
     "quoted",
     "ratio_name",
     "said_of",
+    "small_label",
     "verdict",
     "withheld",
 ]
@@ -228,6 +229,13 @@ def outcome_label(run: Run, outcome: str) -> str:
     return str(row["label"]) if row else name[:1].upper() + name[1:]
 
 
+def small_label(label: str) -> str:
+    """Label inside a sentence: its first word small, unless it is an abbreviation."""
+    first = label.split(" ", 1)[0]
+    abbreviation = sum(c.isupper() for c in first) > 1
+    return label if abbreviation else label[:1].lower() + label[1:]
+
+
 def withheld(run: Run, outcome: str) -> str:
     """Say why no effect on an outcome is reported; empty where one is.
 
@@ -242,7 +250,10 @@ def withheld(run: Run, outcome: str) -> str:
         return ""
     row = overview_row(run, outcome)
     why = str(row["note"]) if row else ""
-    why = why.replace("_", " ") or "the service helps to choose whom it measures"
+    # the note names the outcome that people are chosen by as the data do
+    for other in () if run.overview is None else run.overview["outcome"]:
+        why = why.replace(f"({other})", f"({small_label(outcome_label(run, str(other)))})")
+    why = words(why) or "the service helps to choose whom it measures"
     return (
         f"No effect on {outcome_label(run, outcome)} is reported: {why}. Their mean moves when "
         "other people enter, whether or not anybody has changed. See Bounds"

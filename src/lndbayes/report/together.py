@@ -11,7 +11,7 @@ import pandas as pd
 from lndbayes.figures.together import course_panels, overview_intervals
 from lndbayes.report.answer import effect_sentence
 from lndbayes.report.blocks import Block, Group, Items, Paragraph, Section, Table
-from lndbayes.report.lookup import outcome_label, overview_row, withheld
+from lndbayes.report.lookup import outcome_label, overview_row, small_label, withheld
 from lndbayes.report.pictures import picture_of
 from lndbayes.report.rounding import ABSENT, percent, probability, show, typeset
 from lndbayes.report.run import Run
@@ -115,7 +115,7 @@ def overview_sentences(run: Run) -> str:
         return ""
     table, sentences = run.overview, []
     for verdict in _ORDER:
-        names = [_small(str(x)) for x in table.loc[table["verdict"] == verdict, "label"]]
+        names = [small_label(str(x)) for x in table.loc[table["verdict"] == verdict, "label"]]
         if names:
             sentences.append(_SAID[verdict].format(what=_listed(names)))
     return " ".join(sentences)
@@ -174,13 +174,6 @@ def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _small(label: str) -> str:
-    """Label inside a sentence: its first word small, unless it is an abbreviation."""
-    first = label.split(" ", 1)[0]
-    abbreviation = sum(c.isupper() for c in first) > 1
-    return label if abbreviation else label[:1].lower() + label[1:]
-
-
 def course_section(run: Run) -> Section:
     """How the pooled effect builds up, passes or stays."""
     title = "Course of the effects"
@@ -236,7 +229,7 @@ def bounds_section(run: Run) -> Section:
     blocks: list[Block] = []
     for outcome in dict.fromkeys(table["outcome"]):
         part = table[table["outcome"] == outcome]
-        given = _small(outcome_label(run, str(part["given"].iloc[0])))
+        given = small_label(outcome_label(run, str(part["given"].iloc[0])))
         name = outcome_label(run, str(outcome))
         blocks.append(
             Paragraph(
