@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 
 import pandas as pd
 
@@ -282,19 +283,25 @@ class Reference:
 
     # --- why rows are dropped ---------------------------------------------------------------------
 
-    def quality(self) -> Counter:
-        """Rows by (table, reason)."""
-        found = Counter()
-        for person in self.persons.values():
-            reason = "kept" if person["consented"] == "1" else "not consented"
-            found["persons", reason] += 1
+    def judged(self) -> Iterator[tuple[str, str, str]]:
+        """Table, reason and study_id of every row."""
+        for study_id, person in self.persons.items():
+            yield "persons", "kept" if person["consented"] == "1" else "not consented", study_id
         for row in self.rows["referrals"]:
             consented = self.persons[row["study_id"]]["consented"] == "1"
-            found["referrals", "kept" if consented else "not consented"] += 1
+            yield "referrals", "kept" if consented else "not consented", row["study_id"]
         for source in self.sources:
             for row in self.rows[source]:
-                found[source, self._reason(source, row)] += 1
-        return found
+                yield source, self._reason(source, row), row["study_id"]
+
+    def quality(self) -> Counter:
+        """Rows by (table, reason)."""
+        return Counter((name, reason) for name, reason, _ in self.judged())
+
+    def quality_persons(self) -> Counter:
+        """Different persons by (table, reason), and by (table, "read")."""
+        found = {(n, told, who) for n, reason, who in self.judged() for told in (reason, "read")}
+        return Counter((name, reason) for name, reason, _ in found)
 
     def _reason(self, source: str, row: dict) -> str:
         person = self.persons[row["study_id"]]

@@ -114,7 +114,10 @@ def test_every_dropped_row_has_one_reason(case) -> None:
     rows = table(root / "plain", "data_quality.csv")
     keys = list(zip(rows["table"], rows["reason"], strict=True))
     assert len(keys) == len(set(keys))
+    persons = dict(zip(keys, rows["persons"].astype(int), strict=True))
+    assert persons == plain.quality_persons()
     counts = dict(zip(keys, rows["rows"].astype(int), strict=True))
+    assert any(persons[key] < counts[key] for key in keys)
     read = {name: counts.pop((name, "read")) for name in rows["table"].unique()}
     assert counts == plain.quality()
     for name, total in read.items():
