@@ -45,7 +45,7 @@ def test_a_module_of_the_same_name_does_not_take_a_functions_place():
 
 def test_a_name_that_is_not_there():
     with pytest.raises(AttributeError, match="no attribute 'fits'"):
-        _ = lndbayes.fits  # type: ignore[attr-defined]
+        _ = lndbayes.fits
 
 
 def test_names_of_the_data_are_written_as_words():

@@ -37,7 +37,6 @@ _SHORT: Final = {
     "mh": "MH",
     "mha": "MHA",
     "pnc": "PNC",
-    "top": "TOP",
 }
 
 

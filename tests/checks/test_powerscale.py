@@ -15,6 +15,8 @@ from lndbayes.checks.evidence import channel_log_likelihood, log_prior, panel_lo
 from lndbayes.checks.powerscale import (
     POWERSCALE_COLUMNS,
     PRIOR_GROUPS,
+    PowerScaling,
+    _judged,
     power_scaling,
     powerscale_table,
 )
@@ -183,3 +185,9 @@ def test_a_prior_that_decides_is_sent_to_review(made, spec) -> None:
     tight = with_changes(spec, {"priors.effect_mean": {"dist": "Normal", "mu": 0.5, "sigma": 0.2}})
     row = powerscale_table(made, tight, pooled_effect(made)).set_index("term").loc["effect"]
     assert row["status"] in ("REVIEW", "NOT RUN")
+
+
+@pytest.mark.parametrize(("shift", "told"), [(-0.004, "0.00"), (0.004, "0.00"), (-0.006, "-0.01")])
+def test_a_shift_that_rounds_to_nothing_has_no_sign(shift, told):
+    _, message = _judged("ramp", "prior", PowerScaling(0.01, shift, 0.2))
+    assert message.endswith(f"moves the mean by {told} sd.")
