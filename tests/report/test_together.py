@@ -23,6 +23,7 @@ from lndbayes.report.together import (
     tipping_section,
     verdict_line,
 )
+from lndbayes.report.trust import checks_section
 
 NAMES = {
     "custody": ("Custodial sentence", "lowers", 0.72, 0.64, 0.81),
@@ -141,6 +142,12 @@ def test_what_people_are_chosen_by_has_its_label(run) -> None:
     table = run.overview.assign(note=note, verdict="not identified")
     told = withheld(replace(run, overview=table), "wellbeing")
     assert "to choose (mental-health referrals). Their mean moves" in told
+
+
+def test_checks_stand_under_the_label_of_their_outcome(run) -> None:
+    named = run.checks.assign(outcome="ae")
+    section = checks_section(replace(run, checks=named))
+    assert {b.caption for b in section.blocks[1:]} == {"Checks: A&E attendances"}
 
 
 def test_tiers_that_no_site_has_are_left_out(run) -> None:

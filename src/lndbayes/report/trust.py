@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from lndbayes.report.blocks import Block, Group, Heading, Items, Paragraph, Section, Table, Terms
+from lndbayes.report.lookup import outcome_label, small_label
 from lndbayes.report.prose import ASSUMPTIONS, CONVENTIONS, GLOSSARY, NOT_IDENTIFIED
 from lndbayes.report.rounding import percent, significant, typeset
 from lndbayes.report.run import STATUSES, Run
@@ -75,7 +76,7 @@ def checks_section(run: Run) -> Section:
     """
     blocks: list[Block] = [Paragraph(f"{status_counts(run)}.")]
     for outcome, frame in run.checks.groupby("outcome", sort=False):
-        groups = []
+        groups, name = [], str(outcome)
         for status in STATUSES:
             part = frame[frame["status"] == status]
             rows = tuple(
@@ -92,7 +93,8 @@ def checks_section(run: Run) -> Section:
                 groups.append(Group(f"{status} ({len(rows)})", rows))
         blocks.append(
             Table(
-                caption=f"Checks: {str(outcome).replace('_', ' ') or 'the whole run'}",
+                caption="Checks: "
+                + (small_label(outcome_label(run, name)) if name else "the whole run"),
                 columns=("Check", "Status", "Value", "Must be", "Message"),
                 groups=tuple(groups),
                 numeric=frozenset({2}),
@@ -132,7 +134,7 @@ def priors_section(run: Run) -> Section:
             )
             for row in part.to_dict("records")
         )
-        groups.append(Group(str(outcome).replace("_", " ").capitalize(), rows))
+        groups.append(Group(outcome_label(run, str(outcome)), rows))
     ci = frame["ci_prob"].dropna()
     inside = f": {percent(float(ci.iloc[0]))} of the prior lies between lower and upper"
     table = Table(
