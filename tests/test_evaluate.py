@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,11 @@ import lndbayes.exports
 import lndbayes.sensitivity
 from lndbayes.checks.result import CheckResult
 from lndbayes.cli import main
+from lndbayes.data.evaluation import read_evaluation
 from lndbayes.fit import load_fit
+from lndbayes.many import Task
 from lndbayes.sensitivity import VARIANTS
+from lndbayes.spec import load_spec, with_changes
 from small import set_checks, write_small
 
 pytestmark = pytest.mark.slow
@@ -418,3 +421,27 @@ def test_refits_of_another_fit_are_not_mixed_in(work, no_fits, capsys) -> None:
     assert f"{len(VARIANTS)} problems" in printed.err
     assert "is a refit of other inputs" in printed.err
     assert tables(work) == before
+
+
+def test_the_longest_fit_goes_first(done, tmp_path, monkeypatch) -> None:
+    """Two workers with one long fit left at the end are one worker."""
+    data = read_evaluation(done / "data")
+    spec = load_spec(done / "models" / "custody.toml")
+    specs = {
+        f"fit {draws}": with_changes(spec, {"sampling.draws": draws}) for draws in (60, 400, 100)
+    }
+    order: list[str] = []
+    trees = {name: xr.DataTree() for name in specs}
+
+    def run_tasks(tasks: Sequence[Task], finished: Any, **_: object) -> None:
+        for task in tasks:
+            order.append(task.name)
+            finished(task.name, trees[task.name])
+
+    monkeypatch.setattr(lndbayes.evaluate, "run_tasks", run_tasks)
+    monkeypatch.setattr(lndbayes.evaluate, "save_fit", lambda tree, path: None)
+    pool = lndbayes.evaluate.Pool(2, None)
+    found = lndbayes.evaluate._fits(specs, data, tmp_path, pool, lambda line: None, None)
+    assert order == ["fit 400", "fit 100", "fit 60"]
+    # and comes back in the order that was asked for
+    assert list(found) == list(specs)

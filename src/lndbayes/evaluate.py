@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -258,9 +259,18 @@ def _fits(
             callback = watch(name) if watch else None
             finished(name, fit(spec, data, cores=pool.workers, callback=callback))
     else:
-        tasks = [Task(name, _fit_alone, (spec, data)) for name, spec in todo.items()]
+        # the longest first, so that no worker is left alone with one at the end
+        order = sorted(todo, key=lambda name: _work(todo[name], data), reverse=True)
+        tasks = [Task(name, _fit_alone, (todo[name], data)) for name in order]
         run_tasks(tasks, finished, workers=pool.workers, scheduler=pool.scheduler)
     return {name: done[name] for name in specs}
+
+
+def _work(spec: ModelSpec, data: EvaluationData) -> int:
+    """Draws times terms of the likelihood: the seconds of a fit go roughly along."""
+    design = build_design(spec, data)
+    terms = sum(int(np.count_nonzero(design[name])) for name in ("exposure", "stage_exposure"))
+    return spec.sampling.chains * spec.sampling.draws * terms
 
 
 def _fit_alone(spec: ModelSpec, data: EvaluationData) -> xr.DataTree:
