@@ -33,6 +33,7 @@ FLOORS: Mapping[str, int] = {
     "lndbayes.fit": 3,
     "lndbayes.many": 3,
     "lndbayes.effects": 4,
+    "lndbayes.predictors": 4,
     "lndbayes.averted": 4,
     "lndbayes.bounds": 4,
     "lndbayes.crisis": 4,

@@ -21,11 +21,11 @@ from lndbayes.effects import (
     new_site_effect,
     plateau_effects,
     pooled_effect,
-    predictors,
     site_effects,
     substitution_effects,
     treated_sites,
 )
+from lndbayes.predictors import predictors, untreated_predictor
 from small import fake_fit, isel
 
 #: With this ramp ``exp(-(e + 1/2) / months)`` is ``2 ** -(e + 1/2)``: arithmetic by hand.
@@ -82,6 +82,10 @@ def test_predictors_are_the_models_equations() -> None:
         assert eta["eta0"].values[c, d, s, t] == pytest.approx(math.log(p0 / (1 - p0)), abs=1e-12)
         assert eta["eta1"].values[c, d, s, t] == pytest.approx(math.log(p1 / (1 - p1)), abs=1e-12)
     assert eta["eta0"].dims == ("chain", "draw", "site", "month")
+    xr.testing.assert_identical(untreated_predictor(fit), eta["eta0"])
+    part = slice(1, None, 2)
+    # sums over fewer draws may be split otherwise: the last digit
+    xr.testing.assert_allclose(untreated_predictor(fit, part), eta["eta0"].isel(draw=part), 1e-12)
 
 
 @pytest.mark.parametrize("family", ["beta_binomial", "negative_binomial", "duration_hazard"])

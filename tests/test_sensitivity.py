@@ -12,7 +12,8 @@ import xarray as xr
 
 from lndbayes import sensitivity
 from lndbayes.data.evaluation import EvaluationData, read_evaluation
-from lndbayes.effects import pooled_effect, predictors, site_effects
+from lndbayes.effects import pooled_effect, site_effects
+from lndbayes.predictors import predictors
 from lndbayes.sensitivity import (
     VARIANTS,
     Variant,

@@ -13,9 +13,10 @@ import xarray as xr
 from lndbayes.averted import averted_by_band, events_averted
 from lndbayes.bounds import bounds_table, selection_bounds, trimmed
 from lndbayes.crisis import before_after, before_after_table
-from lndbayes.effects import pooled_effect, predictors, treated_sites
+from lndbayes.effects import pooled_effect, treated_sites
 from lndbayes.families import inverse
 from lndbayes.overview import FRAGILE, overview_row, standing_verdict, verdict
+from lndbayes.predictors import predictors
 from lndbayes.spec import load_spec
 from small import fake_fit
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from lndbayes.effects import CHUNK, named, natural, over_draws, predictors, treated_sites
+from lndbayes.effects import CHUNK, named, natural, over_draws, treated_sites
 from lndbayes.families import FAMILIES, inverse
 from lndbayes.model.surface import stage_predictors
 from lndbayes.names import SAMPLE_DIMS
+from lndbayes.predictors import predictors
 
 __all__ = ["averted_by_band", "events_averted"]
 

@@ -24,13 +24,13 @@ from lndbayes.backtest_scores import ALL_CHANNELS, score_cells, summary_table, v
 from lndbayes.checks.result import CheckResult, overall
 from lndbayes.comparators import COMPARATORS, MaskedPanel
 from lndbayes.data.evaluation import EvaluationData
-from lndbayes.effects import predictors
 from lndbayes.errors import DataError, Problem
 from lndbayes.fit import load_fit, versions
 from lndbayes.many import FitJob, fit_many
 from lndbayes.model.design import Design, build_design
 from lndbayes.names import PERIOD_MONTHS, SAMPLE_DIMS
 from lndbayes.observation import predicted_counts
+from lndbayes.predictors import untreated_predictor
 from lndbayes.spec import CHANNELS, ModelSpec, with_changes
 
 __all__ = ["BacktestResult", "backtest", "folds_of", "hidden_counts"]
@@ -273,7 +273,7 @@ def hidden_counts(tree: xr.DataTree) -> xr.DataTree:
     masked = (constants["exposure"] == 0) & (constants["exposure_exact"] > 0)
     hidden = masked.to_numpy() & (event < first) & live
     exposure = np.where(hidden, constants["exposure_exact"].to_numpy(), 0.0)
-    eta0 = predictors(tree)["eta0"].transpose(*SAMPLE_DIMS, "site", "month").to_numpy()
+    eta0 = untreated_predictor(tree).transpose(*SAMPLE_DIMS, "site", "month").to_numpy()
     rng = np.random.default_rng([int(tree.attrs["seed"]), 64])
     count = predicted_counts(tree, eta0, exposure, rng)[..., hidden]
     site, month = np.nonzero(hidden)

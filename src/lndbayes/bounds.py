@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from lndbayes.effects import natural, pooled_effect, predictors, treated_sites
+from lndbayes.effects import natural, pooled_effect, treated_sites
 from lndbayes.names import CI_PROB, EFFECT_WINDOW, SAMPLE_DIMS
+from lndbayes.predictors import predictors
 from lndbayes.summaries import summarise
 
 __all__ = ["BOUND_COLUMNS", "bounds_table", "selection_bounds", "trimmed"]

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from lndbayes.effects import natural, predictors
+from lndbayes.effects import natural
 from lndbayes.families import LOG_RATIO, forward
 from lndbayes.names import CI_PROB, EFFECT_WINDOW, SAMPLE_DIMS
+from lndbayes.predictors import predictors
 from lndbayes.summaries import summarise
 
 __all__ = ["BEFORE_AFTER_COLUMNS", "before_after", "before_after_table"]

@@ -13,8 +13,8 @@ import xarray as xr
 
 from lndbayes.families import LOG_RATIO, inverse
 from lndbayes.model.course import pulse_means, ramp_means
-from lndbayes.model.surface import linear_predictors
 from lndbayes.names import EFFECT_WINDOW, PERIOD_MONTHS, SAMPLE_DIMS
+from lndbayes.predictors import predictors, untreated_predictor
 
 __all__ = [
     "baseline_rates",
@@ -28,7 +28,6 @@ __all__ = [
     "over_draws",
     "plateau_effects",
     "pooled_effect",
-    "predictors",
     "site_effects",
     "substitution_effects",
 ]
@@ -40,35 +39,6 @@ CHUNK = 200
 def treated_sites(fit: xr.DataTree) -> np.ndarray:
     """Return which sites ever go live, bool, shape (S,)."""
     return np.isfinite(fit["constant_data"]["event_time"].to_numpy()).any(axis=1)
-
-
-def predictors(fit: xr.DataTree, draws: slice = slice(None)) -> xr.Dataset:
-    """Linear predictors without (``eta0``) and with the service (``eta1``).
-
-    A step in recording or case-mix at go-live is a bias: it is no part of ``eta1`` here.
-
-    Parameters
-    ----------
-    fit : xarray.DataTree
-        A fit.
-    draws : slice
-        Positions along ``draw``.
-
-    Returns
-    -------
-    xarray.Dataset
-        ``eta0``, ``eta1`` with dims (chain, draw, site, month), link scale.
-    """
-    posterior = fit["posterior"].to_dataset().isel(draw=draws)
-    constants = fit["constant_data"].to_dataset()
-    values, arrays = (
-        {str(k): v.to_numpy() for k, v in ds.data_vars.items()} for ds in (posterior, constants)
-    )
-    arrays["event_time"] = np.nan_to_num(arrays["event_time"], nan=-1.0)
-    eta0, eta1 = linear_predictors(values, arrays, recorded=False)
-    coords = {dim: posterior[dim] for dim in (*SAMPLE_DIMS, "site")} | {"month": constants["month"]}
-    dims = (*SAMPLE_DIMS, "site", "month")
-    return xr.Dataset({"eta0": (dims, eta0), "eta1": (dims, eta1)}, coords=coords)
 
 
 def _window_weights(fit: xr.DataTree, window: tuple[int, int]) -> np.ndarray:
@@ -333,7 +303,7 @@ def baseline_rates(fit: xr.DataTree, draws: int = 1000) -> xr.DataArray:
     """
     posterior = fit["posterior"]
     step = max(1, posterior.sizes["draw"] * posterior.sizes["chain"] // draws)
-    eta0 = predictors(fit, slice(None, None, step))["eta0"]
+    eta0 = untreated_predictor(fit, slice(None, None, step))
     return named(
         xr.DataArray(natural(fit, eta0.to_numpy()), dims=eta0.dims, coords=eta0.coords), "rate"
     )

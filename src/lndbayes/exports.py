@@ -29,6 +29,7 @@ from lndbayes.checks.thresholds import thresholds_from
 from lndbayes.costs import Costs, load_costs
 from lndbayes.costs_rules import ALL
 from lndbayes.crisis import before_after_table
+from lndbayes.effects import pooled_effect
 from lndbayes.errors import DataError, Problem
 from lndbayes.fit import versions
 from lndbayes.identification import site_tiers
@@ -154,7 +155,7 @@ def _tables(outcome: Outcome, given: xr.DataTree | None) -> dict[str, pd.DataFra
     window = spec.effect.window
     base = kept_draws(tree, window)
     prior = prior_as_posterior(tree)
-    prior_sd = float(summarise(kept_draws(prior, window)["pooled"])["sd"].iloc[0])
+    prior_sd = float(summarise(pooled_effect(prior, "link", window))["sd"].iloc[0])
     interventions = tree["posterior"].sizes["intervention"]
     priors = prior_table(spec, interventions=interventions)
     selected = spec.outcome.selected

@@ -19,12 +19,12 @@ import numpy as np
 import xarray as xr
 
 from lndbayes.data.evaluation import EvaluationData
-from lndbayes.effects import predictors
 from lndbayes.fit import fit, fit_key, metric_of
 from lndbayes.ledger_shares import subsets
 from lndbayes.many import Task, run_tasks
 from lndbayes.model.compiled import Metric
 from lndbayes.names import SAMPLE_DIMS
+from lndbayes.predictors import untreated_predictor
 from lndbayes.sensitivity import kept_draws
 from lndbayes.spec import CHANNELS, ModelSpec, with_changes
 
@@ -281,7 +281,7 @@ def _baselines(tree: xr.DataTree) -> xr.Dataset:
     posterior = tree["posterior"].to_dataset()
     chains, draws = (posterior.sizes[dim] for dim in SAMPLE_DIMS)
     flat = np.linspace(0, chains * draws - 1, min(BASELINES, chains * draws)).astype(int)
-    eta0 = predictors(tree)["eta0"].to_numpy()
+    eta0 = untreated_predictor(tree).to_numpy()
     kept: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
         "eta0": (("baseline", "site", "month"), eta0.reshape(-1, *eta0.shape[2:])[flat])
     }

@@ -18,11 +18,12 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.data.evaluation import EvaluationData
-from lndbayes.effects import leverages, pooled_effect, predictors, site_effects
+from lndbayes.effects import leverages, pooled_effect, site_effects
 from lndbayes.fit import fit, fit_key, metric_of
 from lndbayes.many import Task, run_tasks
 from lndbayes.model.compiled import Metric
 from lndbayes.names import CI_PROB, PERIOD_MONTHS, SAMPLE_DIMS
+from lndbayes.predictors import untreated_predictor
 from lndbayes.spec import CHANNELS, ModelSpec, with_changes
 from lndbayes.summaries import summarise
 
@@ -135,7 +136,7 @@ def untreated_level(tree: xr.DataTree) -> xr.DataArray:
     started = (event >= 0).any(axis=0)
     first = int(np.argmax(started)) if started.any() else event.shape[1]
     window = slice(max(first - 12 // step, 0), max(first, 1))
-    eta0 = predictors(tree)["eta0"].to_numpy()[..., window]
+    eta0 = untreated_predictor(tree).to_numpy()[..., window]
     posterior = tree["posterior"]
     coords = {dim: posterior[dim] for dim in (*SAMPLE_DIMS, "site")}
     return xr.DataArray(eta0.mean(axis=-1), dims=(*SAMPLE_DIMS, "site"), coords=coords)

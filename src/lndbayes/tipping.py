@@ -36,10 +36,11 @@ import xarray as xr
 from scipy.special import ndtri
 
 from lndbayes.data.evaluation import EvaluationData
-from lndbayes.effects import pooled_effect, predictors
+from lndbayes.effects import pooled_effect
 from lndbayes.errors import Problem, UsageError
 from lndbayes.families import LOG_RATIO, forward, inverse, slope
 from lndbayes.fit import fit, metric_of
+from lndbayes.predictors import untreated_predictor
 from lndbayes.spec import ModelSpec, with_changes
 from lndbayes.tipping_points import FAR, TippingPoint, go_live_step, tipping_point
 
@@ -183,7 +184,7 @@ def tipping_table(
     question = _Question(spec, data, main, spec.effect.window, sign)
     changes = {"sensitivity.shared_bias_sd": level_sd, "sensitivity.drift_sd": drift_sd}
     trees = {"both": _refit(question, with_changes(spec, changes), data, say, "biases let in")}
-    level = float(predictors(main, slice(None, None, 10))["eta0"].to_numpy().mean())
+    level = float(untreated_predictor(main, slice(None, None, 10)).to_numpy().mean())
     rows = []
     for threshold in thresholds:
         for bias, sd in (("level_bias", level_sd), ("drift", drift_sd)):
@@ -224,7 +225,7 @@ def weighted_table(
     if spec.outcome.good_direction == "none":
         return pd.DataFrame(columns=list(TIPPING_COLUMNS))
     sign = -1 if spec.outcome.good_direction == "lower" else 1
-    level = float(predictors(main, slice(None, None, 50))["eta0"].to_numpy().mean())
+    level = float(untreated_predictor(main, slice(None, None, 50)).to_numpy().mean())
     pooled = kept["pooled"].to_numpy().ravel()
     rows = []
     for threshold in thresholds:

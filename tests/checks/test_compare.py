@@ -22,9 +22,10 @@ from lndbayes.checks.compare import (
 )
 from lndbayes.checks.stacking import stacked_fit, stacking_weights
 from lndbayes.data.evaluation import EvaluationData, read_evaluation
-from lndbayes.effects import pooled_effect, predictors, site_effects
+from lndbayes.effects import pooled_effect, site_effects
 from lndbayes.fit import fit
 from lndbayes.model.design import build_design
+from lndbayes.predictors import predictors
 from lndbayes.simulate import simulate, write_evaluation
 from lndbayes.spec import ModelSpec, load_spec, with_changes
 from small import MODELS

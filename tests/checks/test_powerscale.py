@@ -21,8 +21,9 @@ from lndbayes.checks.powerscale import (
     powerscale_table,
 )
 from lndbayes.data.evaluation import read_evaluation
-from lndbayes.effects import pooled_effect, predictors
+from lndbayes.effects import pooled_effect
 from lndbayes.fit import fit
+from lndbayes.predictors import predictors
 from lndbayes.simulate import simulate, write_evaluation
 from lndbayes.spec import ModelSpec, load_spec, parse_spec, with_changes
 from small import MODELS

@@ -27,12 +27,12 @@ from scipy import stats
 from scipy.special import logsumexp
 
 from lndbayes.data.evaluation import EvaluationData
-from lndbayes.effects import predictors
 from lndbayes.families import FAMILIES, inverse
 from lndbayes.fit import load_fit
 from lndbayes.many import FitJob, fit_many
 from lndbayes.model.design import build_design
 from lndbayes.names import MONTH, SITE
+from lndbayes.predictors import predictors
 from lndbayes.spec import ModelSpec
 
 __all__ = [

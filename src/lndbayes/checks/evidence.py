@@ -13,10 +13,10 @@ from scipy import stats
 from scipy.linalg import solve_triangular
 from scipy.special import gammaln, log_expit
 
-from lndbayes.effects import predictors
 from lndbayes.families import inverse
 from lndbayes.model.surface import channel_predictors
 from lndbayes.names import SAMPLE_DIMS
+from lndbayes.predictors import untreated_predictor
 from lndbayes.spec import ModelSpec
 
 __all__ = ["channel_log_likelihood", "log_prior", "panel_log_likelihood"]
@@ -85,7 +85,7 @@ def channel_log_likelihood(fit: xr.DataTree, spec: ModelSpec) -> dict[str, np.nd
     parts: dict[str, list[np.ndarray]] = {}
     for start in range(0, posterior.sizes["draw"], _CHUNK):
         draws = slice(start, start + _CHUNK)
-        eta0 = predictors(fit, draws)["eta0"].to_numpy()
+        eta0 = untreated_predictor(fit, draws).to_numpy()
         values = {
             str(k): v.transpose(*SAMPLE_DIMS, ...).to_numpy()
             for k, v in posterior.isel(draw=draws).data_vars.items()
