@@ -156,8 +156,27 @@ def test_tiers_that_no_site_has_are_left_out(run) -> None:
 
 
 def test_tipping_sentences_and_data_quality_are_shown(run) -> None:
-    tipping = pd.DataFrame({"outcome": ["custody"] * 2, "message": ["One.", "Two."]})
-    assert tipping_section(replace(run, tipping=tipping)).blocks[2].texts == ("One.", "Two.")
+    told = [
+        (
+            0.9,
+            "It would have to be off by more than 5% before it falls to 0.9; or more.",
+        ),
+        (0.9, "Records would have to change by 2% before it falls to 0.9."),
+        (0.9, "The probability is at most 0.9 without any bias."),
+        (
+            0.5,
+            "It would have to be off by more than 5% before it falls to 0.5; or more.",
+        ),
+        (0.5, "Records would have to change by 6% before it falls to 0.5."),
+        (0.5, "The probability is at most 0.5 without any bias."),
+    ]
+    tipping = pd.DataFrame(told, columns=["threshold", "message"]).assign(outcome="custody")
+    # more than so much before 0.9 is more than so much before 0.5; at most 0.5 is at most 0.9
+    wanted = tuple(told[i][1] for i in (0, 1, 5, 4))
+    for order in (tipping, tipping[::-1]):
+        shown = tipping_section(replace(run, tipping=order)).blocks[2].texts
+        assert sorted(shown) == sorted(wanted)
+    assert tipping_section(replace(run, tipping=tipping)).blocks[2].texts == wanted
     assert quality_section(run) is None
     quality = pd.DataFrame(
         {"table": ["pnc"], "reason": ["unmatched"], "rows": [1200.0], "persons": [300.0]}

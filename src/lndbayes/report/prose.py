@@ -97,6 +97,11 @@ ASSUMPTIONS: Final = (
         "Linkage, coverage and disclosure control work as modelled and do not step at go-live.",
     ),
     (
+        "A10 Sites like these",
+        "The mean over the kind of sites these stand for and the prediction for a new site hold "
+        "for places where sites like these would be set up. No total for a country is made.",
+    ),
+    (
         "A11 Smooth courses, passing shocks",
         "Untreated courses are as smooth as the model's, and what moves a site's month beyond them "
         "has passed by the next. Where neither quite holds, intervals are too short: in 500 fits "

@@ -291,12 +291,27 @@ def tipping_section(run: Run) -> Section:
     ]
     for outcome in dict.fromkeys(table["outcome"]):
         part = table[table["outcome"] == outcome]
-        texts = tuple(dict.fromkeys(typeset(str(x)) for x in part["message"]))
         blocks += [
             Paragraph("", label=f"{outcome_label(run, str(outcome))}."),
-            Items(texts),
+            Items(tuple(typeset(text) for text in _tipping_texts(part))),
         ]
     return Section("tipping", title, tuple(blocks))
+
+
+def _tipping_texts(part: pd.DataFrame) -> list[str]:
+    """Sentences of an outcome without those that another of them implies.
+
+    What must be off by more than so much before a probability falls to 0.9 must be so before it
+    falls to 0.5; and what is at most 0.5 is at most 0.9.
+    """
+    kept: dict[str, str] = {}
+    for row in part.sort_values("threshold", ascending=False, kind="stable").to_dict("records"):
+        text, limit = str(row["message"]), f"{float(row['threshold']):g}"
+        if "is at most" in text:
+            kept[text.replace(limit, "")] = text
+        else:
+            kept.setdefault(text.replace(f"falls to {limit}", ""), text)
+    return list(kept.values())
 
 
 def quality_section(run: Run) -> Section | None:
