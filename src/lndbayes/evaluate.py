@@ -15,7 +15,7 @@ import xarray as xr
 from lndbayes.checks.result import Status, checks_table, overall
 from lndbayes.checks.thresholds import thresholds_from
 from lndbayes.costs import load_costs
-from lndbayes.data.evaluation import EvaluationData, read_evaluation
+from lndbayes.data.evaluation import EvaluationData, read_evaluation, with_rows_of
 from lndbayes.errors import DataError, Problem, SpecError
 from lndbayes.exports import VARIANT_FOLDER, Outcome, check_fit, finish, with_checks, write_exports
 from lndbayes.fit import fit, fit_key, save_fit, stored_fit
@@ -261,7 +261,8 @@ def _fits(
     else:
         # the longest first, so that no worker is left alone with one at the end
         order = sorted(todo, key=lambda name: _work(todo[name], data), reverse=True)
-        tasks = [Task(name, _fit_alone, (todo[name], data)) for name in order]
+        light = {name: with_rows_of(data, todo[name].outcome.name) for name in order}
+        tasks = [Task(name, _fit_alone, (todo[name], light[name])) for name in order]
         run_tasks(tasks, finished, workers=pool.workers, scheduler=pool.scheduler)
     return {name: done[name] for name in specs}
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from lndbayes.data.evaluation import EvaluationData
+from lndbayes.data.evaluation import EvaluationData, with_rows_of
 from lndbayes.errors import LndbayesError, Problem, UsageError
 from lndbayes.fit import fit, fit_key, save_fit, stored_fit, versions
 from lndbayes.spec import ModelSpec
@@ -164,9 +164,13 @@ def fit_many(
             left = (time.monotonic() - clock) / made * (len(todo) - made)
             say(f"{name}: fit {made} of {len(todo)} finished, about {left:.0f} s left")
 
-    tasks = [Task(name, _fit_and_keep, (jobs[name], keep)) for name in todo]
+    tasks = [Task(name, _fit_and_keep, (_light(jobs[name]), keep)) for name in todo]
     run_tasks(tasks, finished, workers=workers, scheduler=scheduler)
     return paths
+
+
+def _light(job: FitJob) -> FitJob:
+    return replace(job, data=with_rows_of(job.data, job.spec.outcome.name))
 
 
 def _job_key(job: FitJob, keep: Callable[[xr.DataTree], xr.DataTree] | None) -> str:

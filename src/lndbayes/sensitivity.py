@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from lndbayes.data.evaluation import EvaluationData
+from lndbayes.data.evaluation import EvaluationData, with_rows_of
 from lndbayes.effects import leverages, pooled_effect, site_effects
 from lndbayes.fit import fit, fit_key, metric_of
 from lndbayes.many import Task, run_tasks
@@ -186,7 +186,7 @@ def run_variants(
     for spec, data, main in jobs:
         outcome = spec.outcome.name
         done[outcome] = {}
-        known = twins(spec, data, variants)
+        known, light = twins(spec, data, variants), with_rows_of(data, outcome)
         for variant in variants:
             path = folder / f"{outcome}-{variant.name}.nc"
             key = _key(spec, data, variant, main)
@@ -197,7 +197,7 @@ def run_variants(
                 same.append((outcome, variant.name, known[variant.name], key))
                 continue
             name = f"{outcome}: {variant.label}"
-            tasks.append(Task(name, fit_variant, (spec, data, variant, metric_of(main))))
+            tasks.append(Task(name, fit_variant, (spec, light, variant, metric_of(main))))
             where[name] = (outcome, variant.name, path, key)
 
     def finished(name: str, kept: xr.Dataset) -> None:

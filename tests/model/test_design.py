@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,11 +12,14 @@ import pytest
 from model_cases import Tables, read_tables, tiny_tables
 from scipy.special import logit
 
+from lndbayes.data.evaluation import read_evaluation, with_rows_of
 from lndbayes.errors import DataError
+from lndbayes.fit import fit_key
 from lndbayes.model.design import NEVER, OFF_SD, Design, build_design
 from lndbayes.model.mask import without_treated
-from lndbayes.spec import CHANNELS, ModelSpec, with_changes
+from lndbayes.spec import CHANNELS, ModelSpec, load_spec, with_changes
 
+ROOT = Path(__file__).parents[2]
 GO_LIVE = (8, 8, 13, None)
 PERIODS = 20
 
@@ -532,3 +537,17 @@ def test_judgements_about_months_off_the_grid_are_refused(built, spec, first):
     assert "12 months before the first go-live" in problem
     off = with_changes(spec, {"baseline.channels.elicited": False})
     assert (built(evidence, spec=off, go_live=go_live)["elicited_month"] == 0).all()
+
+
+def test_other_outcomes_rows_are_not_needed() -> None:
+    """What travels to another process makes the same design, of every shipped outcome."""
+    data = read_evaluation(ROOT / "data" / "synthetic")
+    models = sorted(path for path in (ROOT / "models").glob("*.toml") if path.stem != "costs")
+    assert len(models) == 12
+    for path in models:
+        spec = load_spec(path)
+        light = with_rows_of(data, spec.outcome.name)
+        assert set(light.outcomes["outcome"]) == {spec.outcome.name}
+        assert_equal(build_design(spec, data), build_design(spec, light))
+        assert fit_key(spec, light) == fit_key(spec, data)
+        assert len(pickle.dumps(light)) < len(pickle.dumps(data)) / 1.5

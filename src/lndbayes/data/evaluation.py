@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -25,7 +25,7 @@ from lndbayes.data.schema import EVIDENCE, TABLES
 from lndbayes.data.tables import Parsed, empty_frame, read_table
 from lndbayes.errors import Problem
 
-__all__ = ["EvaluationData", "check_evaluation", "read_evaluation"]
+__all__ = ["EvaluationData", "check_evaluation", "read_evaluation", "with_rows_of"]
 
 
 class _Guarded:
@@ -166,6 +166,25 @@ def check_evaluation(path: str | Path) -> None:
         See `read_evaluation`.
     """
     _checked(path)
+
+
+def with_rows_of(data: EvaluationData, outcome: str) -> EvaluationData:
+    """Leave out the rows of other outcomes, so that little travels to another process.
+
+    Parameters
+    ----------
+    data : EvaluationData
+        The evaluation data.
+    outcome : str
+        Whose rows of ``outcomes`` to keep.
+
+    Returns
+    -------
+    EvaluationData
+        Of the same hash: to a fit of this outcome it is the same data.
+    """
+    rows = data.outcomes
+    return replace(data, outcomes=rows[rows["outcome"] == outcome].reset_index(drop=True))
 
 
 def _checked(path: str | Path) -> tuple[Facts, dict[str, Parsed], dict[str, str]]:
