@@ -24,7 +24,7 @@ from lndbayes.model.design import build_design
 from lndbayes.simulate import simulate, write_evaluation
 from lndbayes.spec import ModelSpec, load_spec, with_changes
 from lndbayes.tables import prior_as_posterior
-from lndbayes.tipping import TIPPING_COLUMNS, at_level_bias, tipping_table
+from lndbayes.tipping import TIPPING_COLUMNS, at_level_bias, tipping_table, weighted_table
 from lndbayes.tipping_points import conclusion_at, go_live_step, tipping_point
 from small import MODELS
 
@@ -189,7 +189,7 @@ def test_the_table(spec, data, main, monkeypatch) -> None:
     weighted = table["method"].isin(["weights", "wider refit"]).to_numpy()
     # no number without a sound weight
     assert (table.loc[found & weighted, "pareto_k"] <= 0.7).all()
-    assert table["message"].str.contains("%|without any bias").all()
+    assert table["message"].str.contains("%|without").all()
     level = rows.loc["level_bias"]
     if level["method"] == "refits" and np.isfinite(level["value"]):
         refit = fit(*at_level_bias(spec, data, level["value"]), cores=1, predictive=False)
@@ -214,6 +214,23 @@ def test_too_few_draws_to_judge_the_weights_are_no_answer(draws, told) -> None:
         found = tipping_point(pooled, bias, PRIOR_SD, -1, 0.5)
         assert not found.found
         assert np.isnan(found.value)
+
+
+def test_what_is_not_there_is_told_with_what_stays_allowed(spec, main) -> None:
+    """No level bias is not no bias: the draws are those of a refit with a drift too."""
+    rng = np.random.default_rng(4)
+    bias, drift = (rng.normal(0, sd, (2, 1000)) for sd in (0.15, 0.05))
+    # a harm, whatever the level bias and the drift are
+    pooled = 0.5 + 0.2 * bias + 0.2 * drift + rng.normal(0, 0.05, bias.shape)
+    draws = {"pooled": pooled, "shared_bias": bias, "drift": drift}
+    kept = xr.Dataset({k: (("chain", "draw"), v) for k, v in draws.items()})
+    table = weighted_table(spec, main, kept, thresholds=(0.9,)).set_index("bias")
+    assert (table.loc[["level_bias", "drift"], "value"] == 0).all()
+    start = "The probability of a good effect is at most 0.9 without a "
+    assert table.loc["level_bias", "message"].startswith(start + "level bias")
+    assert "a drift being allowed" in table.loc["level_bias", "message"]
+    assert table.loc["drift", "message"].startswith(start + "drift")
+    assert "a level bias of the evidence being allowed" in table.loc["drift", "message"]
 
 
 @pytest.mark.slow

@@ -72,6 +72,13 @@ _WORDS = {
     "go_live_step": "records would have to change by {p} at go-live for other reasons",
 }
 
+#: The same where the size is nothing: of two biases, the one that is not asked about stays free.
+_NONE = {
+    "level_bias": "without a level bias of the evidence, a drift being allowed for",
+    "drift": "without a drift, a level bias of the evidence being allowed for",
+    "go_live_step": "without any bias",
+}
+
 #: Refits for one tipping point; the probit of the probability is nearly linear in the bias.
 _REFITS = 6
 _CLOSE = 0.01
@@ -334,7 +341,7 @@ def _row(
         words = _WORDS[bias].format(p=f"more than {percent(found.reached):+.0f}%")
         message = f"{words[:1].upper()}{words[1:]} {falls}; beyond that the draws do not tell."
     elif found.value == 0:
-        message = f"The probability of a good effect is at most {threshold:g} without any bias."
+        message = f"The probability of a good effect is at most {threshold:g} {_NONE[bias]}."
     else:
         words = _WORDS[bias].format(p=f"{shown:+.0f}%")
         message = f"{words[:1].upper()}{words[1:]} {falls}."
