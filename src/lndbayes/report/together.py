@@ -286,9 +286,9 @@ def tipping_section(run: Run) -> Section:
         Paragraph(
             "Three errors that no data of this kind can show: a bias of all reconstructed "
             "evidence, a drift of the untreated outcome after go-live, a step in the records at "
-            "go-live. For each, the size at which the conclusion would fall. While one of the first "
-            "two is tried the other is allowed for within its prior; the third is asked of the fit "
-            "as specified."
+            "go-live. For each, the size at which the conclusion would fall. While one of the "
+            "first two is tried the other is allowed for within its prior; the third is asked of "
+            "the fit as specified."
         )
     ]
     for outcome in dict.fromkeys(table["outcome"]):
