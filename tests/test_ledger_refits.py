@@ -27,6 +27,7 @@ from lndbayes.ledger_refits import (
     without_own_rows,
 )
 from lndbayes.ledger_shares import subsets
+from lndbayes.predictors import untreated_predictor
 from lndbayes.simulate import WORLDS, simulate, write_evaluation
 from lndbayes.spec import CHANNELS, ModelSpec, load_spec, with_changes
 from small import MODELS, fake_fit
@@ -117,7 +118,7 @@ def test_what_is_kept(spec, data, fits, main, tmp_path) -> None:
     tree = fake_fit((12, 20, None), months=48, draws=60, seed=1)
     dispersion = tree["posterior"]["overdispersion"].to_numpy().ravel()
     draw = int(np.flatnonzero(dispersion == float(cut["overdispersion"][17]))[0])
-    eta0 = ledger_refits.predictors(tree)["eta0"].to_numpy().reshape(-1, 3, 48)
+    eta0 = untreated_predictor(tree).to_numpy().reshape(-1, 3, 48)
     np.testing.assert_array_equal(cut["eta0"][17], eta0[draw])
 
 
