@@ -157,16 +157,10 @@ def test_tiers_that_no_site_has_are_left_out(run) -> None:
 
 def test_tipping_sentences_and_data_quality_are_shown(run) -> None:
     told = [
-        (
-            0.9,
-            "It would have to be off by more than 5% before it falls to 0.9; or more.",
-        ),
+        (0.9, "It would have to be off by more than 5% before it falls to 0.9."),
         (0.9, "Records would have to change by 2% before it falls to 0.9."),
         (0.9, "The probability is at most 0.9 without any bias."),
-        (
-            0.5,
-            "It would have to be off by more than 5% before it falls to 0.5; or more.",
-        ),
+        (0.5, "It would have to be off by more than 5% before it falls to 0.5."),
         (0.5, "Records would have to change by 6% before it falls to 0.5."),
         (0.5, "The probability is at most 0.5 without any bias."),
     ]
