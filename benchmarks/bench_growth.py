@@ -223,7 +223,8 @@ the fourth root of the coordinates (Beskos et al. 2013), so that ten times the s
 x 10^(1/4) = 18 times. Steps come in powers of two, which is why the rise is not smooth. A lower
 acceptance rate buys steps at the price of effective draws: at .651 the fit of 270 sites took 13.3
 times that of 27, but left half as many effective draws of the pooled effect (9.6 a second; at the
-shipped .8 see the table).
+shipped .8 see the table). The table counts draws of the pooled effect; the slowest scale loses more
+of them at 270 sites ([performance](performance.md)).
 
 ## Months
 
