@@ -46,7 +46,12 @@ from lndbayes.spec import ModelSpec, with_changes
 
 ROOT = Path(__file__).parents[1]
 FIRST_SEED = 8001
-SETTINGS = {"sampling.chains": 2, "sampling.tune": 200, "sampling.draws": 500}
+SETTINGS = {
+    "sampling.chains": 2,
+    "sampling.tune": 200,
+    "sampling.draws": 500,
+    "sampling.target_accept": 0.8,
+}
 BROKEN: dict[str, tuple[str, dict[str, float]]] = {
     "trends with adoption": (
         "sites that start early have an untreated trend of their own: 0.10 log odds per 24 months "

@@ -47,7 +47,12 @@ WORLDS = ("effect", "null", "harm")
 SAID = "## What it says"
 FIRST_SEED = 5001
 PROB = 0.90
-SETTINGS = {"sampling.chains": 2, "sampling.tune": 200, "sampling.draws": 700}
+SETTINGS = {
+    "sampling.chains": 2,
+    "sampling.tune": 200,
+    "sampling.draws": 700,
+    "sampling.target_accept": 0.8,
+}
 
 
 def score(draws: np.ndarray, truth: np.ndarray) -> dict[str, list[float]]:

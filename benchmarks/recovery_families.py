@@ -36,7 +36,12 @@ from lndbayes.spec import ModelSpec, with_changes
 
 ROOT = Path(__file__).parents[1]
 FIRST_SEED = 6001
-SETTINGS = {"sampling.chains": 2, "sampling.tune": 200, "sampling.draws": 500}
+SETTINGS = {
+    "sampling.chains": 2,
+    "sampling.tune": 200,
+    "sampling.draws": 500,
+    "sampling.target_accept": 0.8,
+}
 OUTCOMES = (
     "offending",
     "ae_attendances",

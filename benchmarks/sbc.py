@@ -30,6 +30,8 @@ from lndbayes.spec import ModelSpec, with_changes
 
 ROOT = Path(__file__).parents[1]
 CUSTODY = "custody"
+#: Acceptance rate of the replicates, whatever the shipped specs have.
+ACCEPT = 0.8
 
 MARKS = ("<!-- table -->", "<!-- end of table -->")
 OTHER_MARKS = ("<!-- outcomes -->", "<!-- end of outcomes -->")
@@ -128,7 +130,8 @@ def calibrated(
     name: str, options: argparse.Namespace
 ) -> tuple[ModelSpec, pd.DataFrame, list[dict[str, Any]], float]:
     """Spec, table, replicates and wall seconds of one outcome; custody's with savings."""
-    changes = {f"sampling.{k}": getattr(options, k) for k in ("chains", "tune", "draws")}
+    changes: dict[str, float] = {"sampling.target_accept": ACCEPT}
+    changes |= {f"sampling.{k}": getattr(options, k) for k in ("chains", "tune", "draws")}
     spec = with_changes(load_spec(ROOT / "models" / f"{name}.toml"), changes)
     folder = ROOT / "results" / "benchmarks" / f"sbc-{spec.hash[:12]}"
     costs = load_costs(ROOT / "models" / "costs.toml") if name == CUSTODY else None

@@ -23,6 +23,7 @@ from lndbayes.families import inverse
 from lndbayes.model.design import NEVER, Design, build_design
 from lndbayes.model.layout import constrain, inactive
 from lndbayes.model.mask import without_cells, without_treated
+from lndbayes.model.metric import Metric
 from lndbayes.model.predictive import (
     cell_log_likelihood,
     complete_counts,
@@ -33,13 +34,13 @@ from lndbayes.model.predictive import (
 )
 from lndbayes.model.surface import linear_predictors
 from lndbayes.names import SAMPLE_DIMS
-from lndbayes.sampler import Metric, find_metric, metric_of, sample_density, stored_metric
+from lndbayes.sampler import find_metric, metric_of, sample_density, stored_metric
 from lndbayes.spec import ModelSpec
 
 __all__ = ["fit", "fit_key", "load_fit", "metric_of", "save_fit", "stored_fit", "versions"]
 
 #: Version of what a fit file holds; part of the key under which finished fits are reused.
-SCHEMA = 3
+SCHEMA = 4
 
 _PRIOR_DRAWS = 1000
 _PREDICTIVE_DRAWS = 250

@@ -22,7 +22,7 @@ from lndbayes.data.evaluation import EvaluationData
 from lndbayes.fit import fit, fit_key, metric_of
 from lndbayes.ledger_shares import subsets
 from lndbayes.many import Task, run_tasks
-from lndbayes.model.compiled import Metric
+from lndbayes.model.metric import Metric
 from lndbayes.names import SAMPLE_DIMS
 from lndbayes.predictors import untreated_predictor
 from lndbayes.sensitivity import kept_draws

@@ -13,18 +13,17 @@ from nutpie import _lib
 from nutpie.sample import CompiledModel
 
 from lndbayes.errors import FitError
-from lndbayes.model.compiled import CompiledDensity, Metric, compiled_density
+from lndbayes.model.compiled import CompiledDensity, compiled_density
 from lndbayes.model.design import Design
 from lndbayes.model.kernel import kernel_data
-from lndbayes.model.layout import MetricParts, metric_parts
+from lndbayes.model.layout import metric_parts
+from lndbayes.model.metric import Bends, Metric, metric_from
 from lndbayes.model.start import start_point
 from lndbayes.spec import ModelSpec, with_changes
 
 __all__ = [
-    "Metric",
     "RawDraws",
     "find_metric",
-    "metric_from",
     "metric_of",
     "sample_density",
     "stored_metric",
@@ -54,7 +53,7 @@ class RawDraws:
     x : ndarray, shape (chain, draw, D)
         Draws after tuning.
     stats : dict of str to ndarray, shape (chain, draw)
-        diverging, energy, depth, n_steps, step_size, lp.
+        diverging, energy, depth, n_steps, step_size, lp (log density of the unconstrained draws).
     """
 
     x: np.ndarray
@@ -120,77 +119,6 @@ class _Native(CompiledModel):
             extra_callback_rate,
             store,
         )
-
-
-def metric_from(x: np.ndarray, parts: MetricParts) -> Metric:
-    """Coordinates in which draws are near a standard normal.
-
-    Parameters
-    ----------
-    x : ndarray, shape (chain, draw, D)
-        Unconstrained draws.
-    parts : MetricParts
-        From `lndbayes.model.layout.metric_parts`: the shared coordinates are taken with all their
-        correlations, every other one with its regression on them and within its group.
-
-    Returns
-    -------
-    Metric
-        From the draws' covariance. Few draws are enough: each part is shrunk towards its diagonal
-        as if by as many more draws without correlation as it has coordinates, and regressions that
-        should be alike towards their mean, by the share of their spread that is noise (James and
-        Stein), since small errors of many sites would add up.
-    """
-    flat = x.reshape(-1, x.shape[-1])
-    shared = parts.shared
-    mean = flat.mean(axis=0)
-    # a coordinate that never moved has no scale of its own
-    sd = np.maximum(flat.std(axis=0), 1e-6)
-    z = (flat - mean) / sd
-    weight = len(flat) / (len(flat) + max(shared, parts.groups[2]))
-    top = weight * (z[:, :shared].T @ z[:, :shared]) / len(flat)
-    np.fill_diagonal(top, 1.0)
-    factor = np.zeros((len(sd), shared))
-    factor[:shared] = np.linalg.cholesky(top)
-    whitened = np.linalg.solve(factor[:shared], z[:, :shared].T).T
-    factor[shared:] = weight * (z[:, shared:].T @ whitened) / len(flat)
-    for index in parts.alike:
-        factor[index] = _towards_mean(factor[index], 1.0 / len(flat))
-    # what the shared coordinates do not explain; never nothing, however few the draws
-    rest = np.sqrt(np.maximum(1.0 - (factor**2).sum(axis=1), 0.05))
-    rest[:shared] = 0.0
-    local, run = _within_groups(z, whitened @ factor.T, rest, parts.groups, weight)
-    rest[run] = 0.0
-    start, count, length = parts.groups
-    local *= sd[run].reshape(count, length, 1)
-    return Metric(mean, rest * sd, factor * sd[:, None], local, start)
-
-
-def _towards_mean(rows: np.ndarray, noise: float) -> np.ndarray:
-    """Shrink each column towards its mean by the share of its variance that is noise."""
-    if len(rows) < 4:
-        return rows
-    centre = rows.mean(axis=0)
-    spread = np.maximum(rows.var(axis=0, ddof=1), 1e-300)
-    return np.asarray(centre + np.maximum(1.0 - noise / spread, 0.0) * (rows - centre))
-
-
-def _within_groups(
-    z: np.ndarray,
-    explained: np.ndarray,
-    rest: np.ndarray,
-    groups: tuple[int, int, int],
-    weight: float,
-) -> tuple[np.ndarray, slice]:
-    """Factors of what is left within each group, with the scales `rest`; and where groups are."""
-    start, count, length = groups
-    run = slice(start, start + count * length)
-    left = (z[:, run] - explained[:, run]).reshape(len(z), count, length)
-    covariance = np.einsum("nbi,nbj->bij", left, left) / len(z)
-    scale = np.sqrt(np.maximum(np.einsum("bii->bi", covariance), 1e-12))
-    correlation = weight * covariance / (scale[:, :, None] * scale[:, None, :])
-    np.einsum("bii->bi", correlation)[:] = 1.0
-    return np.linalg.cholesky(correlation) * rest[run].reshape(count, length, 1), run
 
 
 #: Sampler settings of the pilot run that finds a metric.
@@ -297,7 +225,10 @@ def sample_density(
     raw = tree["posterior"].to_dataset()
     found = tree["sample_stats"].to_dataset()
     stats = {new: found[old].to_numpy() for old, new in _STATS.items()}
-    return RawDraws(raw["x"].to_numpy(), stats)
+    x = raw["x"].to_numpy()
+    # the sampler's density is that of its own coordinates
+    stats["lp"] = stats["lp"] - metric.bends.straighten(x)[1]
+    return RawDraws(x, stats)
 
 
 def stored_metric(raw: RawDraws, design: Design) -> xr.Dataset:
@@ -310,6 +241,11 @@ def stored_metric(raw: RawDraws, design: Design) -> xr.Dataset:
             "unconstrained_factor": (("coordinate", "shared_coordinate"), found.factor),
             "unconstrained_local": (("group", "member", "member_2"), found.local),
             "unconstrained_local_start": ((), found.local_start),
+            "unconstrained_skewed": (("skewed",), found.bends.skewed),
+            "unconstrained_shape": (("skewed", "shape"), found.bends.shape),
+            "unconstrained_runs": (("run", "place"), found.bends.runs),
+            "unconstrained_middle": (("multiplied",), found.bends.middle),
+            "unconstrained_information": (("multiplied",), found.bends.information),
         }
     )
 
@@ -321,4 +257,11 @@ def metric_of(tree: xr.DataTree) -> Metric:
         constants[f"unconstrained_{name}"].to_numpy()
         for name in ("mean", "scale", "factor", "local")
     )
-    return Metric(mean, scale, factor, local, int(constants["unconstrained_local_start"]))
+    bends = Bends(
+        **{
+            name: constants[f"unconstrained_{name}"].to_numpy()
+            for name in ("skewed", "shape", "runs", "middle", "information")
+        }
+    )
+    start = int(constants["unconstrained_local_start"])
+    return Metric(mean, scale, factor, local, start, bends)

@@ -21,7 +21,7 @@ from lndbayes.data.evaluation import EvaluationData, with_rows_of
 from lndbayes.effects import leverages, pooled_effect, site_effects
 from lndbayes.fit import fit, fit_key, metric_of
 from lndbayes.many import Task, run_tasks
-from lndbayes.model.compiled import Metric
+from lndbayes.model.metric import Metric
 from lndbayes.names import CI_PROB, PERIOD_MONTHS, SAMPLE_DIMS
 from lndbayes.predictors import untreated_predictor
 from lndbayes.spec import CHANNELS, ModelSpec, with_changes

@@ -20,7 +20,7 @@ from lndbayes.checks.result import CheckResult, Status
 from lndbayes.checks.thresholds import thresholds_from
 from lndbayes.data.evaluation import read_evaluation
 from lndbayes.fit import fit, metric_of
-from lndbayes.model.compiled import Metric
+from lndbayes.model.metric import Metric
 from lndbayes.simulate import SimulatedEvaluation, simulate, write_evaluation
 from lndbayes.spec import ModelSpec, parse_spec, with_changes
 from small import raw_of

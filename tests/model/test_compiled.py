@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -18,12 +19,14 @@ from model_cases import read_tables
 import lndbayes
 from lndbayes.model import entry
 from lndbayes.model.address import PARTS
-from lndbayes.model.compiled import CompiledDensity, Metric, compiled_density, log_density
-from lndbayes.model.design import build_design
+from lndbayes.model.compiled import CompiledDensity, compiled_density, log_density
+from lndbayes.model.design import Design, build_design
 from lndbayes.model.kernel import KernelData, kernel_data
-from lndbayes.model.layout import size
+from lndbayes.model.layout import metric_parts, size
+from lndbayes.model.metric import Bends, Metric
 from lndbayes.model.stamp import source_stamp
 from lndbayes.model.start import start_point
+from lndbayes.spec import ModelSpec
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +48,18 @@ def metric(kind: str, length: int, rng: np.random.Generator) -> Metric:
     local = np.tril(rng.normal(0, 0.2, (4, 3, 3)), -1) + np.diag([0.7, 1.1, 0.9])
     scale[:shared] = scale[9 : 9 + 12] = 0
     return Metric(mean, scale, factor, local, 9)
+
+
+def bends(spec: ModelSpec, design: Design, rng: np.random.Generator) -> Bends:
+    """Skewed scales about where chains start, and every run of the model's layout."""
+    parts = metric_parts(design)
+    skewed, e = np.array(parts.scales[::2]), rng.uniform(-0.8, 0.8, len(parts.scales[::2]))
+    width = rng.uniform(0.3, 1.2, len(e))
+    shape = np.column_stack([start_point(spec, design)[skewed], width, np.cosh(e), np.sinh(e)])
+    runs = [(run.scalar, run.first, run.last, run.rate) for run in parts.runs]
+    length = sum(last - first for _, first, last, _ in runs)
+    middle, information = rng.normal(0, 0.1, length), rng.exponential(2.0, length)
+    return Bends(skewed, shape, np.array(runs), middle, information)
 
 
 def matrix(m: Metric) -> np.ndarray:
@@ -74,9 +89,30 @@ def test_a_metric_is_a_linear_change_of_coordinates(spec, plain_world, data, rng
     np.testing.assert_allclose(inside, expected, rtol=1e-7, atol=1e-7 * np.abs(expected).max())
 
 
-def test_draws_are_expanded_to_the_metrics_image(plain_world, data, rng):
+def test_bends_bring_their_jacobian_and_its_gradient(spec, plain_world, data, rng):
+    """Value against the density and the determinant of finite differences; gradient likewise."""
+    design = plain_world.design
+    length = size(design)
+    m = replace(metric("parts", length, rng), bends=bends(spec, design, rng))
+    assert {run[3] for run in m.bends.runs} == {2, -1}
+    y, step = rng.normal(0, 0.3, length), 1e-5
+    density = compiled_density(data, length, m)
+    inside = np.empty(length)
+    value = density.evaluate(y, inside)
+    moved = step * np.eye(length)
+    jacobian = (m.to_x(y + moved) - m.to_x(y - moved)).T / (2 * step)
+    linear = np.linalg.slogdet(matrix(m))[1]
+    expected = log_density(m.to_x(y), np.empty(length), data) + np.linalg.slogdet(jacobian)[1]
+    assert abs(np.linalg.slogdet(jacobian)[1] - linear) > 1
+    assert value == pytest.approx(expected - linear, abs=1e-6)
+    for i in range(length):
+        ends = [density.evaluate(y + sign * moved[i], np.empty(length)) for sign in (1, -1)]
+        assert inside[i] == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-4, abs=2e-4), i
+
+
+def test_draws_are_expanded_to_the_metrics_image(spec, plain_world, data, rng):
     length = size(plain_world.design)
-    m = metric("parts", length, rng)
+    m = replace(metric("parts", length, rng), bends=bends(spec, plain_world.design, rng))
     density = compiled_density(data, length, m)
     pointer = ctypes.POINTER(ctypes.c_double)
     call = ctypes.CFUNCTYPE(

@@ -16,9 +16,10 @@ from lndbayes.errors import FitError
 from lndbayes.model.compiled import log_density
 from lndbayes.model.design import build_design
 from lndbayes.model.kernel import kernel_data
-from lndbayes.model.layout import SCALARS, MetricParts, constrain, layout, metric_parts, size
+from lndbayes.model.layout import SCALARS, constrain, layout, metric_parts, size
+from lndbayes.model.metric import Metric, metric_from
 from lndbayes.model.start import start_point
-from lndbayes.sampler import Metric, find_metric, metric_from, sample_density
+from lndbayes.sampler import find_metric, sample_density
 from lndbayes.spec import with_changes
 
 pytestmark = pytest.mark.slow
@@ -111,45 +112,6 @@ def test_a_metric_changes_the_coordinates_and_not_the_posterior(long, kind):
         error = cold.std() * np.sqrt(sum(1 / n for n in effective))
         assert abs(cold.mean() - again.mean()) < 4 * error, name
         assert again.std() == pytest.approx(cold.std(), rel=0.3), name
-
-
-def test_metric_of_draws_has_their_covariance_in_its_parts(rng):
-    """Two shared coordinates, two groups of two, one more: what the parts should reproduce."""
-    size = 7
-    shared = np.array([[2.0, 0.0], [1.2, 0.5]])
-    loads = rng.normal(0, 0.7, (5, 2))
-    noise = np.zeros((5, 5))
-    noise[0, 0] = noise[4, 4] = 0.8
-    noise[1, 1], noise[2, 1], noise[2, 2] = 1.0, 0.9, 0.3  # coordinates 3 and 4 are a group
-    noise[3, 3] = 1.5
-    factor = np.zeros((size, size))
-    factor[:2, :2] = shared
-    factor[2:, :2] = loads
-    factor[2:, 2:] = noise
-    draws = 200_000
-    x = 3.0 + rng.normal(size=(2, draws // 2, size)) @ factor.T
-    found = metric_from(x, MetricParts(2, (3, 1, 2)))
-    whole = np.diag(found.scale)
-    whole[:, :2] += found.factor
-    whole[3:5, 3:5] += found.local[0]
-    # sampling error of a covariance of this many draws; the shrinkage is 1e-5
-    np.testing.assert_allclose(whole @ whole.T, factor @ factor.T, atol=0.05)
-    np.testing.assert_allclose(found.mean, 3.0, atol=0.05)
-    assert (np.triu(found.factor[:2], 1) == 0).all()
-    np.testing.assert_allclose(found.to_x(np.eye(size)), found.mean + whole.T, rtol=1e-12)
-
-
-def test_metric_of_fewer_draws_than_coordinates_is_still_one(rng):
-    """And of a coordinate that never moved."""
-    x = np.concatenate([rng.normal(size=(1, 4, 30)), np.ones((1, 4, 1))], axis=-1)
-    found = metric_from(x, MetricParts(12, (15, 2, 5), (np.arange(15, 25, 5), np.arange(25, 31))))
-    for part in (found.scale, found.factor, found.local):
-        assert np.isfinite(part).all()
-    assert (np.diag(found.factor) > 0).all()
-    assert (np.einsum("bii->bi", found.local) > 0).all()
-    in_parts = [*range(12), *range(15, 25)]
-    assert (found.scale[in_parts] == 0).all()
-    assert (np.delete(found.scale, in_parts) > 0).all()
 
 
 def test_a_pilot_finds_a_metric_that_does_not_depend_on_the_chains_to_come(small):

@@ -39,7 +39,10 @@ __all__ = [
 FIELDS: Final = {
     name: i
     for i, name in enumerate(
-        (*KernelData._fields, "mean", "scale", "factor", "local", "local_start")
+        (
+            *(*KernelData._fields, "mean", "scale", "factor", "local", "local_start"),
+            *("skewed", "shape", "runs", "middle", "information"),
+        )
     )
 }
 #: Number of every part.

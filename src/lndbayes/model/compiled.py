@@ -9,10 +9,11 @@ import numpy as np
 
 from lndbayes.model.address import PARTS
 from lndbayes.model.entry import entry, prepare
+from lndbayes.model.metric import Metric
 from lndbayes.model.pack import KernelData
 from lndbayes.model.vector import LINKS
 
-__all__ = ["CompiledDensity", "Metric", "compiled_density", "log_density"]
+__all__ = ["CompiledDensity", "compiled_density", "log_density"]
 
 #: Fields that are empty where a part has nothing to do.
 _FIELDS_OF = {
@@ -21,50 +22,6 @@ _FIELDS_OF = {
     "stages": ("stage",),
     "channels": ("retrospective_at", "history_at", "national_logit", "elicited_logit"),
 }
-
-
-@dataclass(frozen=True)
-class Metric:
-    """Linear coordinates in which a posterior is near a standard normal.
-
-    ``x = mean + scale * y``, plus `factor` times the first K coordinates y, plus `local` within
-    each of B groups. So K coordinates are correlated with everything, the rest with these and
-    within their group. That costs K multiplications a coordinate: linear in sites, where a whole
-    covariance would be quadratic. A metric changes how fast a sampler moves, never what it samples.
-
-    Attributes
-    ----------
-    mean : ndarray, shape (D,)
-        Where ``y = 0`` lies.
-    scale : ndarray, shape (D,)
-        Of coordinates that are in neither part; 0 for those that are.
-    factor : ndarray, shape (D, K)
-        Lower triangular in its first K rows.
-    local : ndarray, shape (B, m, m)
-        Lower triangular; of B runs of m coordinates, one after the other.
-    local_start : int
-        First coordinate of the first run.
-    """
-
-    mean: np.ndarray
-    scale: np.ndarray
-    factor: np.ndarray
-    local: np.ndarray
-    local_start: int
-
-    @staticmethod
-    def diagonal(mean: np.ndarray, scale: np.ndarray) -> Metric:
-        """Coordinates that are scaled one by one."""
-        return Metric(mean, scale, np.zeros((len(mean), 0)), np.zeros((0, 0, 0)), 0)
-
-    def to_x(self, y: np.ndarray) -> np.ndarray:
-        """Coordinates x of points y, shape (..., D)."""
-        x = self.mean + self.scale * y + y[..., : self.factor.shape[1]] @ self.factor.T
-        groups, length, _ = self.local.shape
-        run = slice(self.local_start, self.local_start + groups * length)
-        within = y[..., run].reshape(*y.shape[:-1], groups, length)
-        x[..., run] += np.einsum("bij,...bj->...bi", self.local, within).reshape(y[..., run].shape)
-        return np.asarray(x)
 
 
 @dataclass(frozen=True)
@@ -103,7 +60,8 @@ class CompiledDensity:
     def evaluate(self, y: np.ndarray, gradient: np.ndarray) -> float:
         """Log density at y; `gradient`, shape (D,), is overwritten.
 
-        The Jacobian of the metric is constant and left out.
+        The Jacobian of the metric's bends is included; that of its linear part is constant and
+        left out.
         """
         y = np.ascontiguousarray(y, dtype=float)
         value = np.empty(1)
@@ -129,9 +87,13 @@ def compiled_density(data: KernelData, size: int, metric: Metric | None = None) 
         metric = Metric.diagonal(np.zeros(size), np.ones(size))
     groups, length, _ = metric.local.shape
     local = metric.local.reshape(groups * length, length)
-    given = (*data, metric.mean, metric.scale, metric.factor, local)
+    bends = metric.bends
+    given = (
+        *(*data, metric.mean, metric.scale, metric.factor, local),
+        *(np.array([metric.local_start]), bends.skewed, bends.shape),
+        *(bends.runs, bends.middle, bends.information),
+    )
     arrays = [np.ascontiguousarray(value) for value in given]
-    arrays.append(np.array([metric.local_start], dtype=np.int64))
     header = [size]
     for array in arrays:
         rows, columns = (*array.shape, 1, 1)[:2]

@@ -8,6 +8,7 @@ is written in, because the compiler's own key sees one file only and would hand 
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import numpy as np
 from numba import carray, cfunc, njit, types
 
 from lndbayes.model import address, kernel, layout, likelihood, pack, parts, special, terms, vector
-from lndbayes.model.address import FIELDS, HEADER, LINE, PART, floats, places, table
+from lndbayes.model.address import FIELDS, HEADER, LINE, PART, floats, places, spots, table
 from lndbayes.model.kernel import evaluate_density
 from lndbayes.model.stamp import source_stamp
 from lndbayes.model.vector import ONCE
@@ -30,10 +31,14 @@ _BAD_GRADIENT, _BAD_VALUE, _BAD_CALL = 3, 4, -1
 _MEAN, _SCALE, _FACTOR, _LOCAL, _LOCAL_START = (
     FIELDS[name] for name in ("mean", "scale", "factor", "local", "local_start")
 )
+_SKEWED, _SHAPE, _RUNS, _MIDDLE, _INFORMATION = (
+    FIELDS[name] for name in ("skewed", "shape", "runs", "middle", "information")
+)
 
 
 @njit(**ONCE)
-def _to_x(h: np.ndarray, y: np.ndarray, x: np.ndarray) -> None:
+def _to_w(h: np.ndarray, y: np.ndarray, x: np.ndarray) -> None:
+    """Linear part of the change of coordinates; see `lndbayes.model.metric.Metric`."""
     mean, scale, factor = floats(h, _MEAN), floats(h, _SCALE), table(h, _FACTOR)
     for i in range(y.shape[0]):
         total = scale[i] * y[i]
@@ -49,7 +54,7 @@ def _to_x(h: np.ndarray, y: np.ndarray, x: np.ndarray) -> None:
 
 @njit(**ONCE)
 def _to_y(h: np.ndarray, grad: np.ndarray, out: np.ndarray) -> None:
-    """Gradient in y from the gradient in x."""
+    """Gradient in y from the gradient in w."""
     scale, factor = floats(h, _SCALE), table(h, _FACTOR)
     for i in range(grad.shape[0]):
         out[i] = scale[i] * grad[i]
@@ -62,6 +67,56 @@ def _to_y(h: np.ndarray, grad: np.ndarray, out: np.ndarray) -> None:
         first = start + i - i % local.shape[1]
         for j in range(i % local.shape[1] + 1):
             out[first + j] += local[i, j] * grad[start + i]
+
+
+@njit(**ONCE)
+def _to_x(h: np.ndarray, w: np.ndarray, x: np.ndarray) -> float:
+    """Bends of the coordinates, and the log of their Jacobian; see `lndbayes.model.metric.Bends`.
+
+    Scalars come first in the vector, so that they are bent before what follows them.
+    """
+    skewed, shape, value = places(h, _SKEWED), table(h, _SHAPE), 0.0
+    for i in range(w.shape[0]):
+        x[i] = w[i]
+    for k in range(skewed.shape[0]):
+        u = w[skewed[k]]
+        root = math.sqrt(1.0 + u * u)
+        x[skewed[k]] = shape[k, 0] + shape[k, 1] * (u * shape[k, 2] + root * shape[k, 3])
+        value += math.log(shape[k, 1] * (shape[k, 2] + u / root * shape[k, 3]))
+    runs, middle, information = spots(h, _RUNS), floats(h, _MIDDLE), floats(h, _INFORMATION)
+    at = 0
+    for b in range(runs.shape[0]):
+        power = math.exp(runs[b, 3] * x[runs[b, 0]])
+        half = -0.5 if runs[b, 3] > 0 else 0.5
+        for i in range(runs[b, 1], runs[b, 2]):
+            log_spread = half * math.log(1.0 + power * information[at])
+            x[i] = middle[at] + w[i] * math.exp(log_spread)
+            value += log_spread
+            at += 1
+    return value
+
+
+@njit(**ONCE)
+def _from_x(h: np.ndarray, w: np.ndarray, x: np.ndarray, grad: np.ndarray) -> None:
+    """Make the gradient in x that in w, the Jacobian's own included."""
+    runs, middle, information = spots(h, _RUNS), floats(h, _MIDDLE), floats(h, _INFORMATION)
+    at = 0
+    for b in range(runs.shape[0]):
+        power, total = math.exp(runs[b, 3] * x[runs[b, 0]]), 0.0
+        half = -0.5 if runs[b, 3] > 0 else 0.5
+        for i in range(runs[b, 1], runs[b, 2]):
+            ratio = 1.0 + power * information[at]
+            total += (1.0 - 1.0 / ratio) * (grad[i] * (x[i] - middle[at]) + 1.0)
+            grad[i] *= math.sqrt(ratio) if half > 0.0 else 1.0 / math.sqrt(ratio)
+            at += 1
+        grad[runs[b, 0]] += half * runs[b, 3] * total
+    skewed, shape = places(h, _SKEWED), table(h, _SHAPE)
+    for k in range(skewed.shape[0]):
+        u = w[skewed[k]]
+        root = math.sqrt(1.0 + u * u)
+        slope = shape[k, 2] + u / root * shape[k, 3]
+        own = shape[k, 3] / (root * root * root * slope)
+        grad[skewed[k]] = grad[skewed[k]] * shape[k, 1] * slope + own
 
 
 _double = types.CPointer(types.double)
@@ -128,9 +183,11 @@ def _compile_density(stamp: int) -> Any:
         if stamp == 0 or header[0] != n:
             return _BAD_CALL
         y, out, value = carray(y_, (n,)), carray(gradient_, (n,)), carray(value_, (1,))
-        x, grad = np.empty(n), np.empty(n)
-        _to_x(header, y, x)
-        value[0] = evaluate_density(x, grad, header)
+        w, x, grad = np.empty(n), np.empty(n), np.empty(n)
+        _to_w(header, y, w)
+        bent = _to_x(header, w, x)
+        value[0] = bent + evaluate_density(x, grad, header)
+        _from_x(header, w, x, grad)
         _to_y(header, grad, out)
         if not np.isfinite(value[0]):
             return _BAD_VALUE
@@ -148,7 +205,9 @@ def _compile_expand(stamp: int) -> Any:
         header = carray(header_, (HEADER,), np.int64)
         if stamp == 0 or header[0] != n or m != n:
             return _BAD_CALL
-        _to_x(header, carray(y_, (n,)), carray(x_, (n,)))
+        w = np.empty(n)
+        _to_w(header, carray(y_, (n,)), w)
+        _to_x(header, w, carray(x_, (n,)))
         return 0
 
     return expand

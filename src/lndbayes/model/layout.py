@@ -68,6 +68,15 @@ POSITIVE = (
     "stage_site_sd",
 )
 SCALARS = REAL + POSITIVE
+#: Scales, and the block of standard normal coordinates that each multiplies.
+_MULTIPLIED: Mapping[str, str] = {
+    "mix_effect_sd": "mix_effect",
+    "site_drift_sd": "site_drift",
+    "site_curve_sd": "site_curve",
+    "site_effect_sd": "site_deviation",
+    "stage_site_sd": "stage_site",
+    "retrospective_bias_sd": "retrospective_site_bias",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +133,31 @@ def layout(design: Design) -> Mapping[str, Block]:
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """Coordinates whose posterior spread follows a positive scalar v of the vector.
+
+    Attributes
+    ----------
+    scalar : int
+        Place of log v.
+    first, last : int
+        First coordinate, and one past the last.
+    rate : int
+        2 where v multiplies the coordinates, which are standard normal under the prior: what is
+        left of their variance is ``1 / (1 + v^2 information)``. -1 where v is the concentration of
+        a Dirichlet-multinomial law: their variance goes with ``1 + information / v``.
+    information : ndarray or None
+        One for each coordinate; None: to be found from draws.
+    """
+
+    scalar: int
+    first: int
+    last: int
+    rate: int = 2
+    information: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MetricParts:
     """What is correlated with what: for `lndbayes.sampler.metric_from`.
 
@@ -137,11 +171,17 @@ class MetricParts:
     alike : tuple of ndarray of int
         Sets of coordinates that mean the same at different sites, so that their regressions on
         what is shared are alike.
+    scales : tuple of int
+        Positive scalars, stored as logarithms, whose posterior may be far from normal.
+    runs : tuple of Run
+        Coordinates whose spread follows a scalar.
     """
 
     shared: int
     groups: tuple[int, int, int] = (0, 0, 0)
     alike: tuple[np.ndarray, ...] = ()
+    scales: tuple[int, ...] = ()
+    runs: tuple[Run, ...] = ()
 
 
 def metric_parts(design: Design) -> MetricParts:
@@ -159,7 +199,16 @@ def metric_parts(design: Design) -> MetricParts:
     shares = blocks["mix_share"]
     sites, kinds = shares.shape
     groups = (shares.start, sites if kinds else 0, kinds)
-    return MetricParts(blocks["site_drift"].start, groups, tuple(alike))
+    positive = tuple(range(len(REAL), len(SCALARS)))
+    runs = [
+        Run(SCALARS.index(scale), blocks[name].start, blocks[name].stop)
+        for scale, name in _MULTIPLIED.items()
+    ]
+    recorded = np.repeat(design["mix_count"].sum(axis=1), kinds).astype(float)
+    at = SCALARS.index("mix_concentration")
+    runs.append(Run(at, shares.start, shares.stop, rate=-1, information=recorded))
+    some = tuple(run for run in runs if run.last > run.first)
+    return MetricParts(blocks["site_drift"].start, groups, tuple(alike), positive, some)
 
 
 def size(design: Design) -> int:
