@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import arviz as az
 import numpy as np
 import pytest
 import xarray as xr
@@ -70,6 +71,8 @@ def run_variant(
 def fits(monkeypatch: pytest.MonkeyPatch) -> Fits:
     fake = Fits()
     monkeypatch.setattr(sensitivity, "fit", fake)
+    # twenty draws are few, and would always be tried again
+    monkeypatch.setattr(sensitivity, "_FEWEST", 0)
     return fake
 
 
@@ -83,6 +86,11 @@ def main() -> xr.DataTree:
     constants["unconstrained_factor"] = (("coordinate", "shared_coordinate"), np.eye(3)[:, :1])
     constants["unconstrained_local"] = (("group", "member", "member_2"), np.zeros((0, 0, 0)))
     constants["unconstrained_local_start"] = 0
+    for name, shape in (("skewed", (0,)), ("shape", (0, 4)), ("runs", (0, 4))):
+        dims = tuple(f"{name}_{i}" for i in range(len(shape)))
+        constants[f"unconstrained_{name}"] = (dims, np.zeros(shape, dtype=np.int64))
+    for name in ("middle", "information"):
+        constants[f"unconstrained_{name}"] = ("multiplied", np.zeros(0))
     tree["constant_data"] = xr.DataTree(constants)
     return tree
 
@@ -147,6 +155,22 @@ def test_what_a_refit_keeps(spec, data, fits, main, tmp_path) -> None:
     np.testing.assert_array_equal(kept["level"], untreated_level(tree))
     assert set(kept.data_vars) == {"pooled", "level"}
     assert kept.attrs["divergences"] == 3
+
+
+@pytest.mark.parametrize(("limit", "tries"), [(0, 1), (1e9, 2)])
+def test_a_refit_with_few_effective_draws_is_tried_once_more(
+    spec, data, fits, main, monkeypatch, tmp_path, limit, tries
+) -> None:
+    """With another seed, and the better of the two is kept."""
+    monkeypatch.setattr(sensitivity, "_FEWEST", limit)
+    kept = run_variant(spec, data, BY_NAME["no_national"], tmp_path, main=main)
+    seeds = [used.sampling.seed for used, _ in fits.calls]
+    assert seeds == [spec.sampling.seed + k for k in range(tries)]
+    trees = [fake_fit((12, 20, None), months=48, draws=10, seed=1 + k) for k in range(tries)]
+    found = [az.ess(kept_draws(tree, (7, 18))[["pooled"]])["pooled"].item() for tree in trees]
+    assert kept.attrs["ess"] == pytest.approx(max(found))
+    best = pooled_effect(trees[int(np.argmax(found))], "link", (7, 18))
+    np.testing.assert_array_equal(kept["pooled"], best)
 
 
 def test_only_the_variant_of_that_name_hides_treated_months(spec, data, fits, main, tmp_path):

@@ -17,7 +17,7 @@ from lndbayes.model.compiled import CompiledDensity, compiled_density
 from lndbayes.model.design import Design
 from lndbayes.model.kernel import kernel_data
 from lndbayes.model.layout import metric_parts
-from lndbayes.model.metric import Bends, Metric, metric_from
+from lndbayes.model.metric import Bends, Metric, metric_from, without_bends
 from lndbayes.model.start import start_point
 from lndbayes.spec import ModelSpec, with_changes
 
@@ -145,7 +145,8 @@ def find_metric(
     spec, design, cores
         See `sample_density`; the pilot's seed follows from the spec's.
     start : Metric, optional
-        Coordinates of another fit, too different to sample in: a shorter pilot starts there.
+        Coordinates of another fit, too different to sample in: a shorter pilot starts in their
+        linear part.
 
     Returns
     -------
@@ -154,7 +155,8 @@ def find_metric(
     seed = int(np.random.SeedSequence([spec.sampling.seed, 2]).generate_state(1)[0])
     settings = (_PILOT if start is None else _PILOT_NEAR) | {"seed": seed}
     changed = with_changes(spec, {f"sampling.{key}": value for key, value in settings.items()})
-    pilot = sample_density(changed, design, cores=cores, metric=start)
+    near = None if start is None else without_bends(start)
+    pilot = sample_density(changed, design, cores=cores, metric=near)
     return metric_from(pilot.x, metric_parts(design))
 
 

@@ -36,8 +36,8 @@ __all__ = [
     "untreated_level",
 ]
 
-#: Effective draws of the pooled effect below which a refit's row says so: its mean then moves by
-#: more than a tenth of its own sd from seed to seed.
+#: Effective draws of the pooled effect below which a refit is tried once more and its row says so:
+#: its mean moves by a tenth of its sd.
 _FEWEST = 100
 
 _HIDDEN_MONTHS = 15
@@ -131,14 +131,12 @@ def untreated_level(tree: xr.DataTree) -> xr.DataArray:
         Dims (chain, draw, site), link scale.
     """
     data = tree["constant_data"].to_dataset()
-    event = data["event_time"].to_numpy()
-    step = PERIOD_MONTHS[tree.attrs["period"]]
+    event, step = data["event_time"].to_numpy(), PERIOD_MONTHS[tree.attrs["period"]]
     started = (event >= 0).any(axis=0)
     first = int(np.argmax(started)) if started.any() else event.shape[1]
     window = slice(max(first - 12 // step, 0), max(first, 1))
     eta0 = untreated_predictor(tree).to_numpy()[..., window]
-    posterior = tree["posterior"]
-    coords = {dim: posterior[dim] for dim in (*SAMPLE_DIMS, "site")}
+    coords = {dim: tree["posterior"][dim] for dim in (*SAMPLE_DIMS, "site")}
     return xr.DataArray(eta0.mean(axis=-1), dims=(*SAMPLE_DIMS, "site"), coords=coords)
 
 
@@ -216,27 +214,26 @@ def run_variants(
     # the longest first, so that no worker is left alone with one at the end
     tasks.sort(key=lambda task: not task.arguments[2].far)
     run_tasks(tasks, finished, workers=workers, scheduler=scheduler)
-    bases = {spec.outcome.name: (spec, main) for spec, _, main in jobs}
+    bases = {spec.outcome.name: (main, spec.effect.window) for spec, _, main in jobs}
     for outcome, name, first, key in same:
-        spec, main = bases[outcome]
-        twin = kept_draws(main, spec.effect.window) if first == "base" else done[outcome][first]
+        twin = kept_draws(*bases[outcome]) if first == "base" else done[outcome][first]
         kept = twin.assign_attrs(variant=name, same_as=first, key=key)
         _store(kept, folder / f"{outcome}-{name}.nc")
         done[outcome][name] = kept
-    return {
-        outcome: {v.name: kept[v.name] for v in variants if v.name in kept}
-        for outcome, kept in done.items()
-    }
+    names = [variant.name for variant in variants]
+    return {o: {name: kept[name] for name in names if name in kept} for o, kept in done.items()}
 
 
 def _effective(spec: ModelSpec, data: EvaluationData, variant: Variant) -> tuple[object, ...]:
     """What of a variant reaches the likelihood: to remove an absent source changes nothing."""
     changed = with_changes(spec, dict(variant.changes))
+    rows = data.evidence.items()
+    told = {name for name, table in rows if (table["outcome"] == spec.outcome.name).any()}
     present = tuple(
         channel
         for channel in CHANNELS
         if getattr(changed.baseline.channels, channel)
-        and (channel == "not_yet_treated" or _rows(data, channel, spec.outcome.name))
+        and (channel == "not_yet_treated" or channel in told)
     )
     return (
         present,
@@ -244,10 +241,6 @@ def _effective(spec: ModelSpec, data: EvaluationData, variant: Variant) -> tuple
         changed.sensitivity,
         variant.name == "untreated_only",
     )
-
-
-def _rows(data: EvaluationData, channel: str, outcome: str) -> bool:
-    return bool((data.evidence[channel]["outcome"] == outcome).any())
 
 
 def twins(
@@ -282,7 +275,20 @@ def _key(spec: ModelSpec, data: EvaluationData, variant: Variant, main: xr.DataT
 def fit_variant(
     spec: ModelSpec, data: EvaluationData, variant: Variant, metric: Metric
 ) -> xr.Dataset:
-    """Refit one variant; see `run_variants` for what comes back."""
+    """Refit one variant; see `run_variants` for what comes back.
+
+    Short chains that start far off may end where they cannot leave: another seed then has a second
+    try, and the one with more effective draws is kept.
+    """
+    kept = _refit(spec, data, variant, metric)
+    if not kept.attrs["ess"] >= _FEWEST:
+        other = with_changes(spec, {"sampling.seed": spec.sampling.seed + 1})
+        second = _refit(other, data, variant, metric)
+        kept = max(kept, second, key=lambda draws: np.nan_to_num(draws.attrs["ess"]))
+    return kept
+
+
+def _refit(spec: ModelSpec, data: EvaluationData, variant: Variant, metric: Metric) -> xr.Dataset:
     changed = with_changes(spec, {**_SHORT, **variant.changes})
     tree = fit(
         changed,
@@ -296,13 +302,11 @@ def fit_variant(
     window = spec.effect.window
     kept = kept_draws(tree, window)
     if variant.name == "bias_on":
-        kept = kept.merge(_leverages(tree, window))
-        posterior = tree["posterior"].to_dataset()
-        kept = kept.assign({name: posterior[name] for name in ("shared_bias", "drift")})
-    stats = tree["sample_stats"]
+        biases = tree["posterior"].to_dataset()[["shared_bias", "drift"]]
+        kept = kept.merge(_leverages(tree, window)).merge(biases)
     kept.attrs = {
         "variant": variant.name,
-        "divergences": int(stats["diverging"].to_numpy().sum()),
+        "divergences": int(tree["sample_stats"]["diverging"].to_numpy().sum()),
         "ess": float(az.ess(kept[["pooled"]])["pooled"]),
     }
     return kept

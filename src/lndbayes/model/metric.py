@@ -23,7 +23,7 @@ import numpy as np
 
 from lndbayes.model.layout import MetricParts, Run
 
-__all__ = ["Bends", "Metric", "metric_from"]
+__all__ = ["Bends", "Metric", "metric_from", "without_bends"]
 
 
 def _empty(*shape: int, dtype: type = float) -> np.ndarray:
@@ -82,6 +82,16 @@ class Bends:
             jacobian = jacobian + np.log(spread).sum(axis=-1)
         return w, jacobian
 
+    def slopes(self, w: np.ndarray) -> np.ndarray:
+        """Change of each x with its own w at a point, shape (D,)."""
+        slope = np.ones_like(w)
+        _, width, cosh, sinh = self.shape.T
+        u = w[self.skewed]
+        slope[self.skewed] = width * (cosh + u / np.sqrt(1 + u * u) * sinh)
+        for run, _, spread in self._spreads(self.bend(w)):
+            slope[run] = spread
+        return slope
+
     def _spreads(self, x: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Each run with its middle and its spread, shape (..., length)."""
         at = 0
@@ -137,6 +147,24 @@ class Metric:
         within = y[..., run].reshape(*y.shape[:-1], groups, length)
         w[..., run] += np.einsum("bij,...bj->...bi", self.local, within).reshape(y[..., run].shape)
         return self.bends.bend(np.asarray(w))
+
+
+def without_bends(metric: Metric) -> Metric:
+    """Linear coordinates that agree with a metric's in its middle.
+
+    Bends follow one posterior into its tails. Where another is far off they lead astray: what one
+    data set knows of a scale's coordinates another does not.
+    """
+    slope = metric.bends.slopes(metric.mean)
+    groups, length, _ = metric.local.shape
+    run = slice(metric.local_start, metric.local_start + groups * length)
+    return Metric(
+        metric.bends.bend(metric.mean),
+        metric.scale * slope,
+        metric.factor * slope[:, None],
+        metric.local * slope[run].reshape(groups, length, 1),
+        metric.local_start,
+    )
 
 
 def metric_from(x: np.ndarray, parts: MetricParts) -> Metric:
