@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from lndbayes.model.layout import MetricParts, Run
-from lndbayes.model.metric import Bends, metric_from
+from lndbayes.model.metric import Bends, metric_from, without_bends
 
 
 def test_metric_of_draws_has_their_covariance_in_its_parts(rng):
@@ -132,3 +132,23 @@ def test_coordinates_without_information_keep_their_prior(rng):
     x = np.concatenate([rng.normal(size=(2, 300, 1)), 1.1 * rng.normal(size=(2, 300, 6))], axis=-1)
     bends = metric_from(x, MetricParts(1, runs=(Run(0, 1, 7),))).bends
     np.testing.assert_allclose(bends.information, 0, atol=1e-6)
+
+
+def test_linear_coordinates_agree_with_bent_ones_in_the_middle(rng):
+    """Same point and same slopes there, but for what a scalar does to the coordinates it rules."""
+    log_scale = np.log(rng.gamma(2.0, size=(2, 500)))
+    z = rng.normal(size=(2, 500, 6)) / np.sqrt(1 + 3 * np.exp(2 * log_scale))[..., None]
+    other = rng.normal(size=(2, 500, 1)) + log_scale[..., None]
+    x = np.concatenate([log_scale[..., None], z, other], axis=-1)
+    parts = MetricParts(1, (1, 3, 2), scales=(0,), runs=(Run(0, 1, 7),))
+    found = metric_from(x, parts)
+    assert len(found.bends.skewed) == 1
+    assert found.bends.information.min() > 1
+    plain = without_bends(found)
+    assert not len(plain.bends.runs)
+    zero, step = np.zeros(8), 1e-6 * np.eye(8)
+    np.testing.assert_allclose(plain.to_x(zero), found.to_x(zero), rtol=1e-12)
+    slopes = [(m.to_x(step) - m.to_x(-step)).T / 2e-6 for m in (plain, found)]
+    np.testing.assert_allclose(slopes[0][0], slopes[1][0], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(slopes[0][7], slopes[1][7], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(slopes[0][1:7, 1:], slopes[1][1:7, 1:], rtol=1e-6, atol=1e-9)
