@@ -32,6 +32,7 @@ from lndbayes.fit import metric_of
 from lndbayes.model.compiled import compiled_density
 from lndbayes.model.design import build_design
 from lndbayes.model.kernel import kernel_data
+from lndbayes.model.layout import POSITIVE, inactive
 from lndbayes.simulate import WORLDS, simulate, write_evaluation
 from lndbayes.spec import ModelSpec, with_changes
 
@@ -102,6 +103,9 @@ def measure(spec: ModelSpec, data: EvaluationData, label: str) -> dict[str, Any]
         times.append((time.perf_counter() - start) / 200)
     stats = tree["sample_stats"]
     ess = float(az.ess(xr.Dataset({"x": pooled_effect(tree)}))["x"])
+    posterior = tree["posterior"].to_dataset()
+    scales = [name for name in POSITIVE if name in posterior and name not in inactive(spec)]
+    least = az.ess(posterior[scales]).to_array().to_series()
     row = {
         "case": label,
         "coordinates": size,
@@ -110,6 +114,8 @@ def measure(spec: ModelSpec, data: EvaluationData, label: str) -> dict[str, Any]
         "steps": float(stats["n_steps"].mean()),
         "fit_s": wall,
         "ess_rate": ess / wall,
+        "least": float(least.min()),
+        "least_of": str(least.idxmin()),
         "divergences": int(stats["diverging"].sum()),
         "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
     }
@@ -136,15 +142,17 @@ def table(rows: list[dict[str, Any]], what: str) -> str:
     first = rows[0]
     lines = [
         f"| {what} | coordinates | cells | gradient, µs | per cell, ns | steps a draw | fit, s | "
-        "fit / first | pooled ESS / s | divergences | peak memory, MB |",
-        "|" + "---|" * 11,
+        "fit / first | pooled ESS / s | least ESS of a scale | divergences | peak memory, MB |",
+        "|" + "---|" * 12,
     ]
     for r in rows:
+        # rows kept from before this was measured have none
+        least = f"{r['least']:.0f} ({r['least_of']})" if "least" in r else "-"
         lines.append(
             f"| {r['case']} | {r['coordinates']:,} | {r['cells']:,} | {r['gradient_us']:.0f} | "
             f"{1e3 * r['gradient_us'] / r['cells']:.0f} | {r['steps']:.0f} | {r['fit_s']:.1f} | "
-            f"{r['fit_s'] / first['fit_s']:.1f} | {r['ess_rate']:.0f} | {r['divergences']} | "
-            f"{r['memory_mb']:.0f} |"
+            f"{r['fit_s'] / first['fit_s']:.1f} | {r['ess_rate']:.0f} | "
+            f"{least} | {r['divergences']} | {r['memory_mb']:.0f} |"
         )
     return "\n".join(lines)
 
@@ -218,15 +226,18 @@ five means over 200, the change of coordinates included. Memory is the process's
 
 {table(sites, "sites")}
 
-A gradient costs what its cells cost. A fit costs more: at a fixed acceptance rate steps shrink as
-the fourth root of the coordinates (Beskos et al. 2013), so that ten times the sites should cost 10
-x 10^(1/4) = 18 times. Steps come in powers of two, which is why the rise is not smooth. A lower
-acceptance rate buys steps at the price of effective draws: at .651 the fit of 270 sites took 13.3
-times that of 27, but left half as many effective draws of the pooled effect (9.6 a second; at the
-shipped .8 see the table). The table counts draws of the pooled effect; the slowest scale loses more
-of them at 270 sites ([performance](performance.md)).
+A draw takes as many gradients at 270 sites as at 27. At a fixed acceptance rate steps shrink as the
+fourth root of the coordinates (Beskos et al. 2013), but paths come in powers of two, and there is room
+before the next: with an acceptance of 0.8 in the place of {spec.sampling.target_accept} 270 sites take
+27. So a fit costs what its gradients cost, in this run rather more than the cells say: the machine slowed
+down while it ran (27 sites again, at its end, took the seconds of `x 1` below). Taken in turns in one
+loop, without a change of coordinates, a gradient cost 141 to 144 ns a cell at 27 sites and 160 to 166 at
+270. Of as many draws fewer are effective at 270 sites: for one effective draw cost grows faster than in
+proportion, and fastest for the slowest scale.
 
 ## Months
+
+Measured on 2026-11-28, before coordinates were bent ([performance](performance.md)).
 
 {table(months, "months")}
 
@@ -236,16 +247,14 @@ The same 27 sites and 96 months, with as many times the persons.
 
 {table(persons, "persons")}
 
-With ten times the persons a gradient costs twice as much, because cells with few events multiply
-out and others need series; with a hundred times no more. The largest sites then say so much of
-themselves that the coordinates chosen for weak data (deviations as multiples of their scale) no
-longer fit: the stiffest directions mix scales with the deviations of single sites, steps get
-shorter, and divergences come, which the checks report. Centring each coordinate as far as its draws
-ask for did not help ([performance](performance.md)).
+Cells with few events multiply out and others need series, so that a gradient costs more with more
+persons, up to about twice. With a hundred times the persons steps are half as long. Before coordinates
+were bent, ten times the persons took 24 steps and a hundred times 33, with 22 divergences
+([performance](performance.md)).
 
 ## Outcomes
 
-Fits of several outcomes by `fit_many` in {os.cpu_count()} processes, their start included.
+Measured on 2026-11-28. Fits of several outcomes by `fit_many` in {os.cpu_count()} processes, their start included.
 
 | outcomes | wall, s | each, s |
 |---|---|---|
