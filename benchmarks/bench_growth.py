@@ -227,13 +227,13 @@ five means over 200, the change of coordinates included. Memory is the process's
 {table(sites, "sites")}
 
 A draw takes as many gradients at 270 sites as at 27. At a fixed acceptance rate steps shrink as the
-fourth root of the coordinates (Beskos et al. 2013), but paths come in powers of two, and there is room
-before the next: with an acceptance of 0.8 in the place of {spec.sampling.target_accept} 270 sites take
-27. So a fit costs what its gradients cost, in this run rather more than the cells say: the machine slowed
-down while it ran (27 sites again, at its end, took the seconds of `x 1` below). Taken in turns in one
-loop, without a change of coordinates, a gradient cost 141 to 144 ns a cell at 27 sites and 160 to 166 at
-270. Of as many draws fewer are effective at 270 sites: for one effective draw cost grows faster than in
-proportion, and fastest for the slowest scale.
+fourth root of the coordinates (Beskos et al. 2013), but paths come in powers of two, and there is
+room before the next: with an acceptance of 0.8 in the place of {spec.sampling.target_accept}, 270
+sites take 27. What a fit costs beyond its cells is the gradient's. That of this run is dearer at 54
+and 270 sites: the machine changed its speed. Taken in turns in one loop, without a change of
+coordinates, a gradient cost 141 to 144 ns a cell at 27 sites and 160 to 166 at 270. Of as many
+draws fewer are effective at 270 sites: for one effective draw cost grows faster than in proportion,
+and fastest for the slowest scale.
 
 ## Months
 
@@ -248,13 +248,14 @@ The same 27 sites and 96 months, with as many times the persons.
 {table(persons, "persons")}
 
 Cells with few events multiply out and others need series, so that a gradient costs more with more
-persons, up to about twice. With a hundred times the persons steps are half as long. Before coordinates
-were bent, ten times the persons took 24 steps and a hundred times 33, with 22 divergences
-([performance](performance.md)).
+persons, up to about twice. With a hundred times the persons steps are half as long. Before
+coordinates were bent, ten times the persons took 24 steps and a hundred times 33, with 22
+divergences ([performance](performance.md)).
 
 ## Outcomes
 
-Measured on 2026-11-28. Fits of several outcomes by `fit_many` in {os.cpu_count()} processes, their start included.
+Measured on 2026-11-28. Fits of several outcomes by `fit_many` in {os.cpu_count()} processes, their
+start included.
 
 | outcomes | wall, s | each, s |
 |---|---|---|
