@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pickle
 import random
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -434,6 +435,17 @@ def test_notes_say_what_was_found_and_left_out(tiny):
     assert notes["sites without outcome rows"] == "A06"
     assert notes["sites without mix rows"] == "A06"
     assert notes["sites without referrals"] == "A03, A04, A05, A06"
+
+
+def test_long_numbers_are_set_apart_by_thousands():
+    shipped = Path(__file__).parents[2] / "data" / "synthetic"
+    rows = len((shipped / "outcomes.csv").read_text(encoding="utf-8").splitlines()) - 1
+    data = read_evaluation(shipped)
+    assert rows > 1000
+    assert data.notes["outcomes.csv"] == f"{rows:,} rows"
+    cells = data.ds.sizes["site"] * data.ds.sizes["month"]
+    assert cells > 1000
+    assert f"  of {cells:,} site-months: " in describe(data)
 
 
 def test_description(tiny):

@@ -43,7 +43,7 @@ def describe(data: EvaluationData) -> str:
 
 
 def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("" if count == 1 else "s")
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def _waves(data: EvaluationData) -> list[str]:
@@ -69,14 +69,14 @@ def _outcome(data: EvaluationData, outcome: str) -> list[str]:
     ds = data.ds.sel(outcome=outcome)
     status, go_live = ds["status"].to_numpy(), ds["go_live"].to_numpy()
     rows = int((data.outcomes["outcome"] == outcome).sum())
-    cells = [f"{int((status == code).sum())} {name}" for name, code in STATUS.items()]
+    cells = [f"{int((status == code).sum()):,} {name}" for name, code in STATUS.items()]
     index = np.arange(status.shape[1])
     untreated = ~(index >= go_live[:, None])  # NaN, never live, compares as untreated
     told = (status >= STATUS["observed"]) & (status < STATUS["missing"])
     lines = [
         f"outcome {outcome}: {_number(rows, 'row')}",
-        f"  of {status.size} site-{data.period}s: {', '.join(cells)}, "
-        f"{int((status < 0).sum())} without a row",
+        f"  of {status.size:,} site-{data.period}s: {', '.join(cells)}, "
+        f"{int((status < 0).sum()):,} without a row",
     ]
     without = told.any(axis=1) & ~(told & untreated).any(axis=1)
     names = ", ".join(str(site) for site in ds["site"].to_numpy()[without])
@@ -96,7 +96,7 @@ def _activity(data: EvaluationData) -> list[str]:
         ]
     referrals = ds["referrals"].to_numpy()
     cells = int(np.isfinite(referrals).sum())
-    lines.append(f"referrals: {cells} site-{data.period}s" if cells else "referrals: absent")
+    lines.append(f"referrals: {cells:,} site-{data.period}s" if cells else "referrals: absent")
     return lines
 
 

@@ -232,7 +232,7 @@ def _read_tables(root: Path) -> tuple[dict[str, Parsed], dict[str, str], list[Pr
             continue
         if rows := len(parsed.frame):
             tables[stem] = parsed
-            notes[table.file] = f"{rows} row{'' if rows == 1 else 's'}"
+            notes[table.file] = f"{rows:,} row{'' if rows == 1 else 's'}"
         else:
             notes[table.file] = "header only: taken as absent"
         if parsed.ignored:

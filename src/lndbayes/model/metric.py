@@ -73,10 +73,10 @@ class Bends:
     def straighten(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Undo `bend`; also the log of its Jacobian determinant there, shape (...)."""
         w = x.copy()
-        centre, width, cosh, sinh = self.shape.T
+        centre, width, _, sinh = self.shape.T
         u = np.sinh(np.arcsinh((x[..., self.skewed] - centre) / width) - np.arcsinh(sinh))
         w[..., self.skewed] = u
-        jacobian = np.log(width * (cosh + u / np.sqrt(1 + u * u) * sinh)).sum(axis=-1)
+        jacobian = np.log(self._steepness(u)).sum(axis=-1)
         for run, middle, spread in self._spreads(x):
             w[..., run] = (x[..., run] - middle) / spread
             jacobian = jacobian + np.log(spread).sum(axis=-1)
@@ -85,12 +85,15 @@ class Bends:
     def slopes(self, w: np.ndarray) -> np.ndarray:
         """Change of each x with its own w at a point, shape (D,)."""
         slope = np.ones_like(w)
-        _, width, cosh, sinh = self.shape.T
-        u = w[self.skewed]
-        slope[self.skewed] = width * (cosh + u / np.sqrt(1 + u * u) * sinh)
+        slope[self.skewed] = self._steepness(w[self.skewed])
         for run, _, spread in self._spreads(self.bend(w)):
             slope[run] = spread
         return slope
+
+    def _steepness(self, u: np.ndarray) -> np.ndarray:
+        """Change of each skewed coordinate with its own u, shape (..., K)."""
+        _, width, cosh, sinh = self.shape.T
+        return width * (cosh + u / np.sqrt(1 + u * u) * sinh)
 
     def _spreads(self, x: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Each run with its middle and its spread, shape (..., length)."""
