@@ -1,6 +1,7 @@
 """Special functions over blocks, against exact sums and the standard library."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -8,15 +9,17 @@ from numba import njit
 from scipy.special import expit
 
 from lndbayes.model import vector
+from lndbayes.model.lanes import dot, fma
 from lndbayes.model.vector import (
     BLOCK,
     INNER,
     JIT,
     exps,
     log1ps,
+    log_product,
     logs,
+    products,
     risings,
-    risings_of_few,
     shares_of,
 )
 
@@ -111,14 +114,63 @@ def test_rising_factorials_are_their_sums() -> None:
 
 @pytest.mark.parametrize("most", range(9))
 def test_products_of_few_are_the_same_sums(most: int) -> None:
-    a, b = np.exp(RNG.uniform(-12, 14, (2, BLOCK)))
-    k, m = RNG.integers(0, most + 1, (2, BLOCK)).astype(float)
-    value, da, db = np.empty((3, BLOCK))
-    risings_of_few(a, k, b, m, BLOCK, most, scratch(), value, da, db)
-    for i in range(BLOCK):
-        (va, ga), (vb, gb) = exact_rising(a[i], k[i]), exact_rising(b[i], m[i])
-        np.testing.assert_allclose(value[i], va + vb, rtol=1e-13, atol=1e-13)
-        np.testing.assert_allclose([da[i], db[i]], [ga, gb], rtol=1e-13)
+    a = np.exp(RNG.uniform(-12, 14, BLOCK))
+    k = RNG.integers(0, most + 1, BLOCK).astype(float)
+    value, slope = np.empty((2, BLOCK))
+    products(a, k, BLOCK, most, value, slope)
+    exact = np.array([exact_rising(*pair) for pair in zip(a, k, strict=True)])
+    np.testing.assert_allclose(np.log(value), exact[:, 0], rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(slope, exact[:, 1], rtol=1e-13)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 63, 64, 65, 127, 128])
+def test_log_of_a_product_is_the_sum_of_logs(n: int) -> None:
+    """Of numbers whose product is no double."""
+    x = np.exp(RNG.uniform(-700, 700, n))
+    exact = math.fsum(map(math.log, x))
+    found = log_product(block(x), n, scratch())
+    assert found == pytest.approx(exact, rel=1e-14, abs=1e-12)
+    assert log_product(block(1 / x), n, scratch()) == pytest.approx(-found, rel=1e-13, abs=1e-12)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_log_of_a_product_does_not_hide_what_is_no_number(bad: float) -> None:
+    x = np.ones(77)
+    x[40] = bad
+    assert math.isnan(log_product(block(x), 77, scratch()))
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 4, 15, 16, 17, 40, 96, 127])
+def test_dot_is_the_sum_of_products_and_looks_no_further(n: int) -> None:
+    a, b = RNG.normal(size=(2, 130))
+    exact = math.fsum(a[:n] * b[:n])
+    size = math.fsum(np.abs(a[:n] * b[:n]))
+    a[n:] = math.nan
+    found = summed(a, b, n)
+    assert found == pytest.approx(exact, abs=1e-15 * (size + 1))
+    memory = np.zeros(200)
+    for shift in range(1, 9):
+        memory[shift : shift + 130] = a
+        assert summed(memory[shift : shift + 130], b, n) == found
+
+
+@njit(**JIT)
+def summed(a: np.ndarray, b: np.ndarray, n: int) -> float:
+    return dot(a, b, n)
+
+
+@njit(**JIT)
+def once(a: float, b: float, c: float) -> float:
+    return fma(a, b, c)
+
+
+def test_a_product_and_its_sum_are_rounded_once() -> None:
+    """The rounding error of a product, which is lost where the product is rounded first."""
+    a, b = RNG.normal(size=(2, 200))
+    for u, v in zip(a, b, strict=True):
+        error = Fraction(u) * Fraction(v) - Fraction(u * v)
+        assert once(u, v, -u * v) == float(error)
+    assert any(once(u, v, -u * v) for u, v in zip(a, b, strict=True))
 
 
 def test_no_digit_depends_on_where_arrays_lie() -> None:

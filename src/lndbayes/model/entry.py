@@ -18,11 +18,23 @@ from typing import Any
 import numpy as np
 from numba import carray, cfunc, njit, types
 
-from lndbayes.model import address, kernel, layout, likelihood, pack, parts, special, terms, vector
+from lndbayes.model import (
+    address,
+    kernel,
+    lanes,
+    layout,
+    likelihood,
+    pack,
+    parts,
+    special,
+    terms,
+    vector,
+)
 from lndbayes.model.address import FIELDS, HEADER, LINE, PART, floats, places, spots, table
 from lndbayes.model.kernel import evaluate_density
+from lndbayes.model.lanes import dot, fma
 from lndbayes.model.stamp import source_stamp
-from lndbayes.model.vector import ONCE
+from lndbayes.model.vector import BLOCK, ONCE, log_product
 
 __all__ = ["entry", "prepare"]
 
@@ -41,10 +53,7 @@ def _to_w(h: np.ndarray, y: np.ndarray, x: np.ndarray) -> None:
     """Linear part of the change of coordinates; see `lndbayes.model.metric.Metric`."""
     mean, scale, factor = floats(h, _MEAN), floats(h, _SCALE), table(h, _FACTOR)
     for i in range(y.shape[0]):
-        total = scale[i] * y[i]
-        for j in range(factor.shape[1]):
-            total += factor[i, j] * y[j]
-        x[i] = mean[i] + total
+        x[i] = fma(scale[i], y[i], mean[i]) + dot(factor[i], y, factor.shape[1])
     local, start = table(h, _LOCAL), places(h, _LOCAL_START)[0]
     for i in range(local.shape[0]):
         first = start + i - i % local.shape[1]
@@ -61,7 +70,7 @@ def _to_y(h: np.ndarray, grad: np.ndarray, out: np.ndarray) -> None:
     for i in range(grad.shape[0]):
         g = grad[i]
         for j in range(factor.shape[1]):
-            out[j] += factor[i, j] * g
+            out[j] = fma(factor[i, j], g, out[j])
     local, start = table(h, _LOCAL), places(h, _LOCAL_START)[0]
     for i in range(local.shape[0]):
         first = start + i - i % local.shape[1]
@@ -84,15 +93,21 @@ def _to_x(h: np.ndarray, w: np.ndarray, x: np.ndarray) -> float:
         x[skewed[k]] = shape[k, 0] + shape[k, 1] * (u * shape[k, 2] + root * shape[k, 3])
         value += math.log(shape[k, 1] * (shape[k, 2] + u / root * shape[k, 3]))
     runs, middle, information = spots(h, _RUNS), floats(h, _MIDDLE), floats(h, _INFORMATION)
+    s, ratio = np.empty((2, BLOCK)), np.empty(BLOCK)
     at = 0
     for b in range(runs.shape[0]):
         power = math.exp(runs[b, 3] * x[runs[b, 0]])
         half = -0.5 if runs[b, 3] > 0 else 0.5
-        for i in range(runs[b, 1], runs[b, 2]):
-            log_spread = half * math.log(1.0 + power * information[at])
-            x[i] = middle[at] + w[i] * math.exp(log_spread)
-            value += log_spread
-            at += 1
+        for start in range(runs[b, 1], runs[b, 2], BLOCK):
+            n = min(BLOCK, runs[b, 2] - start)
+            for i in range(n):
+                ratio[i] = fma(power, information[at + i], 1.0)
+            value += half * log_product(ratio, n, s)
+            for i in range(n):
+                root = math.sqrt(ratio[i])
+                spread = root if half > 0.0 else 1.0 / root
+                x[start + i] = fma(w[start + i], spread, middle[at + i])
+            at += n
     return value
 
 
@@ -100,15 +115,20 @@ def _to_x(h: np.ndarray, w: np.ndarray, x: np.ndarray) -> float:
 def _from_x(h: np.ndarray, w: np.ndarray, x: np.ndarray, grad: np.ndarray) -> None:
     """Make the gradient in x that in w, the Jacobian's own included."""
     runs, middle, information = spots(h, _RUNS), floats(h, _MIDDLE), floats(h, _INFORMATION)
-    at = 0
+    at, part = 0, np.empty(w.shape[0])
     for b in range(runs.shape[0]):
         power, total = math.exp(runs[b, 3] * x[runs[b, 0]]), 0.0
         half = -0.5 if runs[b, 3] > 0 else 0.5
-        for i in range(runs[b, 1], runs[b, 2]):
-            ratio = 1.0 + power * information[at]
-            total += (1.0 - 1.0 / ratio) * (grad[i] * (x[i] - middle[at]) + 1.0)
-            grad[i] *= math.sqrt(ratio) if half > 0.0 else 1.0 / math.sqrt(ratio)
-            at += 1
+        first, last = runs[b, 1], runs[b, 2]
+        for i in range(first, last):
+            ratio = fma(power, information[at + i - first], 1.0)
+            pull = fma(grad[i], x[i] - middle[at + i - first], 1.0)
+            part[i] = (ratio - 1.0) * pull / ratio
+            root = math.sqrt(ratio)
+            grad[i] *= root if half > 0.0 else 1.0 / root
+        for i in range(first, last):
+            total += part[i]
+        at += last - first
         grad[runs[b, 0]] += half * runs[b, 3] * total
     skewed, shape = places(h, _SKEWED), table(h, _SHAPE)
     for k in range(skewed.shape[0]):
@@ -126,7 +146,9 @@ _compiled: dict[str, Any] = {}
 _SOURCES = (
     *(
         module.__file__
-        for module in (kernel, likelihood, terms, parts, pack, layout, special, vector, address)
+        for module in (
+            *(kernel, likelihood, terms, parts, pack, layout, special, vector, lanes, address),
+        )
     ),
     __file__,
 )

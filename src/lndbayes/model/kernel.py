@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit
 
 from lndbayes.model.address import FIELDS, PARTS, call, floats, places, spots, table
+from lndbayes.model.lanes import dot
 from lndbayes.model.layout import REAL, SCALARS
 from lndbayes.model.pack import BLOCKS, KernelData, kernel_data
 from lndbayes.model.parts import extend, extend_back, mix, pulses, ramps, scalar_prior, shares
@@ -228,9 +229,15 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, h: np.ndarray) -> float:
         extend(x[i_bend + k * (sites - 1) : i_bend + (k + 1) * (sites - 1)], zg[k])
     # ---- surfaces
     ramp, bend = np.empty((sites, months)), np.empty((sites, months))
-    ramps(event_time, lam, half_period, ramp, bend)
-    passing, tilt = np.zeros((sites, months)), np.zeros((sites, months))
-    if scales[3] > 0.0:
+    longest = 0
+    for s in range(sites):
+        for t in range(months):
+            longest = max(longest, event_time[s, t])
+    built, change = np.empty(longest + 2), np.empty(longest + 2)
+    ramps(event_time, lam, half_period, built, change, ramp, bend)
+    passes = sites if scales[3] > 0.0 else 0
+    passing, tilt = np.empty((passes, months)), np.empty((passes, months))
+    if passes > 0:
         pulses(event_time, v[_PEAK], half_period, passing, tilt)
     eta0, eta = np.empty((sites, months)), np.empty((sites, months))
     intercept = np.empty(sites)
@@ -246,15 +253,15 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, h: np.ndarray) -> float:
             for t in range(months):
                 eta0[s, t] += drift * max(event_time[s, t], 0) / 12.0
         for t in range(months):
-            eta[s, t] = eta0[s, t] + ramp[s, t] * tau[s] + pulse * passing[s, t]
+            eta[s, t] = eta0[s, t] + ramp[s, t] * tau[s]
+        if passes > 0:
+            for t in range(months):
+                eta[s, t] += pulse * passing[s, t]
         if step != 0.0:
             for t in range(months):
                 if event_time[s, t] >= 0:
                     eta[s, t] += step
-        anchor = 0.0
-        for t in range(months):
-            anchor += site_weight[s, t] * eta[s, t]
-        intercept[s] = x[i_level + s] - anchor
+        intercept[s] = x[i_level + s] - dot(site_weight[s], eta[s], months)
         for t in range(months):
             eta0[s, t] += intercept[s]
             eta[s, t] += intercept[s]
@@ -279,7 +286,9 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, h: np.ndarray) -> float:
             value -= 0.5 * x[i_own + k] ** 2
         along = np.array([phi, v[_ALONG]])
         g_along = np.zeros(3)
-        value += call(h, _STAGES, (eta, ramp, bend, level, own, along, g1, g_level, g_own, g_along))
+        value += call(
+            h, _STAGES, (eta, built, change, level, own, along, g1, g_level, g_own, g_along)
+        )
         for k in range(count):
             g[_SD_STAGE] += g_own[k] * x[i_own + k]
             grad[i_own + k] += g_own[k] * v[_SD_STAGE] - x[i_own + k]
@@ -305,38 +314,28 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, h: np.ndarray) -> float:
         grad[i_retro + r] += g_bias[r] * s_k - x[i_retro + r]
     # ---- back through the surfaces
     g_nat, g_tau = np.zeros(months), np.zeros(sites)
-    g_zb, g_zg = np.zeros(sites), np.zeros((rank, sites))
+    g_zb, g_zg, ones = np.zeros(sites), np.zeros((rank, sites)), np.ones(months)
     for s in range(sites):
         z = (intercept[s] - alpha) / s_a
         value -= 0.5 * z * z + math.log(s_a)
         pull = -z / s_a
         g[_LEVEL] -= pull
         g[_SD_LEVEL] += (z * z - 1.0) / s_a
-        for t in range(months):
-            pull += g1[s, t] + g0[s, t]
+        pull += dot(ones, g1[s], months) + dot(ones, g0[s], months)
         grad[i_level + s] += pull
         # g1 becomes the derivative by the effect's part of the predictor, g0 by the surface's
         for t in range(months):
             g1[s, t] -= pull * site_weight[s, t]
             g0[s, t] += g1[s, t]
             g_nat[t] += g0[s, t]
-        on_time, on_effect, on_ramp = 0.0, 0.0, 0.0
-        for t in range(months):
-            on_time += g0[s, t] * time[t]
-            on_effect += g1[s, t] * ramp[s, t]
-            on_ramp += g1[s, t] * bend[s, t]
-        g_zb[s] = on_time
-        g_tau[s] = on_effect
-        g[_RAMP] += on_ramp * tau[s]
+        g_zb[s] = dot(g0[s], time, months)
+        g_tau[s] = dot(g1[s], ramp[s], months)
+        g[_RAMP] += dot(g1[s], bend[s], months) * tau[s]
         for k in range(rank):
-            total = 0.0
-            for t in range(months):
-                total += g0[s, t] * basis_site[k, t]
-            g_zg[k, s] = total
-        if scales[3] > 0.0:
-            for t in range(months):
-                g[_PULSE] += scales[3] * g1[s, t] * passing[s, t]
-                g[_PEAK] += pulse * g1[s, t] * tilt[s, t]
+            g_zg[k, s] = dot(g0[s], basis_site[k], months)
+        if passes > 0:
+            g[_PULSE] += scales[3] * dot(g1[s], passing[s], months)
+            g[_PEAK] += pulse * dot(g1[s], tilt[s], months)
         if scales[1] > 0.0 or scales[2] > 0.0:
             for t in range(months):
                 e = event_time[s, t]
@@ -344,14 +343,11 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, h: np.ndarray) -> float:
                     g[_DRIFT] += scales[1] * g0[s, t] * e / 12.0
                     g[_STEP] += scales[2] * g1[s, t]
     # ---- back to the vector
-    for t in range(months):
-        g[_SLOPE] += g_nat[t] * time[t]
+    g[_SLOPE] += dot(g_nat, time, months)
     for k in range(curve):
-        for t in range(months):
-            grad[i_curve + k] += g_nat[t] * basis_national[k, t]
+        grad[i_curve + k] += dot(g_nat, basis_national[k], months)
     for k in range(commons):
-        for t in range(months):
-            grad[i_season + k] += g_nat[t] * common_functions[k, t]
+        grad[i_season + k] += dot(g_nat, common_functions[k], months)
     for s in range(sites):
         g[_SD_DRIFT] += g_zb[s] * zb[s]
         g_zb[s] *= s_b

@@ -8,18 +8,22 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from lndbayes.model.address import FIELDS, floats, grid, line, places, spots, table
+from lndbayes.model.address import FIELDS, floats, line, places, spots, table
+from lndbayes.model.lanes import dot, fma
 from lndbayes.model.vector import (
     BLOCK,
+    FEW,
     INNER,
     INSIDE,
     ONCE,
     TINY,
     exps,
     log1ps,
+    log_product,
     logs,
+    products,
     risings,
-    risings_of_few,
+    series,
     shares_of,
 )
 
@@ -34,8 +38,6 @@ _CELL, _CELL_VALUE, _EXPOSURE_LEVEL, _EXPOSURE_TIMES = (
 _STAGE, _STAGE_VALUE, _STAGE_EXPOSURE = (
     FIELDS[name] for name in ("stage", "stage_value", "stage_exposure")
 )
-#: Up to here products are cheaper than series.
-_FEW = 6.0
 
 
 @njit(**INSIDE)
@@ -51,11 +53,33 @@ def _totals(
             a[i] = phi
             k[i] = levels[start + i]
         risings(a, k, n, s, value, slope)
-        for i in range(n):
-            total -= times[start + i] * value[i]
-            tilt -= times[start + i] * slope[i]
+        total -= dot(value, times[start:], n)
+        tilt -= dot(slope, times[start:], n)
     out[0] += tilt
     return total
+
+
+@njit(**INSIDE)
+def _rising(
+    few: bool, a: np.ndarray, k: np.ndarray, n: int, s: np.ndarray, slope: np.ndarray
+) -> float:
+    """Sum of log rising factorials, by products or by series; `slope` has the derivatives in a."""
+    if few:
+        most = 0.0
+        for i in range(n):
+            most = max(most, k[i])
+        products(a, k, n, int(most), s[3], slope)
+        return log_product(s[3], n, s)
+    top, over, ratio, value, step = s[3], s[4], s[5], s[6], s[7]
+    series(a, k, n, top, over, ratio, value, slope)
+    total = -log_product(ratio, n, s)
+    log1ps(over, n, s, step)
+    logs(top, n, s, over)
+    for i in range(n):
+        value[i] += fma(k[i], over[i] - 1.0, (a[i] + 7.5) * step[i])
+        slope[i] += step[i]
+        over[i] = 1.0
+    return total + dot(value, over, n)
 
 
 @njit(**INSIDE)
@@ -64,30 +88,29 @@ def _beta_binomials(
     left: np.ndarray,
     p: np.ndarray,
     q: np.ndarray,
+    dp: np.ndarray,
     phi: float,
     n: int,
     s: np.ndarray,
-    value: np.ndarray,
-    da: np.ndarray,
-    db: np.ndarray,
-) -> None:
-    """Beta-binomial without ``rising(phi, n)`` and factorials; derivatives in p phi and q phi.
+    on_eta: np.ndarray,
+) -> tuple[float, float]:
+    """Sum of beta-binomials without ``rising(phi, n)`` and factorials, and its derivative in phi.
 
-    `s` has ``INNER + 3`` rows; `y` went on and `left` did not, the larger of them in rising order.
+    `s` has ``INNER + 4`` rows; `y` went on and `left` did not; `on_eta` is filled with the
+    derivatives in the linear predictors. Overwrites `p` and `q`.
     """
-    a, b, second = s[INNER], s[INNER + 1], s[INNER + 2]
+    a, b, da, db = s[INNER], s[INNER + 1], s[INNER + 2], s[INNER + 3]
+    few_y, few_left = True, True
     for i in range(n):
         u, v = p[i] * phi, q[i] * phi
         a[i] = u if u > TINY else TINY
         b[i] = v if v > TINY else TINY
-    most = max(y[n - 1], left[n - 1])
-    if most <= _FEW:
-        risings_of_few(a, y, b, left, n, int(most), s, value, da, db)
-        return
-    risings(a, y, n, s, value, da)
-    risings(b, left, n, s, second, db)
+        few_y &= y[i] <= FEW
+        few_left &= left[i] <= FEW
+    value = _rising(few_y, a, y, n, s, da) + _rising(few_left, b, left, n, s, db)
     for i in range(n):
-        value[i] += second[i]
+        on_eta[i] = dp[i] * phi * (da[i] - db[i])
+    return value, dot(p, da, n) + dot(q, db, n)
 
 
 @njit(**ONCE)
@@ -102,37 +125,40 @@ def trials(h: np.ndarray, at: np.ndarray) -> float:
         Addresses of eta, shape (S, T); (phi, r); the derivative in eta, filled for these cells; and
         the derivatives in phi and r, added to.
     """
-    cell = spots(h, _CELL)
-    cell_value = table(h, _CELL_VALUE)
-    link = places(h, _FAMILY)[0]
-    sites, months = h[3 * _EVENT_TIME + 2], h[3 * _EVENT_TIME + 3]
-    eta, g = grid(at, 0, sites, months), grid(at, 2, sites, months)
+    cells, values = places(h, _CELL).view(np.uint64), table(h, _CELL_VALUE)
+    link, size = places(h, _FAMILY)[0], h[3 * _EVENT_TIME + 2] * h[3 * _EVENT_TIME + 3]
+    eta, g = line(at, 0, size), line(at, 2, size)
     phi, out = line(at, 1, 2)[0], line(at, 3, 2)
-    s = np.empty((INNER + 12, BLOCK))
-    x, p, q, dp = s[INNER + 3], s[INNER + 4], s[INNER + 5], s[INNER + 6]
-    y, left, v, da, db = s[INNER + 7], s[INNER + 8], s[INNER + 9], s[INNER + 10], s[INNER + 11]
-    on_phi, levels, times = 0.0, floats(h, _EXPOSURE_LEVEL), floats(h, _EXPOSURE_TIMES)
-    value = _totals(levels, times, phi, s, out)
-    count = cell.shape[0]
+    s = np.empty((INNER + 10, BLOCK))
+    x, p, q, dp, left, df = (
+        s[INNER + 4],
+        s[INNER + 5],
+        s[INNER + 6],
+        s[INNER + 7],
+        s[INNER + 8],
+        s[INNER + 9],
+    )
+    value = _totals(floats(h, _EXPOSURE_LEVEL), floats(h, _EXPOSURE_TIMES), phi, s, out)
+    count = cells.shape[0]
     for start in range(0, count, BLOCK):
         n = min(BLOCK, count - start)
+        cell, y = cells[start : start + n], values[1, start : start + n]
+        trial, held = values[0, start : start + n], values[2, start : start + n]
         for i in range(n):
-            x[i] = eta[cell[start + i, 0], cell[start + i, 1]]
-            y[i] = cell_value[start + i, 1]
-            left[i] = cell_value[start + i, 0] - y[i]
+            x[i] = eta[cell[i]]
+            left[i] = trial[i] - y[i]
         shares_of(link, x, n, s, p, q, dp)
         for i in range(n):
-            c = cell_value[start + i, 2]
+            c = held[i]
             # the source holds a share c of the events: a complete one changes nothing
             q[i] = q[i] + (1.0 - c) * p[i] if c < 1.0 else q[i]
             p[i] *= c
             dp[i] *= c
-        _beta_binomials(y, left, p, q, phi, n, s, v, da, db)
+        part, on_phi = _beta_binomials(y, left, p, q, dp, phi, n, s, df)
+        value += part
+        out[0] += on_phi
         for i in range(n):
-            value += v[i]
-            on_phi += p[i] * da[i] + q[i] * db[i]
-            g[cell[start + i, 0], cell[start + i, 1]] = dp[i] * phi * (da[i] - db[i])
-    out[0] += on_phi
+            g[cell[i]] = df[i]
     return value
 
 
@@ -143,41 +169,50 @@ def counts(h: np.ndarray, at: np.ndarray) -> float:
     Variance ``mu + mu^2 (1 / (n r) + 1 / phi)``: persons differ, and so do cells. Arguments are
     those of `trials`.
     """
-    cell = spots(h, _CELL)
-    cell_value = table(h, _CELL_VALUE)
-    sites, months = h[3 * _EVENT_TIME + 2], h[3 * _EVENT_TIME + 3]
-    eta, g = grid(at, 0, sites, months), grid(at, 2, sites, months)
+    cells, values = places(h, _CELL).view(np.uint64), table(h, _CELL_VALUE)
+    width = h[3 * _EVENT_TIME + 2] * h[3 * _EVENT_TIME + 3]
+    eta, g = line(at, 0, width), line(at, 2, width)
     phi, r, out = line(at, 1, 2)[0], line(at, 1, 2)[1], line(at, 3, 2)
-    s = np.empty((INNER + 9, BLOCK))
-    x, mu, size, y = s[INNER], s[INNER + 1], s[INNER + 2], s[INNER + 3]
-    odds, shrink, log_share = s[INNER + 4], s[INNER + 5], s[INNER + 6]
-    v, slope = s[INNER + 7], s[INNER + 8]
-    value, on_phi, on_r, count = 0.0, 0.0, 0.0, cell.shape[0]
+    s = np.empty((INNER + 6, BLOCK))
+    x, mu, size, odds = s[INNER], s[INNER + 1], s[INNER + 2], s[INNER + 3]
+    v, slope = s[INNER + 4], s[INNER + 5]
+    top, over, ratio, shrink, step, one = s[3], s[4], s[5], s[6], s[7], s[8]
+    value, on_r, count = 0.0, 0.0, cells.shape[0]
     for start in range(0, count, BLOCK):
         n = min(BLOCK, count - start)
+        cell, y = cells[start : start + n], values[1, start : start + n]
+        exposed, offset = values[0, start : start + n], values[3, start : start + n]
         for i in range(n):
-            x[i] = eta[cell[start + i, 0], cell[start + i, 1]] + cell_value[start + i, 3]
-            y[i] = cell_value[start + i, 1]
-            size[i] = 1.0 / (1.0 / (cell_value[start + i, 0] * r) + 1.0 / phi)
+            x[i] = eta[cell[i]] + offset[i]
+            persons = exposed[i] * r
+            size[i] = persons * phi / (persons + phi)
         exps(x, n, s, mu)
+        # a rising factorial, as in `_rising`, whose first logarithm takes the share along
+        series(size, y, n, top, over, ratio, v, slope)
+        value -= log_product(ratio, n, s)
         for i in range(n):
             odds[i] = mu[i] / size[i]
             # without events 0 log 0 is 0: a share that is no double any more stays above 0
             share = mu[i] / (size[i] + mu[i])
-            x[i] = share if share > TINY else TINY
+            top[i] *= share if share > TINY else TINY
         # log1p keeps the digits where the cell is close to Poisson
         log1ps(odds, n, s, shrink)
-        logs(x, n, s, log_share)
-        risings(size, y, n, s, v, slope)
+        log1ps(over, n, s, step)
+        logs(top, n, s, x)
         for i in range(n):
             k = size[i]
-            value += v[i] + y[i] * log_share[i] - k * shrink[i]
-            d_size = slope[i] - shrink[i] + (mu[i] - y[i]) / (k + mu[i])
-            on_phi += d_size * (k / phi) ** 2
-            on_r += d_size * k * k / (cell_value[start + i, 0] * r * r)
-            g[cell[start + i, 0], cell[start + i, 1]] = k * (y[i] - mu[i]) / (k + mu[i])
-    out[0] += on_phi
-    out[1] += on_r
+            v[i] += fma(y[i], x[i] - 1.0, fma(k + 7.5, step[i], -k * shrink[i]))
+            gap = (mu[i] - y[i]) / (k + mu[i])
+            d_size, part = slope[i] + step[i] - shrink[i] + gap, k / phi
+            slope[i] = d_size * part * part
+            step[i] = d_size * k * (1.0 - part)
+            mu[i], one[i] = -k * gap, 1.0
+        value += dot(v, one, n)
+        out[0] += dot(slope, one, n)
+        on_r += dot(step, one, n)
+        for i in range(n):
+            g[cell[i]] = mu[i]
+    out[1] += on_r / r
     return value
 
 
@@ -186,61 +221,66 @@ def stages(h: np.ndarray, at: np.ndarray) -> float:
     """Later stages, each given the one before.
 
     A stage moves with the first one; or, where the family lets lengths differ, it has a level of
-    the site's `own` and an effect of its own that builds up with `ramp` (`bend` is its derivative
-    in the time constant), so that lengths say nothing of the rate.
+    the site's `own` and an effect of its own that builds up with the ramp, so that lengths say
+    nothing of the rate.
 
     Parameters
     ----------
     h : ndarray of int64, shape (HEADER,)
         Addresses of the data.
     at : ndarray of int64
-        Addresses of eta, ramp and bend, shape (S, T); level, shape (J,); own, shape (S,); (phi,
-        effect); and derivatives, added to: in eta, level and own, and in (phi, effect, time
-        constant).
+        Addresses of eta, shape (S, T); the ramp and its derivative in the time constant, by time
+        since go-live as `lndbayes.model.parts.ramps` fills them; level, shape (J,); own, shape
+        (S,); (phi, effect); and derivatives, added to: in eta, level and own, and in (phi, effect,
+        time constant).
     """
-    stage = spots(h, _STAGE)
-    stage_value = table(h, _STAGE_VALUE)
-    stage_exposure = table(h, _STAGE_EXPOSURE)
+    rows, values = spots(h, _STAGE).view(np.uint64), table(h, _STAGE_VALUE)
+    exposure = table(h, _STAGE_EXPOSURE)
     link, free = places(h, _FAMILY)[0], places(h, _FAMILY)[1]
-    sites, months = h[3 * _EVENT_TIME + 2], h[3 * _EVENT_TIME + 3]
-    later = h[3 * _STAGE_PRIOR + 2]
-    eta, ramp, bend = (
-        grid(at, 0, sites, months),
-        grid(at, 1, sites, months),
-        grid(at, 2, sites, months),
-    )
+    sites, later = h[3 * _EVENT_TIME + 2], h[3 * _STAGE_PRIOR + 2]
+    size = sites * h[3 * _EVENT_TIME + 3]
+    # as long as any time since go-live can be
+    eta, built, change = line(at, 0, size), line(at, 1, size), line(at, 2, size)
     level, own, par = line(at, 3, later), line(at, 4, sites), line(at, 5, 2)
-    g1, g_level, g_own = grid(at, 6, sites, months), line(at, 7, later), line(at, 8, sites)
+    g1, g_level, g_own = line(at, 6, size), line(at, 7, later), line(at, 8, sites)
     g_par, phi = line(at, 9, 3), par[0]
-    w = np.empty((INNER + 12, BLOCK))
-    x, p, q, dp = w[INNER + 3], w[INNER + 4], w[INNER + 5], w[INNER + 6]
-    y, left, v, da, db = w[INNER + 7], w[INNER + 8], w[INNER + 9], w[INNER + 10], w[INNER + 11]
+    w = np.empty((INNER + 11, BLOCK))
+    x, p, q, dp, left = w[INNER + 4], w[INNER + 5], w[INNER + 6], w[INNER + 7], w[INNER + 8]
+    df, ramp = w[INNER + 9], w[INNER + 10]
     # what depends on the number at risk alone, once for each number
-    value = _totals(stage_exposure[0], stage_exposure[1], phi, w, g_par)
-    on_phi, on_effect, on_ramp = 0.0, 0.0, 0.0
-    count = stage.shape[0]
+    value = _totals(exposure[0], exposure[1], phi, w, g_par)
+    # rows of one stage are neighbours: its sum is kept at hand
+    at_level, on_level, count = np.uint64(0), 0.0, rows.shape[0]
     for start in range(0, count, BLOCK):
         n = min(BLOCK, count - start)
+        row, y = rows[start : start + n], values[1, start : start + n]
+        at_risk = values[0, start : start + n]
+        if free:
+            for i in range(n):
+                ramp[i] = built[row[i, 3]]
+                x[i] = fma(par[1], ramp[i], level[row[i, 2]] + own[row[i, 1]])
+        else:
+            for i in range(n):
+                x[i] = level[row[i, 2]] + eta[row[i, 0]]
         for i in range(n):
-            s, t, j = stage[start + i, 0], stage[start + i, 1], stage[start + i, 2]
-            x[i] = level[j] + (own[s] + par[1] * ramp[s, t] if free else eta[s, t])
-            y[i] = stage_value[start + i, 1]
-            left[i] = stage_value[start + i, 0] - y[i]
+            left[i] = at_risk[i] - y[i]
         shares_of(link, x, n, w, p, q, dp)
-        _beta_binomials(y, left, p, q, phi, n, w, v, da, db)
+        part, on_phi = _beta_binomials(y, left, p, q, dp, phi, n, w, df)
+        value += part
+        g_par[0] += on_phi
         for i in range(n):
-            s, t, j = stage[start + i, 0], stage[start + i, 1], stage[start + i, 2]
-            value += v[i]
-            on_phi += p[i] * da[i] + q[i] * db[i]
-            df = dp[i] * phi * (da[i] - db[i])
-            g_level[j] += df
-            if free:
-                g_own[s] += df
-                on_effect += df * ramp[s, t]
-                on_ramp += df * bend[s, t]
-            else:
-                g1[s, t] += df
-    g_par[0] += on_phi
-    g_par[1] += on_effect
-    g_par[2] += on_ramp * par[1]
+            if row[i, 2] != at_level:
+                g_level[at_level] += on_level
+                at_level, on_level = row[i, 2], 0.0
+            on_level += df[i]
+        if free:
+            for i in range(n):
+                g_own[row[i, 1]] += df[i]
+                x[i] = change[row[i, 3]]
+            g_par[1] += dot(df, ramp, n)
+            g_par[2] += dot(df, x, n) * par[1]
+        else:
+            for i in range(n):
+                g1[row[i, 0]] += df[i]
+    g_level[at_level] += on_level
     return value

@@ -10,7 +10,7 @@ from scipy.special import gammaln
 
 from lndbayes.model.design import Design
 from lndbayes.model.layout import MULTIPLIERS, POSITIVE, SCALARS, layout
-from lndbayes.model.vector import LINKS
+from lndbayes.model.vector import FEW, LINKS
 from lndbayes.spec import ModelSpec
 
 __all__ = ["BLOCKS", "KernelData", "kernel_data"]
@@ -149,14 +149,14 @@ def _cells(design: Design, counts: bool) -> tuple[dict[str, np.ndarray], float]:
     n, low, high = design["exposure"], design["count"], design["count_high"]
     coverage = design["coverage"]
     exact, ranged = (n > 0) & (low == high), (n > 0) & (low < high)
-    levels, which = np.unique(n[exact], return_inverse=True)
+    levels, times = np.unique(n[exact], return_counts=True)
     held = [n[exact], low[exact], coverage[exact], np.log(n[exact] * coverage[exact])]
     order = _few_first(n[exact], low[exact])
     out = {
-        "cell": _array(np.column_stack([*np.nonzero(exact), which])[order], np.int64),
-        "cell_value": _array(np.column_stack(held)[order]),
+        "cell": _array(np.flatnonzero(exact)[order], np.int64),
+        "cell_value": _array(np.vstack(held)[:, order]),
         "exposure_level": _array(levels),
-        "exposure_times": _array(np.bincount(which, minlength=len(levels))),
+        "exposure_times": _array(times),
     }
     constant = _count_constant(n[exact], low[exact], counts)
     own = np.array(
@@ -167,19 +167,31 @@ def _cells(design: Design, counts: bool) -> tuple[dict[str, np.ndarray], float]:
         np.column_stack([n[ranged], low[ranged], high[ranged], coverage[ranged], own])
     ).reshape(-1, 5)
     at_risk, going_on = design["stage_exposure"], design["stage_count"]
-    out["stage"] = _array(np.column_stack(np.nonzero(at_risk)), np.int64).reshape(-1, 3)
     used = at_risk > 0
-    staged = np.column_stack([at_risk[used], going_on[used]]).reshape(-1, 2)
-    order = _few_first(*staged.T)
-    out["stage"], out["stage_value"] = out["stage"][order], _array(staged[order])
+    site, month, which = np.nonzero(used)
+    event = design["event_time"][site, month]
+    # the last of the ramp's times is for all time before go-live
+    event = np.where(event >= 0, event, max(int(design["event_time"].max()), 0) + 1)
+    # neighbours of one stage and of several sites: sums by stage stay where they are, and no sum by
+    # site waits for the one before
+    order = _few_first(at_risk[used], going_on[used], which, month, site)
+    flat = site * at_risk.shape[1] + month
+    out["stage"] = _array(np.column_stack([flat, site, which, event])[order], np.int64)
+    out["stage_value"] = _array(np.vstack([at_risk[used], going_on[used]])[:, order])
     distinct, times = np.unique(at_risk[used], return_counts=True)
     out["stage_exposure"] = _array(np.vstack([distinct, times]))
     return out, constant + _log_choose(at_risk[used], going_on[used])
 
 
-def _few_first(n: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Order that puts few beside few: blocks of them need products only, no series."""
-    return np.argsort(np.maximum(y, n - y), kind="stable")
+def _few_first(n: np.ndarray, y: np.ndarray, *then: np.ndarray) -> np.ndarray:
+    """Order that puts few beside few: blocks of them need products only, no series.
+
+    First where both counts are few, by the larger; then where the first is, where the second is,
+    and where neither is; and within these by what else is given.
+    """
+    left = n - y
+    kind = 1 * (left > FEW) + 2 * (y > FEW)
+    return np.lexsort((*then[::-1], np.where(kind == 0, np.maximum(y, left), 0), kind))
 
 
 def _count_constant(n: np.ndarray, y: np.ndarray, counts: bool) -> float:
@@ -269,12 +281,10 @@ def kernel_data(spec: ModelSpec, design: Design) -> KernelData:
         mix_centre=_array(design["mix_centre"]),
         retrospective_at=_array(design["retrospective_at"], np.int64),
         retrospective_value=_array(
-            np.column_stack([design["retrospective_exposure"], design["retrospective_count"]])
+            np.vstack([design["retrospective_exposure"], design["retrospective_count"]])
         ),
         history_at=_array(design["history_at"], np.int64),
-        history_value=_array(
-            np.column_stack([design["history_exposure"], design["history_count"]])
-        ),
+        history_value=_array(np.vstack([design["history_exposure"], design["history_count"]])),
         national_weight=_array(design["national_weight"]),
         national_share=_array(design["national_share"]),
         national_logit=_array(design["national_logit"]),

@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numba import njit
 
-from lndbayes.model.special import rising
-from lndbayes.model.vector import INSIDE
+from lndbayes.model.lanes import dot
+from lndbayes.model.vector import BLOCK, INNER, INSIDE, TINY, logs, risings
 
 __all__ = ["extend", "extend_back", "mix", "pulses", "ramps", "scalar_prior", "shares"]
 
@@ -75,7 +75,7 @@ def mix(
     grad: np.ndarray,
     share: np.ndarray,
     g_share: np.ndarray,
-    start: int,
+    first: int,
     kappa: float,
     counts: np.ndarray,
     alpha: float,
@@ -87,25 +87,47 @@ def mix(
     """
     sites, kinds = share.shape
     value, g_kappa = 0.0, 0.0
+    s = np.empty((INNER + 4, BLOCK))
+    a, v, d, wide = s[INNER], s[INNER + 1], s[INNER + 2], s[INNER + 3]
+    total = np.zeros(sites)
+    for m in range(kinds):
+        for i in range(sites):
+            total[i] += counts[i, m]
+    for start in range(0, sites, BLOCK):
+        n = min(BLOCK, sites - start)
+        for i in range(n):
+            wide[i] = kappa
+        risings(wide, total[start:], n, s, v, d)
+        for i in range(n):
+            value -= v[i]
+            g_kappa -= d[i]
+    # shares and counts of all sites one after the other
+    p, k, size = share.reshape(-1), counts.reshape(-1), sites * kinds
+    slope = np.empty(size)
+    for start in range(0, size, BLOCK):
+        n = min(BLOCK, size - start)
+        here = p[start : start + n]
+        for i in range(n):
+            a[i] = kappa * here[i] if kappa * here[i] > TINY else TINY
+        risings(a, k[start:], n, s, v, d)
+        for i in range(n):
+            value += v[i]
+            slope[start + i] = d[i]
+        g_kappa += dot(d, here, n)
+        logs(here, n, s, v)
+        for i in range(n):
+            value += alpha * v[i]
     g = np.empty(kinds)
-    for s in range(sites):
-        total, inner = 0.0, 0.0
+    for site in range(sites):
+        inner = 0.0
         for m in range(kinds):
-            total += counts[s, m]
-        if total > 0:
-            v, d = rising(kappa, total)
-            value -= v
-            g_kappa -= d
-        for m in range(kinds):
-            p = share[s, m]
-            v, d = rising(kappa * p, counts[s, m])
-            value += v + alpha * math.log(p)
-            g_kappa += d * p
-            g[m] = (g_share[s, m] + kappa * d) * p + alpha
+            g[m] = (g_share[site, m] + kappa * slope[site * kinds + m]) * share[site, m] + alpha
             inner += g[m]
         for m in range(kinds - 1):
-            i = start + s * (kinds - 1) + m
-            grad[i] += (g[m] - share[s, m] * inner) - (g[kinds - 1] - share[s, kinds - 1] * inner)
+            i = first + site * (kinds - 1) + m
+            grad[i] += (g[m] - share[site, m] * inner) - (
+                g[kinds - 1] - share[site, kinds - 1] * inner
+            )
     return value, g_kappa
 
 
@@ -132,25 +154,31 @@ def shares(x: np.ndarray, start: int, share: np.ndarray) -> None:
 
 @njit(**INSIDE)
 def ramps(
-    event_time: np.ndarray, months: float, half: float, ramp: np.ndarray, slope: np.ndarray
+    event_time: np.ndarray,
+    months: float,
+    half: float,
+    built: np.ndarray,
+    change: np.ndarray,
+    ramp: np.ndarray,
+    slope: np.ndarray,
 ) -> None:
-    """Ramp and its derivative in the time constant, by site and month."""
-    top = 0
-    for s in range(event_time.shape[0]):
-        for t in range(event_time.shape[1]):
-            top = max(top, event_time[s, t])
-    table = np.empty(top + 1)
-    for e in range(top + 1):
-        table[e] = math.exp(-(e + half) / months)
-    for s in range(event_time.shape[0]):
-        for t in range(event_time.shape[1]):
-            e = event_time[s, t]
-            if e >= 0:
-                ramp[s, t] = 1.0 - table[e]
-                slope[s, t] = -table[e] * (e + half) / (months * months)
-            else:
-                ramp[s, t] = 0.0
-                slope[s, t] = 0.0
+    """Ramp and its derivative in the time constant, by time since go-live and by site and month.
+
+    The last place of `built` and of `change`, after that of the longest time, is for all time
+    before go-live: it holds 0.
+    """
+    sites, periods = event_time.shape
+    before = built.shape[0] - 1
+    for e in range(before):
+        left = math.exp(-(e + half) / months)
+        built[e] = 1.0 - left
+        change[e] = -left * (e + half) / (months * months)
+    built[before], change[before] = 0.0, 0.0
+    for s in range(sites):
+        for t in range(periods):
+            e = event_time[s, t] if event_time[s, t] >= 0 else before
+            ramp[s, t] = built[e]
+            slope[s, t] = change[e]
 
 
 @njit(**INSIDE)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from lndbayes.model import vector
+from lndbayes.model import lanes, vector
 from lndbayes.model.stamp import source_stamp
 from lndbayes.model.vector import BLOCK, INNER, JIT, TINY, log1ps, logs, risings
 
@@ -77,8 +77,8 @@ def _compile_counts(stamp: int) -> Any:
     return counts
 
 
-_pointwise = _compile_pointwise(source_stamp(vector.__file__, __file__))
-_counts = _compile_counts(source_stamp(vector.__file__, __file__))
+_pointwise = _compile_pointwise(source_stamp(vector.__file__, lanes.__file__, __file__))
+_counts = _compile_counts(source_stamp(vector.__file__, lanes.__file__, __file__))
 
 
 def share_log_probabilities(

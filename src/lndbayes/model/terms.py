@@ -11,9 +11,10 @@ import numpy as np
 from numba import njit
 
 from lndbayes.model.address import FIELDS, floats, grid, line, places, spots, table
+from lndbayes.model.lanes import dot
 from lndbayes.model.pack import BLOCKS
 from lndbayes.model.special import rates, rising
-from lndbayes.model.vector import INSIDE, LINKS
+from lndbayes.model.vector import BLOCK, INNER, INSIDE, LINKS, TINY, exps, logs, shares_of
 
 __all__ = ["channels", "ranged"]
 
@@ -163,19 +164,45 @@ def _ranged_counts(
 
 @njit(**INSIDE)
 def _evidence(
-    link: int, n: float, y: float, eta: float, phi: float, r: float
-) -> tuple[float, float, float, float]:
-    """One row of a counted channel; derivatives in eta, phi and r."""
+    link: int,
+    trials: np.ndarray,
+    y: np.ndarray,
+    par: np.ndarray,
+    n: int,
+    s: np.ndarray,
+    x: np.ndarray,
+    g_par: np.ndarray,
+) -> float:
+    """Rows of a counted channel with predictors `x`, whose place their derivatives then take.
+
+    Binomial, or a negative binomial like that of the cells; adds to those of phi and r.
+    """
+    value = 0.0
     if link == _LOG:
-        return _negative_binomial(n, y, eta + math.log(n), phi, r)
-    if link == _CLOGLOG:
-        p, q, dp = _share(link, eta)
-        return y * math.log(p) + (n - y) * math.log(q), dp * (y / p - (n - y) / q), 0.0, 0.0
-    if eta > 0:
-        tail = math.exp(-eta)
-        return y * eta - n * (eta + math.log1p(tail)), y - n / (1.0 + tail), 0.0, 0.0
-    tail = math.exp(eta)
-    return y * eta - n * math.log1p(tail), y - n * tail / (1.0 + tail), 0.0, 0.0
+        for i in range(n):
+            if trials[i] > 0:
+                v, x[i], dphi, dr = _negative_binomial(
+                    trials[i], y[i], x[i] + math.log(trials[i]), par[4], par[5]
+                )
+                value += v
+                g_par[4] += dphi
+                g_par[5] += dr
+            else:
+                x[i] = 0.0
+        return value
+    p, q, dp, log_p, log_q = s[5], s[6], s[7], s[8], s[9]
+    shares_of(link, x, n, s, p, q, dp)
+    for i in range(n):
+        # a probability that is no double any more still has a logarithm
+        p[i] = p[i] if p[i] > TINY else TINY
+        q[i] = q[i] if q[i] > TINY else TINY
+    logs(p, n, s, log_p)
+    logs(q, n, s, log_q)
+    for i in range(n):
+        left = trials[i] - y[i]
+        x[i] = y[i] * (dp[i] / p[i]) - left * (dp[i] / q[i])
+    # where nobody was asked, nothing is said
+    return dot(y, log_p, n) + dot(trials, log_q, n) - dot(y, log_q, n)
 
 
 @njit(**INSIDE)
@@ -211,48 +238,37 @@ def _counted(
     g_par: np.ndarray,
 ) -> float:
     """Counts read back from records, and referred persons' own counts before referral."""
-    retrospective_at, retrospective_value = spots(h, _RETRO), table(h, _RETRO_VALUE)
-    history_at, history_value = spots(h, _HISTORY), table(h, _HISTORY_VALUE)
-    link, value = places(h, _FAMILY)[0], 0.0
-    for i in range(retrospective_at.shape[0]):
-        n = retrospective_value[i, 0]
-        if n > 0:
-            s, t, k = retrospective_at[i]
-            v, g, dphi, dr = _evidence(
-                link,
-                n,
-                retrospective_value[i, 1],
-                eta0[s, t] + bias[k] + par[0],
-                par[4],
-                par[5],
-            )
-            value += v
-            g0[s, t] += g
-            g_bias[k] += g
-            g_par[0] += g
-            g_par[4] += dphi
-            g_par[5] += dr
-    for i in range(history_at.shape[0]):
-        n = history_value[i, 0]
-        if n > 0:
-            s, t, lag = history_at[i]
-            decay = math.exp(-(lag - 1.0) / par[2])
-            v, g, dphi, dr = _evidence(
-                link,
-                n,
-                history_value[i, 1],
-                eta0[s, t] + par[1] * decay + par[3] + par[0],
-                par[4],
-                par[5],
-            )
-            value += v
-            g0[s, t] += g
-            g_par[0] += g
-            g_par[1] += g * decay
-            g_par[2] += g * par[1] * decay * (lag - 1.0) / (par[2] * par[2])
-            g_par[3] += g
-            g_par[4] += dphi
-            g_par[5] += dr
+    asked, asked_value = spots(h, _RETRO), table(h, _RETRO_VALUE)
+    own, own_value = spots(h, _HISTORY), table(h, _HISTORY_VALUE)
+    link, value, s = places(h, _FAMILY)[0], 0.0, np.empty((INNER + 5, BLOCK))
+    x, decay = s[INNER + 3], s[INNER + 4]
+    for start in range(0, asked.shape[0], BLOCK):
+        n = min(BLOCK, asked.shape[0] - start)
+        for i in range(n):
+            site, month, k = asked[start + i]
+            x[i] = eta0[site, month] + bias[k] + par[0]
+        here = slice(start, start + n)
+        value += _evidence(link, asked_value[0, here], asked_value[1, here], par, n, s, x, g_par)
+        for i in range(n):
+            site, month, k = asked[start + i]
+            g0[site, month] += x[i]
+            g_bias[k] += x[i]
+            g_par[0] += x[i]
+    for start in range(0, own.shape[0], BLOCK):
+        n = min(BLOCK, own.shape[0] - start)
+        for i in range(n):
+            site, month, lag = own[start + i]
+            decay[i] = math.exp(-(lag - 1.0) / par[2])
+            x[i] = eta0[site, month] + par[1] * decay[i] + par[3] + par[0]
+        here = slice(start, start + n)
+        value += _evidence(link, own_value[0, here], own_value[1, here], par, n, s, x, g_par)
+        for i in range(n):
+            site, month, lag = own[start + i]
+            g0[site, month] += x[i]
+            g_par[0] += x[i]
+            g_par[1] += x[i] * decay[i]
+            g_par[2] += x[i] * par[1] * decay[i] * (lag - 1.0) / (par[2] * par[2])
+            g_par[3] += x[i]
     return value
 
 
@@ -284,24 +300,36 @@ def _national(
     if size == 0:
         return 0.0
     link = places(h, _FAMILY)[0]
-    rate, slope = np.zeros(months), np.zeros((sites, months))
-    for t in range(months):
-        used = 0.0
-        for i in range(size):
-            used += weight[i, t]
-        if used > 0:
-            for s in range(sites):
-                if link == _LOG:
-                    p = math.exp(eta0[s, t])
-                    slope[s, t] = p
-                else:
-                    p, _, slope[s, t] = _share(link, eta0[s, t])
-                rate[t] += share[s] * p
+    first, last = months, 0
+    for i in range(size):
+        for t in range(months):
+            if weight[i, t] > 0.0:
+                first, last = min(first, t), max(last, t + 1)
+    rate, slope = np.zeros(months), np.empty((sites, months))
+    s = np.empty((INNER, BLOCK))
+    x, p, q, dp = s[5], s[6], s[7], s[8]
+    # rows of a few sites side by side fill a block
+    width = max(min(last - first, BLOCK), 1)
+    together = BLOCK // width
+    for left in range(first, last, width):
+        n = min(width, last - left)
+        for start in range(0, sites, together):
+            rows = min(together, sites - start)
+            for k in range(rows):
+                for i in range(n):
+                    x[k * n + i] = eta0[start + k, left + i]
+            if link == _LOG:
+                exps(x, rows * n, s, p)
+                dp[: rows * n] = p[: rows * n]
+            else:
+                shares_of(link, x, rows * n, s, p, q, dp)
+            for k in range(rows):
+                for i in range(n):
+                    slope[start + k, left + i] = dp[k * n + i]
+                    rate[left + i] += share[start + k] * p[k * n + i]
     gap, on_rate = np.empty(size), np.empty(size)
     for i in range(size):
-        mean = 0.0
-        for t in range(months):
-            mean += weight[i, t] * rate[t]
+        mean = dot(weight[i], rate, months)
         if link == _LOG:
             level, on_rate[i] = math.log(mean), 1.0 / mean
         elif link == _CLOGLOG:
@@ -315,10 +343,9 @@ def _national(
     for i in range(size):
         for t in range(months):
             g_rate[t] += weight[i, t] * pull[i] * on_rate[i]
-    for t in range(months):
-        if g_rate[t] != 0.0:
-            for s in range(sites):
-                g0[s, t] += g_rate[t] * share[s] * slope[s, t]
+    for i in range(sites):
+        for t in range(first, last):
+            g0[i, t] += g_rate[t] * share[i] * slope[i, t]
     return value
 
 

@@ -9,13 +9,17 @@ Blocks of `BLOCK` elements keep the scratch arrays in the fastest cache.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
 from numba import njit
 
+from lndbayes.model.lanes import fma
+
 __all__ = [
     "BLOCK",
+    "FEW",
     "INNER",
     "INSIDE",
     "JIT",
@@ -24,9 +28,11 @@ __all__ = [
     "TINY",
     "exps",
     "log1ps",
+    "log_product",
     "logs",
+    "products",
     "risings",
-    "risings_of_few",
+    "series",
     "shares_of",
 ]
 
@@ -44,6 +50,8 @@ ONCE: Final[dict[str, Any]] = {**INSIDE, "inline": "always"}
 LINKS: Final = {"logit": 0, "log": 1, "cloglog": 2}
 #: Elements worked on at once.
 BLOCK: Final = 128
+#: Up to here `products` are cheaper than `risings`.
+FEW: Final = 6
 #: Least parameter of a beta distribution: below it, a share that was rounded to 0 is meant.
 TINY: Final = 1e-280
 #: Rows of scratch that the functions here need, each of `BLOCK` elements.
@@ -91,21 +99,46 @@ def logs(x: np.ndarray, n: int, s: np.ndarray, out: np.ndarray) -> None:
         r = f / (2.0 + f)
         z = r * r
         w = z * z
-        even = w * (
-            3.999999999940941908e-01 + w * (2.222219843214978396e-01 + w * 1.531383769920937332e-01)
+        even = w * fma(
+            w,
+            fma(w, 1.531383769920937332e-01, 2.222219843214978396e-01),
+            3.999999999940941908e-01,
         )
-        odd = z * (
-            6.666666666666735130e-01
-            + w
-            * (
-                2.857142874366239149e-01
-                + w * (1.818357216161805012e-01 + w * 1.479819860511658591e-01)
-            )
-        )
+        odd = fma(w, 1.479819860511658591e-01, 1.818357216161805012e-01)
+        odd = fma(w, fma(w, odd, 2.857142874366239149e-01), 6.666666666666735130e-01)
         half = 0.5 * f * f
-        value = k * _LN2_HIGH - ((half - (r * (half + even + odd) + k * _LN2_LOW)) - f)
+        tail = fma(r, half + fma(z, odd, even), k * _LN2_LOW)
+        value = fma(k, _LN2_HIGH, f - (half - tail))
         odd_one = np.inf if x[i] > 1.0 else (-np.inf if x[i] >= 0.0 else np.nan)
         out[i] = value if x[i] >= _LEAST and x[i] < np.inf else odd_one
+
+
+@njit(**JIT)
+def log_product(x: np.ndarray, n: int, s: np.ndarray) -> float:
+    """Logarithm of the product of the first `n` of `x`, positive and normal; `s` has two rows.
+
+    Significands are multiplied and exponents added, which costs a third of their logarithms. Not a
+    number where one is none, or infinite.
+    """
+    m, e = s[0], s[1]
+    bits, m_bits, e_bits = x.view(np.uint64), m.view(np.uint64), e.view(np.uint64)
+    for i in range(n):
+        moved = bits[i] + _FROM_ROOT
+        e_bits[i] = (moved >> _PLACES) + _MAGIC_BITS
+        m_bits[i] = (moved & _SIGNIFICAND) + _ROOT
+    for i in range(n):
+        # infinity less itself is no number
+        e[i] = e[i] - (_MAGIC + 1023.0) + (x[i] - x[i])
+    for i in range(n, BLOCK):
+        m[i], e[i] = 1.0, 0.0
+    half = BLOCK // 2
+    while half > 0:
+        # significands lie about 1: their product stays far from the ends of the range
+        for i in range(half):
+            m[i] *= m[i + half]
+            e[i] += e[i + half]
+        half //= 2
+    return math.log(m[0]) + e[0] * _LN2_LOW + e[0] * _LN2_HIGH
 
 
 @njit(**JIT)
@@ -135,21 +168,12 @@ def exps(x: np.ndarray, n: int, s: np.ndarray, out: np.ndarray) -> None:
         v = -708.0 if x[i] < -708.0 else (709.0 if x[i] > 709.0 else x[i])
         power[i] = v * _LOG2_E + _MAGIC
         k = power[i] - _MAGIC
-        high, low = v - k * _LN2_HIGH, k * _LN2_LOW
+        high, low = fma(-k, _LN2_HIGH, v), k * _LN2_LOW
         r = high - low
-        t = r * r
-        c = r - t * (
-            1.66666666666666019037e-01
-            + t
-            * (
-                -2.77777777770155933842e-03
-                + t
-                * (
-                    6.61375632143793436117e-05
-                    + t * (-1.65339022054652515390e-06 + t * 4.13813679705723846039e-08)
-                )
-            )
-        )
+        z = r * r
+        c = fma(z, 4.13813679705723846039e-08, -1.65339022054652515390e-06)
+        c = fma(z, fma(z, c, 6.61375632143793436117e-05), -2.77777777770155933842e-03)
+        c = fma(-z, fma(z, c, 1.66666666666666019037e-01), r)
         out[i] = 1.0 - ((low - (r * c) / (2.0 - c)) - high)
     for i in range(n):
         scale_bits[i] = (bits[i] + _BIAS) << _PLACES
@@ -196,7 +220,7 @@ def shares_of(
 
 
 @njit(**JIT)
-def _series(
+def series(
     a: np.ndarray,
     k: np.ndarray,
     n: int,
@@ -215,25 +239,31 @@ def _series(
         x, y = a[i], a[i] + k[i]
         low, high = x + 8.0, y + 8.0
         top[i] = high
-        over[i] = k[i] / low
         q, r = x * (x + 7.0), y * (y + 7.0)
         a1, b1 = q * (q + 6.0), (q + 10.0) * (q + 12.0)
         a2, b2 = r * (r + 6.0), (r + 10.0) * (r + 12.0)
-        ratio[i] = (a2 * b2) / (a1 * b1)
-        d1 = (2.0 * x + 7.0) * ((2.0 * q + 6.0) * b1 + a1 * (2.0 * q + 22.0)) / (a1 * b1)
-        d2 = (2.0 * y + 7.0) * ((2.0 * r + 6.0) * b2 + a2 * (2.0 * r + 22.0)) / (a2 * b2)
-        g, h = 1.0 / low, 1.0 / high
+        c1, c2 = a1 * b1, a2 * b2
+        per1, per2 = 1.0 / c1, 1.0 / c2
+        # a quotient to the last digit: 1 exactly where k is 0
+        ratio[i] = fma(fma(-c2 * per1, c1, c2), per1, c2 * per1)
+        d1 = fma(2.0, x, 7.0) * fma(fma(2.0, q, 6.0), b1, a1 * fma(2.0, q, 22.0))
+        d2 = fma(2.0, y, 7.0) * fma(fma(2.0, r, 6.0), b2, a2 * fma(2.0, r, 22.0))
+        # division is slow: one for two reciprocals
+        per = 1.0 / (low * high)
+        g, h = high * per, low * per
+        over[i] = k[i] * g
         g2, h2 = g * g, h * h
-        s1 = 1.0 / 1260.0 - g2 * (1.0 / 1680.0 - g2 * (1.0 / 1188.0 - g2 * (691.0 / 360360.0)))
-        s2 = 1.0 / 1260.0 - h2 * (1.0 / 1680.0 - h2 * (1.0 / 1188.0 - h2 * (691.0 / 360360.0)))
-        s1 = g * (1.0 / 12.0 - g2 * (1.0 / 360.0 - g2 * s1))
-        s2 = h * (1.0 / 12.0 - h2 * (1.0 / 360.0 - h2 * s2))
-        value[i] = s2 - s1
-        t1 = 1.0 / 252.0 - g2 * (1.0 / 240.0 - g2 * (1.0 / 132.0 - g2 * (691.0 / 32760.0)))
-        t2 = 1.0 / 252.0 - h2 * (1.0 / 240.0 - h2 * (1.0 / 132.0 - h2 * (691.0 / 32760.0)))
-        t1 = g2 * (1.0 / 12.0 - g2 * (1.0 / 120.0 - g2 * t1))
-        t2 = h2 * (1.0 / 12.0 - h2 * (1.0 / 120.0 - h2 * t2))
-        slope[i] = d1 - d2 + 0.5 * (g - h) + t1 - t2
+        s1 = fma(-g2, fma(-g2, 691.0 / 360360.0, 1.0 / 1188.0), 1.0 / 1680.0)
+        s2 = fma(-h2, fma(-h2, 691.0 / 360360.0, 1.0 / 1188.0), 1.0 / 1680.0)
+        s1 = fma(-g2, fma(-g2, s1, 1.0 / 1260.0), 1.0 / 360.0)
+        s2 = fma(-h2, fma(-h2, s2, 1.0 / 1260.0), 1.0 / 360.0)
+        value[i] = h * fma(-h2, s2, 1.0 / 12.0) - g * fma(-g2, s1, 1.0 / 12.0)
+        t1 = fma(-g2, fma(-g2, 691.0 / 32760.0, 1.0 / 132.0), 1.0 / 240.0)
+        t2 = fma(-h2, fma(-h2, 691.0 / 32760.0, 1.0 / 132.0), 1.0 / 240.0)
+        t1 = fma(-g2, fma(-g2, t1, 1.0 / 252.0), 1.0 / 120.0)
+        t2 = fma(-h2, fma(-h2, t2, 1.0 / 252.0), 1.0 / 120.0)
+        steep = g2 * fma(-g2, t1, 1.0 / 12.0) - h2 * fma(-h2, t2, 1.0 / 12.0)
+        slope[i] = fma(0.5, g - h, d1 * per1 - d2 * per2) + steep
 
 
 @njit(**JIT)
@@ -260,46 +290,34 @@ def risings(
     """
     top, over, ratio = s[3], s[4], s[5]
     log_top, step, log_ratio = s[6], s[7], s[8]
-    _series(a, k, n, top, over, ratio, value, slope)
+    series(a, k, n, top, over, ratio, value, slope)
     logs(top, n, s, log_top)
     log1ps(over, n, s, step)
     logs(ratio, n, s, log_ratio)
     for i in range(n):
-        value[i] += k[i] * (log_top[i] - 1.0) + (a[i] + 7.5) * step[i] - log_ratio[i]
+        value[i] += fma(k[i], log_top[i] - 1.0, fma(a[i] + 7.5, step[i], -log_ratio[i]))
         slope[i] += step[i]
 
 
 @njit(**JIT)
-def risings_of_few(
-    a: np.ndarray,
-    k: np.ndarray,
-    b: np.ndarray,
-    m: np.ndarray,
-    n: int,
-    most: int,
-    s: np.ndarray,
-    value: np.ndarray,
-    slope_a: np.ndarray,
-    slope_b: np.ndarray,
+def products(
+    a: np.ndarray, k: np.ndarray, n: int, most: int, value: np.ndarray, slope: np.ndarray
 ) -> None:
-    """Sum of two log rising factorials, and derivatives, for whole k and m up to `most` <= 8.
+    """Rising factorials themselves, multiplied out, for whole k up to `most`, and log derivatives.
 
-    Products are multiplied out, which is exact and needs one logarithm.
+    Exact, and cheaper than `risings` where k is small. Arguments are those of `risings`.
     """
-    pa, pb = s[3], s[4]
     for i in range(n):
-        pa[i], pb[i], slope_a[i], slope_b[i] = 1.0, 1.0, 0.0, 0.0
-    for j in range(most):
-        step = float(j)
+        value[i], slope[i] = 1.0, 0.0
+    for j in range(0, most, 2):
+        # two at a time: what is read and written once serves both
+        step, further = float(j), float(j + 1)
         for i in range(n):
-            u, v = a[i] + step, b[i] + step
-            more_a, more_b = k[i] > step, m[i] > step
-            slope_a[i] = slope_a[i] * u + pa[i] if more_a else slope_a[i]
-            pa[i] = pa[i] * u if more_a else pa[i]
-            slope_b[i] = slope_b[i] * v + pb[i] if more_b else slope_b[i]
-            pb[i] = pb[i] * v if more_b else pb[i]
+            u, v, more, yet = a[i] + step, a[i] + further, k[i] > step, k[i] > further
+            p, d = value[i], slope[i]
+            d = fma(d, u, p) if more else d
+            p = p * u if more else p
+            slope[i] = fma(d, v, p) if yet else d
+            value[i] = p * v if yet else p
     for i in range(n):
-        slope_a[i] /= pa[i]
-        slope_b[i] /= pb[i]
-        pa[i] *= pb[i]
-    logs(pa, n, s, value)
+        slope[i] /= value[i]
