@@ -24,6 +24,7 @@ from lndbayes.effects import (
     site_effects,
     substitution_effects,
     treated_sites,
+    weighted_change,
 )
 from lndbayes.predictors import predictors, untreated_predictor
 from small import fake_fit, isel
@@ -86,6 +87,23 @@ def test_predictors_are_the_models_equations() -> None:
     part = slice(1, None, 2)
     # sums over fewer draws may be split otherwise: the last digit
     xr.testing.assert_allclose(untreated_predictor(fit, part), eta["eta0"].isel(draw=part), 1e-12)
+    some = slice(5, 17)
+    xr.testing.assert_allclose(predictors(fit, months=some), eta.isel(month=some), 1e-12)
+    here = eta["eta0"].isel(draw=part, month=some)
+    xr.testing.assert_allclose(untreated_predictor(fit, part, some), here, 1e-12)
+
+
+def test_a_weighted_change_is_its_sum_over_months_also_where_they_have_gaps() -> None:
+    fit = fake_fit()
+    weight = np.zeros((3, 24))
+    weight[0, 7], weight[1, 12], weight[1, 20] = 2.0, -1.0, 0.5
+    found = weighted_change(fit, weight)
+    for c, d in cells(fit):
+        change = np.array(
+            [[np.subtract(*by_hand(fit, c, d, s, t)[::-1]) for t in range(24)] for s in range(3)]
+        )
+        np.testing.assert_allclose(found.values[c, d], (change * weight).sum(axis=1), atol=1e-14)
+    assert (weighted_change(fit, 0 * weight) == 0).all()
 
 
 @pytest.mark.parametrize("family", ["beta_binomial", "negative_binomial", "duration_hazard"])

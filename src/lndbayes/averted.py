@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from lndbayes.effects import CHUNK, named, natural, over_draws, treated_sites
+from lndbayes.effects import CHUNK, named, natural, treated_sites, weighted_change
 from lndbayes.families import FAMILIES, inverse
 from lndbayes.model.surface import stage_predictors
 from lndbayes.names import SAMPLE_DIMS
@@ -43,7 +43,7 @@ def events_averted(fit: xr.DataTree, given: xr.DataTree | None = None) -> xr.Dat
     constants = fit["constant_data"]
     event = constants["event_time"].to_numpy()
     weight = constants["exposure_all"].to_numpy() * (np.nan_to_num(event, nan=-1.0) >= 0)
-    averted = over_draws(fit, lambda p0, p1: ((p0 - p1) * weight).sum(axis=-1))
+    averted = 0.0 - weighted_change(fit, weight)
     return named(averted.isel(site=treated_sites(fit)), str(fit.attrs["unit"]))
 
 

@@ -83,10 +83,10 @@ def before_after(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> x
         """Link of the mean rate."""
         return forward(link, (natural(fit, predictor) * weight).sum(axis=-1) / weight.sum())
 
-    flat = (*eta0.shape[:2], -1)
-    weight = after.ravel()
-    with_service = level(eta1.reshape(flat), weight)
-    without = level(eta0.reshape(flat), weight)
+    site, month = np.nonzero(after)
+    weight = after[site, month]
+    with_service = level(eta1[:, :, site, month], weight)
+    without = level(eta0[:, :, site, month], weight)
     usual, past = level(own, n[chosen]), level(own + crisis, n[chosen])
     parts = {
         "plain": with_service - past,

@@ -5,7 +5,6 @@ Signs: an effect is with the service minus without it; events averted are withou
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -25,11 +24,11 @@ __all__ = [
     "named",
     "natural",
     "new_site_effect",
-    "over_draws",
     "plateau_effects",
     "pooled_effect",
     "site_effects",
     "substitution_effects",
+    "weighted_change",
 ]
 
 Scale = Literal["link", "natural"]
@@ -109,21 +108,34 @@ def site_effects(
     if scale != "natural":
         raise ValueError("scale must be 'link' or 'natural'")
     weight = _window_weights(fit, window)
-    effect = over_draws(fit, lambda p0, p1: ((p1 - p0) * weight).sum(axis=-1))
+    effect = weighted_change(fit, weight)
     seen = effect.where(xr.DataArray(weight.sum(axis=1) > 0, dims="site"))
     return named(seen.isel(site=treated), "rate difference")
 
 
-def over_draws(
-    fit: xr.DataTree, function: Callable[[np.ndarray, np.ndarray], np.ndarray]
-) -> xr.DataArray:
-    """Apply a function of the two rates to draws in chunks, to bound memory."""
+def weighted_change(fit: xr.DataTree, weight: np.ndarray) -> xr.DataArray:
+    """Sum over months of a weight times what the service changes of the rate.
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        A fit.
+    weight : ndarray, shape (S, T)
+        Months that have none at any site are not computed.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (chain, draw, site). Made in chunks of draws, to bound memory.
+    """
     posterior = fit["posterior"].to_dataset()
+    used = np.flatnonzero(weight.any(axis=0))
+    months = slice(used[0], used[-1] + 1) if used.size else slice(0)
     parts = []
     for start in range(0, posterior.sizes["draw"], CHUNK):
-        eta = predictors(fit, slice(start, start + CHUNK))
+        eta = predictors(fit, slice(start, start + CHUNK), months)
         p0, p1 = (natural(fit, eta[name].to_numpy()) for name in ("eta0", "eta1"))
-        parts.append(function(p0, p1))
+        parts.append(((p1 - p0) * weight[:, months]).sum(axis=-1))
     dims = (*SAMPLE_DIMS, "site")
     coords = {dim: posterior[dim] for dim in dims}
     return xr.DataArray(np.concatenate(parts, axis=1), dims=dims, coords=coords)

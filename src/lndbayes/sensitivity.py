@@ -22,7 +22,7 @@ from lndbayes.effects import leverages, pooled_effect, site_effects
 from lndbayes.fit import fit, fit_key, metric_of
 from lndbayes.many import Task, run_tasks
 from lndbayes.model.metric import Metric
-from lndbayes.names import CI_PROB, PERIOD_MONTHS, SAMPLE_DIMS
+from lndbayes.names import CI_PROB, PERIOD_MONTHS
 from lndbayes.predictors import untreated_predictor
 from lndbayes.spec import CHANNELS, ModelSpec, with_changes
 from lndbayes.summaries import summarise
@@ -135,9 +135,7 @@ def untreated_level(tree: xr.DataTree) -> xr.DataArray:
     started = (event >= 0).any(axis=0)
     first = int(np.argmax(started)) if started.any() else event.shape[1]
     window = slice(max(first - 12 // step, 0), max(first, 1))
-    eta0 = untreated_predictor(tree).to_numpy()[..., window]
-    coords = {dim: tree["posterior"][dim] for dim in (*SAMPLE_DIMS, "site")}
-    return xr.DataArray(eta0.mean(axis=-1), dims=(*SAMPLE_DIMS, "site"), coords=coords)
+    return untreated_predictor(tree, months=window).mean("month", skipna=False)
 
 
 def kept_draws(tree: xr.DataTree, window: tuple[int, int]) -> xr.Dataset:
