@@ -85,6 +85,14 @@ def test_a_skewed_scale_becomes_normal(rng, e):
     np.testing.assert_allclose(w[:, 2], u.ravel(), atol=0.2)
 
 
+def test_scales_that_never_moved_are_not_bent():
+    """As those of a chain that is stuck: no skewness, and no warning."""
+    for value in (0.25, -2.0940179):
+        found = metric_from(np.full((1, 50, 4), value), MetricParts(4, scales=(0, 1, 2, 3)))
+        assert found.bends.skewed.size == 0
+        np.testing.assert_allclose(found.mean, value, rtol=1e-12)
+
+
 def test_skewness_that_is_noise_bends_nothing(rng):
     x = rng.normal(size=(2, 30, 4))
     assert len(metric_from(x, MetricParts(4, scales=(0, 1, 2, 3))).bends.skewed) < 2

@@ -196,7 +196,7 @@ def metric_from(x: np.ndarray, parts: MetricParts) -> Metric:
     shared = parts.shared
     mean = flat.mean(axis=0)
     # a coordinate that never moved has no scale of its own
-    sd = np.maximum(flat.std(axis=0), 1e-6)
+    sd = np.maximum(flat.std(axis=0), _LEAST_SD)
     z = (flat - mean) / sd
     weight = len(flat) / (len(flat) + max(shared, parts.groups[2]))
     top = weight * (z[:, :shared].T @ z[:, :shared]) / len(flat)
@@ -244,6 +244,8 @@ def _within_groups(
     return np.linalg.cholesky(correlation) * rest[run].reshape(count, length, 1), run
 
 
+#: Spread below which a coordinate did not move.
+_LEAST_SD = 1e-6
 #: Draws of a scale that are worth one independent draw of it.
 _THINNING = 5
 #: Skewness of the sinh-arcsinh law by its parameter e, by Gauss-Hermite quadrature. More skewness
@@ -262,7 +264,8 @@ def _moments(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.nd
     mean = values @ weights
     centred = values - mean[..., None]
     sd = np.sqrt(centred**2 @ weights)
-    return mean, sd, (centred**3 @ weights) / np.maximum(sd, 1e-300) ** 3
+    # the cube of the least number must be one too
+    return mean, sd, (centred**3 @ weights) / np.maximum(sd, 1e-100) ** 3
 
 
 _SKEWNESS = _moments(_law(_SKEW_PARAMETER), _WEIGHTS)[2]
@@ -277,7 +280,8 @@ def _bends_from(flat: np.ndarray, parts: MetricParts) -> Bends:
     e = np.sign(skewness) * np.interp(np.abs(skewness), _SKEWNESS, _SKEW_PARAMETER)
     law_mean, law_sd, _ = _moments(_law(e), _WEIGHTS)
     width = sd / law_sd
-    bent = (e != 0) & (sd > 0)
+    # what never moved has a spread by rounding, which would be a bend's width
+    bent = (e != 0) & (sd > _LEAST_SD)
     shape = np.column_stack([mean - width * law_mean, width, np.cosh(e), np.sinh(e)])[bent]
     skewed = np.asarray(parts.scales, dtype=np.int64)[bent]
     places = [(run.scalar, run.first, run.last, run.rate) for run in parts.runs]

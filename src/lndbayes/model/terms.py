@@ -14,7 +14,7 @@ from lndbayes.model.address import FIELDS, floats, grid, line, places, spots, ta
 from lndbayes.model.lanes import dot
 from lndbayes.model.pack import BLOCKS
 from lndbayes.model.special import rates, rising
-from lndbayes.model.vector import BLOCK, INNER, INSIDE, LINKS, TINY, exps, logs, shares_of
+from lndbayes.model.vector import BLOCK, INNER, INSIDE, LINKS, TINY, exps, log1ps, logs, shares_of
 
 __all__ = ["channels", "ranged"]
 
@@ -191,6 +191,18 @@ def _evidence(
                 x[i] = 0.0
         return value
     p, q, dp, log_p, log_q = s[5], s[6], s[7], s[8], s[9]
+    if link != _CLOGLOG:
+        # without probabilities, which far out are no doubles any more
+        for i in range(n):
+            q[i] = -abs(x[i])
+        exps(q, n, s, p)
+        log1ps(p, n, s, log_q)
+        for i in range(n):
+            share = 1.0 / (1.0 + p[i])
+            share = share if x[i] > 0.0 else p[i] * share
+            value += y[i] * x[i] - trials[i] * (max(x[i], 0.0) + log_q[i])
+            x[i] = y[i] - trials[i] * share
+        return value
     shares_of(link, x, n, s, p, q, dp)
     for i in range(n):
         # a probability that is no double any more still has a logarithm
