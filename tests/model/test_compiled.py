@@ -22,7 +22,7 @@ from lndbayes.model.address import PARTS
 from lndbayes.model.compiled import CompiledDensity, compiled_density, log_density
 from lndbayes.model.design import Design, build_design
 from lndbayes.model.kernel import KernelData, kernel_data
-from lndbayes.model.layout import metric_parts, size
+from lndbayes.model.layout import layout, metric_parts, size
 from lndbayes.model.metric import Bends, Metric
 from lndbayes.model.stamp import source_stamp
 from lndbayes.model.start import start_point
@@ -302,3 +302,34 @@ def test_one_channel_alone_is_enough_to_be_heard(data, plain_world, kept):
     gone = [field for channel, fields in CHANNELS.items() if channel != kept for field in fields]
     alone = data._replace(**{field: getattr(data, field)[:0] for field in gone})
     assert bool(parts_of(alone, size(plain_world.design))["channels"]) == (kept is not None)
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_evidence_keeps_its_slope_where_probabilities_are_no_doubles(data, plain_world, side):
+    """Far out a binomial's log probability falls by each event, or each that is none, alone."""
+    design = plain_world.design
+    others = [
+        field
+        for channel, fields in CHANNELS.items()
+        if channel != "retrospective"
+        for field in fields
+    ]
+    data = data._replace(**{field: getattr(data, field)[:0] for field in others})
+    silent = data._replace(
+        retrospective_at=data.retrospective_at[:0],
+        retrospective_value=data.retrospective_value[:, :0],
+    )
+    level = layout(design)["site_level"]
+    place = slice(level.start, level.stop)
+    found = []
+    for far in (2000.0, 2001.0):
+        x = np.zeros(size(design))
+        x[place] = side * far
+        with_it, without = np.empty((2, len(x)))
+        value = log_density(x, with_it, data) - log_density(x, without, silent)
+        found.append((value, (with_it - without)[place].sum()))
+    asked, events = data.retrospective_value
+    slope = (events if side < 0 else events - asked).sum()
+    assert abs(slope) > 0
+    assert found[1][0] - found[0][0] == pytest.approx(side * slope, rel=1e-6)
+    assert found[0][1] == pytest.approx(slope, rel=1e-6)

@@ -143,15 +143,8 @@ _double = types.CPointer(types.double)
 _DENSITY = types.int64(types.uint64, _double, _double, _double, types.voidptr)
 _EXPAND = types.int64(types.uint64, types.uint64, _double, _double, types.voidptr)
 _compiled: dict[str, Any] = {}
-_SOURCES = (
-    *(
-        module.__file__
-        for module in (
-            *(kernel, likelihood, terms, parts, pack, layout, special, vector, lanes, address),
-        )
-    ),
-    __file__,
-)
+_MODULES = (kernel, likelihood, terms, parts, pack, layout, special, vector, lanes, address)
+_SOURCES = (*(module.__file__ for module in _MODULES), __file__)
 
 
 def entry(name: str) -> Any:

@@ -71,6 +71,16 @@ _LOG2_E = 1.44269504088896338700
 _LEAST = 2.2250738585072014e-308
 
 
+@njit(**ONCE)
+def _split(x: np.ndarray, n: int, m: np.ndarray, e: np.ndarray) -> None:
+    """Significands of the first `n` between 0.707 and 1.414, and exponents above `_MAGIC`."""
+    bits, m_bits, e_bits = x.view(np.uint64), m.view(np.uint64), e.view(np.uint64)
+    for i in range(n):
+        moved = bits[i] + _FROM_ROOT
+        e_bits[i] = (moved >> _PLACES) + _MAGIC_BITS
+        m_bits[i] = (moved & _SIGNIFICAND) + _ROOT
+
+
 @njit(**JIT)
 def logs(x: np.ndarray, n: int, s: np.ndarray, out: np.ndarray) -> None:
     """Natural logarithms of the first `n` of `x`, within a unit in the last place.
@@ -88,11 +98,7 @@ def logs(x: np.ndarray, n: int, s: np.ndarray, out: np.ndarray) -> None:
         Scratch.
     """
     m, e = s[0], s[1]
-    bits, m_bits, e_bits = x.view(np.uint64), m.view(np.uint64), e.view(np.uint64)
-    for i in range(n):
-        moved = bits[i] + _FROM_ROOT
-        e_bits[i] = (moved >> _PLACES) + _MAGIC_BITS
-        m_bits[i] = (moved & _SIGNIFICAND) + _ROOT
+    _split(x, n, m, e)
     for i in range(n):
         k = e[i] - (_MAGIC + 1023.0)
         f = m[i] - 1.0
@@ -121,11 +127,7 @@ def log_product(x: np.ndarray, n: int, s: np.ndarray) -> float:
     number where one is none, or infinite.
     """
     m, e = s[0], s[1]
-    bits, m_bits, e_bits = x.view(np.uint64), m.view(np.uint64), e.view(np.uint64)
-    for i in range(n):
-        moved = bits[i] + _FROM_ROOT
-        e_bits[i] = (moved >> _PLACES) + _MAGIC_BITS
-        m_bits[i] = (moved & _SIGNIFICAND) + _ROOT
+    _split(x, n, m, e)
     for i in range(n):
         # infinity less itself is no number
         e[i] = e[i] - (_MAGIC + 1023.0) + (x[i] - x[i])
