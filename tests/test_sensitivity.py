@@ -85,7 +85,7 @@ def main() -> xr.DataTree:
     constants["unconstrained_scale"] = ("coordinate", np.array([0.0, 1.0, 1.0]))
     constants["unconstrained_factor"] = (("coordinate", "shared_coordinate"), np.eye(3)[:, :1])
     constants["unconstrained_local"] = (("group", "member", "member_2"), np.zeros((0, 0, 0)))
-    constants["unconstrained_local_start"] = 0
+    constants["unconstrained_members"] = (("group", "member"), np.zeros((0, 0), dtype=np.int64))
     for name, shape in (("skewed", (0,)), ("shape", (0, 4)), ("runs", (0, 4))):
         dims = tuple(f"{name}_{i}" for i in range(len(shape)))
         constants[f"unconstrained_{name}"] = (dims, np.zeros(shape, dtype=np.int64))

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import nutpie
 import xarray as xr
 from nutpie import _lib
-from nutpie.sample import CompiledModel
+from nutpie.sample import CompiledModel, _BackgroundSampler
 
 from lndbayes.errors import FitError
 from lndbayes.model.compiled import CompiledDensity, compiled_density
@@ -19,7 +18,7 @@ from lndbayes.model.kernel import kernel_data
 from lndbayes.model.layout import metric_parts
 from lndbayes.model.metric import Bends, Metric, metric_from, without_bends
 from lndbayes.model.start import start_point
-from lndbayes.spec import ModelSpec, with_changes
+from lndbayes.spec import ModelSpec, Sampling, with_changes
 
 __all__ = [
     "RawDraws",
@@ -28,6 +27,13 @@ __all__ = [
     "sample_density",
     "stored_metric",
 ]
+
+#: Between two evaluations of the density: along a standard normal's own path ("Euclidean": along a
+#: straight line, as leapfrog steps go).
+_PATHS = "ExactNormal"
+
+#: nutpie's `sample` without its own choice of settings.
+start_sampling = _BackgroundSampler
 
 #: Spread of the chains' starting points about the prior's medians, unconstrained scale: narrow
 #: enough to start in the typical set's reach. Where a metric is known, chains start from the normal
@@ -122,7 +128,7 @@ class _Native(CompiledModel):
 
 
 #: Sampler settings of the pilot run that finds a metric.
-_PILOT = {"chains": 2, "tune": 300, "draws": 300}
+_PILOT = {"chains": 2, "tune": 300, "draws": 300, "target_accept": 0.55}
 #: The same from the coordinates of another fit: few steps to find the way. Where that fit's scales
 #: are wrong for this one, small steps would make long paths.
 _PILOT_NEAR = {"chains": 2, "tune": 100, "draws": 250, "target_accept": 0.8}
@@ -203,19 +209,14 @@ def sample_density(
     density = compiled_density(kernel_data(spec, design), length, metric)
     if not np.isfinite(density.evaluate(np.zeros(length), np.empty(length))):
         raise FitError(f"{spec.outcome.name}: the log density is not finite at the starting point")
-    s = spec.sampling
-    running = nutpie.sample(
+    running = start_sampling(
         _Native(dims={}, density=density, jitter=jitter),
-        draws=s.draws,
-        tune=s.tune,
-        chains=s.chains,
-        cores=min(cores, s.chains),
-        seed=s.seed,
-        target_accept=s.target_accept,
+        _settings(spec.sampling),
+        np.zeros(length),
+        min(cores, spec.sampling.chains),
         save_warmup=False,
         progress_bar=progress,
         progress_callback=callback,
-        blocking=False,
     )
     try:
         tree = running.wait()
@@ -233,6 +234,27 @@ def sample_density(
     return RawDraws(x, stats)
 
 
+def _settings(s: Sampling) -> Any:
+    """Settings of NUTS whose steps follow a standard normal exactly.
+
+    Leapfrog steps go along straight lines, and their errors add up over coordinates even where a
+    posterior is exactly normal. These turn about the middle, as a standard normal's own paths do,
+    and only what is left of the density kicks them: with coordinates as near to normal as ours a
+    path takes half as many steps (docs/performance.md).
+
+    References
+    ----------
+    Shahbaba, Lan, Johnson, Neal (2014). Split Hamiltonian Monte Carlo. Statistics and Computing
+    24, 339-349.
+    """
+    settings = _lib.PyNutsSettings.Diag(s.seed)
+    wanted = {"num_tune": s.tune, "num_draws": s.draws, "num_chains": s.chains}
+    settings.update(wanted | {"target_accept": s.target_accept})
+    # nutpie takes this one only with all the others
+    settings.update_settings(settings.as_dict()["settings"] | {"trajectory_kind": _PATHS})
+    return settings
+
+
 def stored_metric(raw: RawDraws, design: Design) -> xr.Dataset:
     """Where the unconstrained draws were and how they vary together: the start of refits."""
     found = metric_from(raw.x, metric_parts(design))
@@ -242,7 +264,7 @@ def stored_metric(raw: RawDraws, design: Design) -> xr.Dataset:
             "unconstrained_scale": (("coordinate",), found.scale),
             "unconstrained_factor": (("coordinate", "shared_coordinate"), found.factor),
             "unconstrained_local": (("group", "member", "member_2"), found.local),
-            "unconstrained_local_start": ((), found.local_start),
+            "unconstrained_members": (("group", "member"), found.members),
             "unconstrained_skewed": (("skewed",), found.bends.skewed),
             "unconstrained_shape": (("skewed", "shape"), found.bends.shape),
             "unconstrained_runs": (("run", "place"), found.bends.runs),
@@ -255,9 +277,9 @@ def stored_metric(raw: RawDraws, design: Design) -> xr.Dataset:
 def metric_of(tree: xr.DataTree) -> Metric:
     """Coordinates in which a fit's posterior is near a standard normal, for refits."""
     constants = tree["constant_data"]
-    mean, scale, factor, local = (
+    linear = (
         constants[f"unconstrained_{name}"].to_numpy()
-        for name in ("mean", "scale", "factor", "local")
+        for name in ("mean", "scale", "factor", "local", "members")
     )
     bends = Bends(
         **{
@@ -265,5 +287,4 @@ def metric_of(tree: xr.DataTree) -> Metric:
             for name in ("skewed", "shape", "runs", "middle", "information")
         }
     )
-    start = int(constants["unconstrained_local_start"])
-    return Metric(mean, scale, factor, local, start, bends)
+    return Metric(*linear, bends)

@@ -46,8 +46,11 @@ def metric(kind: str, length: int, rng: np.random.Generator) -> Metric:
     factor = rng.normal(0, 0.05, (length, shared))
     factor[:shared] = np.tril(factor[:shared], -1) + np.diag(scale[:shared])
     local = np.tril(rng.normal(0, 0.2, (4, 3, 3)), -1) + np.diag([0.7, 1.1, 0.9])
-    scale[:shared] = scale[9 : 9 + 12] = 0
-    return Metric(mean, scale, factor, local, 9)
+    # groups lie anywhere, and one has a member less than the others
+    members = shared + rng.permutation(length - shared)[:12].reshape(4, 3)
+    members[2, 2], local[2, 2] = -1, 0.0
+    scale[:shared] = scale[members[members >= 0]] = 0
+    return Metric(mean, scale, factor, local, members)
 
 
 def bends(spec: ModelSpec, design: Design, rng: np.random.Generator) -> Bends:
@@ -66,9 +69,9 @@ def matrix(m: Metric) -> np.ndarray:
     """The whole linear map, written out."""
     whole = np.diag(m.scale)
     whole[:, : m.factor.shape[1]] += m.factor
-    for group, block in enumerate(m.local):
-        at = m.local_start + group * len(block)
-        whole[at : at + len(block), at : at + len(block)] += block
+    for members, block in zip(m.members, m.local, strict=True):
+        at = members[members >= 0]
+        whole[np.ix_(at, at)] += block[: len(at), : len(at)]
     return whole
 
 

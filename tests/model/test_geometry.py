@@ -12,6 +12,7 @@ import xarray as xr
 from lndbayes.data.evaluation import read_evaluation
 from lndbayes.model.design import Design, build_design
 from lndbayes.model.layout import SCALARS, constrain
+from lndbayes import sampler
 from lndbayes.sampler import RawDraws, find_metric, sample_density
 from lndbayes.spec import with_changes
 
@@ -31,8 +32,8 @@ def quantities(raw: RawDraws, design: Design) -> dict[str, np.ndarray]:
     return out
 
 
-def test_shears_anchors_and_metric_leave_the_posterior_as_it_is(spec):
-    """A longer run without any of them: no anchored level, no shear, nutpie's own adaptation.
+def test_shears_anchors_and_metric_leave_the_posterior_as_it_is(spec, monkeypatch):
+    """A longer run without any of them: leapfrog steps, no anchored level, no shear, no metric.
 
     Means, standard deviations and the 5% and 95% points agree within Monte Carlo error, over 80
     quantities; each is held to 4.5 standard errors.
@@ -45,6 +46,7 @@ def test_shears_anchors_and_metric_leave_the_posterior_as_it_is(spec):
         shear=np.zeros_like(design["shear"]), site_weight=np.zeros_like(design["site_weight"])
     )
     long = with_changes(spec, {"sampling.draws": 1500, "sampling.tune": 700, "sampling.seed": 77})
+    monkeypatch.setattr(sampler, "_PATHS", "Euclidean")
     reference = sample_density(long, plain, cores=2)
     first, second = quantities(ours, design), quantities(reference, plain)
     assert len(first) > 70

@@ -15,6 +15,7 @@ from lndbayes.model.layout import (
     SCALARS,
     constrain,
     layout,
+    metric_parts,
     site_effect,
     size,
     unconstrain,
@@ -97,6 +98,30 @@ def test_blocks_of_seams_and_stages_have_their_own_places(any_design, design):
     assert blocks["seam"].shape == (len(any_design.coords["seam_month"]),)
     assert blocks["stage_level"].shape == (stages,)
     assert blocks["stage_site"].shape == (own,)
+
+
+def test_groups_of_the_metric_hold_what_is_one_sites(any_design, rng):
+    """Moving a member moves its own site most; each site's coordinates are in one group or two."""
+    parts, blocks = metric_parts(any_design), layout(any_design)
+    sites, kinds = blocks["mix_share"].shape
+    assert len(parts.groups) == sites * (2 if kinds else 1)
+    members = [place for group in parts.groups for place in group]
+    assert sorted(members) == list(range(parts.shared, size(any_design)))
+    assert blocks["wave_effect"].stop == parts.shared
+    point = rng.normal(0, 0.5, size(any_design))
+    before = constrain(point, any_design)
+    for i, group in enumerate(parts.groups):
+        site = any_design.coords["site"][i % sites]
+        for place in group:
+            moved = point.copy()
+            moved[place] += 0.3
+            after = constrain(moved, any_design)
+            (name,) = (k for k, b in blocks.items() if b.start <= place < b.stop)
+            change = np.abs(after[name] - before[name])
+            axis = 0 if name == "mix_share" else -1
+            most = int(np.moveaxis(change, axis, -1).reshape(-1, change.shape[axis]).max(0).argmax())
+            dim = {"stage_site": "site_of_stage", "retrospective_site_bias": "retrospective_site"}
+            assert any_design.coords[dim.get(name, "site")][most] == site, name
 
 
 def test_round_trip_of_a_point(any_design, rng):

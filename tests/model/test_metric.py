@@ -25,7 +25,7 @@ def test_metric_of_draws_has_their_covariance_in_its_parts(rng):
     factor[2:, 2:] = noise
     draws = 200_000
     x = 3.0 + rng.normal(size=(2, draws // 2, size)) @ factor.T
-    found = metric_from(x, MetricParts(2, (3, 1, 2)))
+    found = metric_from(x, MetricParts(2, ((3, 4),)))
     whole = np.diag(found.scale)
     whole[:, :2] += found.factor
     whole[3:5, 3:5] += found.local[0]
@@ -36,15 +36,33 @@ def test_metric_of_draws_has_their_covariance_in_its_parts(rng):
     np.testing.assert_allclose(found.to_x(np.eye(size)), found.mean + whole.T, rtol=1e-12)
 
 
+def test_groups_of_any_coordinates_take_off_their_correlations(rng):
+    """Groups need not be runs, nor of one length: draws come back as standard normal ones."""
+    groups = ((1, 5, 2), (6, 3))
+    whole = np.diag(rng.uniform(0.5, 2.0, 7))
+    whole[5, 1], whole[2, 1], whole[2, 5], whole[3, 6], whole[4, 0] = 1.3, -0.8, 0.7, 1.9, 0.6
+    draws = 200_000
+    x = rng.normal(size=(1, draws, 7)) @ whole.T
+    found = metric_from(x, MetricParts(1, groups))
+    linear = (found.to_x(np.eye(7)) - found.mean).T
+    np.testing.assert_allclose(linear @ linear.T, whole @ whole.T, atol=0.05)
+    # to the order of a group's members, one factor is a triangular one
+    assert linear[2, 5] == pytest.approx(0.7, abs=0.05)
+    assert linear[5, 2] == 0
+
+
 def test_metric_of_fewer_draws_than_coordinates_is_still_one(rng):
     """And of a coordinate that never moved."""
     x = np.concatenate([rng.normal(size=(1, 4, 30)), np.ones((1, 4, 1))], axis=-1)
-    found = metric_from(x, MetricParts(12, (15, 2, 5), (np.arange(15, 25, 5), np.arange(25, 31))))
+    groups = tuple(range(15, 20)), tuple(range(20, 24))
+    found = metric_from(x, MetricParts(12, groups, (np.arange(15, 25, 5), np.arange(25, 31))))
     for part in (found.scale, found.factor, found.local):
         assert np.isfinite(part).all()
     assert (np.diag(found.factor) > 0).all()
-    assert (np.einsum("bii->bi", found.local) > 0).all()
-    in_parts = [*range(12), *range(15, 25)]
+    within = np.einsum("bii->bi", found.local)
+    np.testing.assert_array_equal(within > 0, [[True] * 5, [True] * 4 + [False]])
+    np.testing.assert_array_equal(found.members[1], [20, 21, 22, 23, -1])
+    in_parts = [*range(12), *range(15, 24)]
     assert (found.scale[in_parts] == 0).all()
     assert (np.delete(found.scale, in_parts) > 0).all()
 
@@ -148,7 +166,7 @@ def test_linear_coordinates_agree_with_bent_ones_in_the_middle(rng):
     z = rng.normal(size=(2, 500, 6)) / np.sqrt(1 + 3 * np.exp(2 * log_scale))[..., None]
     other = rng.normal(size=(2, 500, 1)) + log_scale[..., None]
     x = np.concatenate([log_scale[..., None], z, other], axis=-1)
-    parts = MetricParts(1, (1, 3, 2), scales=(0,), runs=(Run(0, 1, 7),))
+    parts = MetricParts(1, ((1, 2), (3, 4), (5, 6)), scales=(0,), runs=(Run(0, 1, 7),))
     found = metric_from(x, parts)
     assert len(found.bends.skewed) == 1
     assert found.bends.information.min() > 1

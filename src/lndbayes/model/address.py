@@ -40,7 +40,7 @@ FIELDS: Final = {
     name: i
     for i, name in enumerate(
         (
-            *(*KernelData._fields, "mean", "scale", "factor", "local", "local_start"),
+            *(*KernelData._fields, "mean", "scale", "factor", "local", "members"),
             *("skewed", "shape", "runs", "middle", "information"),
         )
     )

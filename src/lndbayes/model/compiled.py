@@ -90,7 +90,7 @@ def compiled_density(data: KernelData, size: int, metric: Metric | None = None) 
     bends = metric.bends
     given = (
         *(*data, metric.mean, metric.scale, metric.factor, local),
-        *(np.array([metric.local_start]), bends.skewed, bends.shape),
+        *(metric.members.astype(np.int64), bends.skewed, bends.shape),
         *(bends.runs, bends.middle, bends.information),
     )
     arrays = [np.ascontiguousarray(value) for value in given]

@@ -40,8 +40,8 @@ __all__ = ["entry", "prepare"]
 
 #: Status of an evaluation, as the sampler reads it: 0 good, above 0 a point to step back from.
 _BAD_GRADIENT, _BAD_VALUE, _BAD_CALL = 3, 4, -1
-_MEAN, _SCALE, _FACTOR, _LOCAL, _LOCAL_START = (
-    FIELDS[name] for name in ("mean", "scale", "factor", "local", "local_start")
+_MEAN, _SCALE, _FACTOR, _LOCAL, _MEMBERS = (
+    FIELDS[name] for name in ("mean", "scale", "factor", "local", "members")
 )
 _SKEWED, _SHAPE, _RUNS, _MIDDLE, _INFORMATION = (
     FIELDS[name] for name in ("skewed", "shape", "runs", "middle", "information")
@@ -54,11 +54,13 @@ def _to_w(h: np.ndarray, y: np.ndarray, x: np.ndarray) -> None:
     mean, scale, factor = floats(h, _MEAN), floats(h, _SCALE), table(h, _FACTOR)
     for i in range(y.shape[0]):
         x[i] = fma(scale[i], y[i], mean[i]) + dot(factor[i], y, factor.shape[1])
-    local, start = table(h, _LOCAL), places(h, _LOCAL_START)[0]
+    local, members = table(h, _LOCAL), spots(h, _MEMBERS)
     for i in range(local.shape[0]):
-        first = start + i - i % local.shape[1]
-        for j in range(i % local.shape[1] + 1):
-            x[start + i] += local[i, j] * y[first + j]
+        group, row = i // local.shape[1], i % local.shape[1]
+        at = members[group, row]
+        if at >= 0:
+            for j in range(row + 1):
+                x[at] = fma(local[i, j], y[members[group, j]], x[at])
 
 
 @njit(**ONCE)
@@ -71,11 +73,15 @@ def _to_y(h: np.ndarray, grad: np.ndarray, out: np.ndarray) -> None:
         g = grad[i]
         for j in range(factor.shape[1]):
             out[j] = fma(factor[i, j], g, out[j])
-    local, start = table(h, _LOCAL), places(h, _LOCAL_START)[0]
+    local, members = table(h, _LOCAL), spots(h, _MEMBERS)
     for i in range(local.shape[0]):
-        first = start + i - i % local.shape[1]
-        for j in range(i % local.shape[1] + 1):
-            out[first + j] += local[i, j] * grad[start + i]
+        group, row = i // local.shape[1], i % local.shape[1]
+        at = members[group, row]
+        if at >= 0:
+            g = grad[at]
+            for j in range(row + 1):
+                place = members[group, j]
+                out[place] = fma(local[i, j], g, out[place])
 
 
 @njit(**ONCE)

@@ -164,7 +164,7 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, h: np.ndarray) -> float:
     rank, curve = basis_site.shape[0], basis_national.shape[0]
     commons, covered = common_functions.shape[0], grad.shape[0] - starts[_AT_RETRO]
     later = stage_prior.shape[0]
-    waves = starts[_AT_LEVEL] - starts[_AT_WAVE] + 1
+    waves = starts[_AT_DRIFT] - starts[_AT_WAVE] + 1
     n_scalar = prior_code.shape[0]
     i_curve, i_season, i_stage = starts[_AT_CURVE], starts[_AT_SEASON], starts[_AT_STAGE]
     i_drift, i_bend, i_share = starts[_AT_DRIFT], starts[_AT_BEND], starts[_AT_SHARE]
@@ -280,7 +280,7 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, h: np.ndarray) -> float:
             value -= 0.5 * z * z
             g_level[j] -= z / stage_prior[j, 1]
         own, g_own = np.zeros(sites), np.zeros(sites)
-        i_own, count = starts[_AT_OWN], starts[_AT_WAVE] - starts[_AT_OWN]
+        i_own, count = starts[_AT_OWN], starts[_AT_LEVEL] - starts[_AT_OWN]
         for k in range(count):
             own[k] = v[_SD_STAGE] * x[i_own + k]
             value -= 0.5 * x[i_own + k] ** 2

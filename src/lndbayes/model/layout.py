@@ -116,12 +116,12 @@ def layout(design: Design) -> Mapping[str, Block]:
         "seam": (sizes["seam_month"],),
         "stage_level": (sizes["stage"],),
         "mix_effect": (mix - 1,),
+        "wave_effect": (sizes["wave"] - 1,),
         "site_drift": (sites - 1,),
         "site_curve": (sizes["basis_site"], sites - 1),
         "mix_share": (sites, mix - 1),
         "site_deviation": (sites,),
         "stage_site": (sizes["site_of_stage"],),
-        "wave_effect": (sizes["wave"] - 1,),
         "site_level": (sites,),
         "retrospective_site_bias": (sizes["retrospective_site"],),
     }
@@ -165,9 +165,9 @@ class MetricParts:
     ----------
     shared : int
         How many of the first coordinates all sites share.
-    groups : tuple of int
-        Start, number and length of runs that are correlated within: the shares of one site's
-        interventions, which sum to one.
+    groups : tuple of tuple of int
+        Disjoint sets of coordinates that are correlated within: all of one site, but for the shares
+        of its interventions, which sum to one and are a set of their own.
     alike : tuple of ndarray of int
         Sets of coordinates that mean the same at different sites, so that their regressions on
         what is shared are alike.
@@ -178,7 +178,7 @@ class MetricParts:
     """
 
     shared: int
-    groups: tuple[int, int, int] = (0, 0, 0)
+    groups: tuple[tuple[int, ...], ...] = ()
     alike: tuple[np.ndarray, ...] = ()
     scales: tuple[int, ...] = ()
     runs: tuple[Run, ...] = ()
@@ -197,8 +197,7 @@ def metric_parts(design: Design) -> MetricParts:
         else:
             alike += list(np.atleast_2d(index))
     shares = blocks["mix_share"]
-    sites, kinds = shares.shape
-    groups = (shares.start, sites if kinds else 0, kinds)
+    kinds = shares.shape[1]
     positive = tuple(range(len(REAL), len(SCALARS)))
     runs = [
         Run(SCALARS.index(scale), blocks[name].start, blocks[name].stop)
@@ -208,7 +207,31 @@ def metric_parts(design: Design) -> MetricParts:
     at = SCALARS.index("mix_concentration")
     runs.append(Run(at, shares.start, shares.stop, rate=-1, information=recorded))
     some = tuple(run for run in runs if run.last > run.first)
+    groups = _of_one_site(design, blocks)
     return MetricParts(blocks["site_drift"].start, groups, tuple(alike), positive, some)
+
+
+def _of_one_site(design: Design, blocks: Mapping[str, Block]) -> tuple[tuple[int, ...], ...]:
+    """Sets of coordinates that are correlated within one site.
+
+    Of numbers that sum to zero over sites, the coordinate in a site's place is nearly that site's.
+    """
+    sites = list(design.coords["site"])
+    own: list[list[int]] = [[] for _ in sites]
+    for name in ("site_drift", "site_curve", "site_deviation", "site_level"):
+        block = blocks[name]
+        for row in np.atleast_2d(np.arange(block.start, block.stop).reshape(block.shape)):
+            for site, place in enumerate(row.tolist()):
+                own[site].append(place)
+    for name, dim in (
+        ("stage_site", "site_of_stage"),
+        ("retrospective_site_bias", "retrospective_site"),
+    ):
+        for site, place in zip(design.coords[dim], range(blocks[name].start, blocks[name].stop)):
+            own[sites.index(site)].append(place)
+    shares = blocks["mix_share"]
+    mixes = np.arange(shares.start, shares.stop).reshape(shares.shape).tolist()
+    return tuple(tuple(group) for group in (*own, *mixes) if group)
 
 
 def size(design: Design) -> int:

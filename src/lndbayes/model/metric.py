@@ -16,7 +16,7 @@ Uncertainty Quantification 6(2), 645-682.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -110,9 +110,9 @@ class Metric:
     """Coordinates y in which a posterior is near a standard normal.
 
     ``w = mean + scale * y``, plus `factor` times the first K coordinates y, plus `local` within
-    each of B groups; `bends` lead from w to x. So K coordinates are correlated with everything,
-    the rest with these and within their group. That costs K multiplications a coordinate: linear
-    in sites, where a whole covariance would be quadratic.
+    each of B disjoint groups; `bends` lead from w to x. So K coordinates are correlated with
+    everything, the rest with these and within their group. That costs K multiplications a
+    coordinate: linear in sites, where a whole covariance would be quadratic.
 
     Attributes
     ----------
@@ -123,9 +123,9 @@ class Metric:
     factor : ndarray, shape (D, K)
         Lower triangular in its first K rows.
     local : ndarray, shape (B, m, m)
-        Lower triangular; of B runs of m coordinates, one after the other.
-    local_start : int
-        First coordinate of the first run.
+        Lower triangular; rows without a member are 0.
+    members : ndarray of int, shape (B, m)
+        Coordinates of each group, in their order, then -1 where a group has fewer than m.
     bends : Bends
         From w to x; by default the two are the same.
     """
@@ -134,21 +134,21 @@ class Metric:
     scale: np.ndarray
     factor: np.ndarray
     local: np.ndarray
-    local_start: int
+    members: np.ndarray
     bends: Bends = field(default_factory=Bends)
 
     @staticmethod
     def diagonal(mean: np.ndarray, scale: np.ndarray) -> Metric:
         """Coordinates that are scaled one by one."""
-        return Metric(mean, scale, np.zeros((len(mean), 0)), np.zeros((0, 0, 0)), 0)
+        nothing = _empty(len(mean), 0), _empty(0, 0, 0), _empty(0, 0, dtype=np.int64)
+        return Metric(mean, scale, *nothing)
 
     def to_x(self, y: np.ndarray) -> np.ndarray:
         """Coordinates x of points y, shape (..., D)."""
         w = self.mean + self.scale * y + y[..., : self.factor.shape[1]] @ self.factor.T
-        groups, length, _ = self.local.shape
-        run = slice(self.local_start, self.local_start + groups * length)
-        within = y[..., run].reshape(*y.shape[:-1], groups, length)
-        w[..., run] += np.einsum("bij,...bj->...bi", self.local, within).reshape(y[..., run].shape)
+        moved = np.einsum("bij,...bj->...bi", self.local, y[..., self.members])
+        is_one = self.members >= 0
+        w[..., self.members[is_one]] += moved[..., is_one]
         return self.bends.bend(np.asarray(w))
 
 
@@ -159,14 +159,12 @@ def without_bends(metric: Metric) -> Metric:
     data set knows of a scale's coordinates another does not.
     """
     slope = metric.bends.slopes(metric.mean)
-    groups, length, _ = metric.local.shape
-    run = slice(metric.local_start, metric.local_start + groups * length)
     return Metric(
         metric.bends.bend(metric.mean),
         metric.scale * slope,
         metric.factor * slope[:, None],
-        metric.local * slope[run].reshape(groups, length, 1),
-        metric.local_start,
+        metric.local * slope[metric.members][..., None],
+        metric.members,
     )
 
 
@@ -198,7 +196,8 @@ def metric_from(x: np.ndarray, parts: MetricParts) -> Metric:
     # a coordinate that never moved has no scale of its own
     sd = np.maximum(flat.std(axis=0), _LEAST_SD)
     z = (flat - mean) / sd
-    weight = len(flat) / (len(flat) + max(shared, parts.groups[2]))
+    members = _table_of(parts.groups)
+    weight = len(flat) / (len(flat) + max(shared, members.shape[1]))
     top = weight * (z[:, :shared].T @ z[:, :shared]) / len(flat)
     np.fill_diagonal(top, 1.0)
     factor = np.zeros((len(sd), shared))
@@ -210,11 +209,9 @@ def metric_from(x: np.ndarray, parts: MetricParts) -> Metric:
     # what the shared coordinates do not explain; never nothing, however few the draws
     rest = np.sqrt(np.maximum(1.0 - (factor**2).sum(axis=1), 0.05))
     rest[:shared] = 0.0
-    local, run = _within_groups(z, whitened @ factor.T, rest, parts.groups, weight)
-    rest[run] = 0.0
-    start, count, length = parts.groups
-    local *= sd[run].reshape(count, length, 1)
-    return Metric(mean, rest * sd, factor * sd[:, None], local, start, bends)
+    local = _within_groups(z - whitened @ factor.T, rest * sd, members, weight)
+    rest[members[members >= 0]] = 0.0
+    return Metric(mean, rest * sd, factor * sd[:, None], local, members, bends)
 
 
 def _towards_mean(rows: np.ndarray, noise: float) -> np.ndarray:
@@ -226,22 +223,25 @@ def _towards_mean(rows: np.ndarray, noise: float) -> np.ndarray:
     return np.asarray(centre + np.maximum(1.0 - noise / spread, 0.0) * (rows - centre))
 
 
+def _table_of(groups: Sequence[Sequence[int]]) -> np.ndarray:
+    """Members of each group in a row, then -1."""
+    members = np.full((len(groups), max(map(len, groups), default=0)), -1, dtype=np.int64)
+    for row, group in zip(members, groups, strict=True):
+        row[: len(group)] = group
+    return members
+
+
 def _within_groups(
-    z: np.ndarray,
-    explained: np.ndarray,
-    rest: np.ndarray,
-    groups: tuple[int, int, int],
-    weight: float,
-) -> tuple[np.ndarray, slice]:
-    """Factors of what is left within each group, with the scales `rest`; and where groups are."""
-    start, count, length = groups
-    run = slice(start, start + count * length)
-    left = (z[:, run] - explained[:, run]).reshape(len(z), count, length)
-    covariance = np.einsum("nbi,nbj->bij", left, left) / len(z)
-    scale = np.sqrt(np.maximum(np.einsum("bii->bi", covariance), 1e-12))
-    correlation = weight * covariance / (scale[:, :, None] * scale[:, None, :])
+    left: np.ndarray, scale: np.ndarray, members: np.ndarray, weight: float
+) -> np.ndarray:
+    """Factors of what the shared coordinates leave within each group, with the scales given."""
+    # what no member stands for is nothing
+    within = np.where(members >= 0, left[:, members], 0.0)
+    covariance = np.einsum("nbi,nbj->bij", within, within, optimize=True) / len(left)
+    own = np.sqrt(np.maximum(np.einsum("bii->bi", covariance), 1e-12))
+    correlation = weight * covariance / (own[:, :, None] * own[:, None, :])
     np.einsum("bii->bi", correlation)[:] = 1.0
-    return np.linalg.cholesky(correlation) * rest[run].reshape(count, length, 1), run
+    return np.linalg.cholesky(correlation) * np.where(members >= 0, scale[members], 0.0)[..., None]
 
 
 #: Spread below which a coordinate did not move.
