@@ -277,14 +277,11 @@ def stored_metric(raw: RawDraws, design: Design) -> xr.Dataset:
 def metric_of(tree: xr.DataTree) -> Metric:
     """Coordinates in which a fit's posterior is near a standard normal, for refits."""
     constants = tree["constant_data"]
-    linear = (
-        constants[f"unconstrained_{name}"].to_numpy()
-        for name in ("mean", "scale", "factor", "local", "members")
+    linear, bends = (
+        {name: constants[f"unconstrained_{name}"].to_numpy() for name in names}
+        for names in (
+            ("mean", "scale", "factor", "local", "members"),
+            ("skewed", "shape", "runs", "middle", "information"),
+        )
     )
-    bends = Bends(
-        **{
-            name: constants[f"unconstrained_{name}"].to_numpy()
-            for name in ("skewed", "shape", "runs", "middle", "information")
-        }
-    )
-    return Metric(*linear, bends)
+    return Metric(**linear, bends=Bends(**bends))

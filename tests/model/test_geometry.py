@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from lndbayes import sampler
 from lndbayes.data.evaluation import read_evaluation
 from lndbayes.model.design import Design, build_design
 from lndbayes.model.layout import SCALARS, constrain
-from lndbayes import sampler
 from lndbayes.sampler import RawDraws, find_metric, sample_density
 from lndbayes.spec import with_changes
 

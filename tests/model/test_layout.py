@@ -119,7 +119,9 @@ def test_groups_of_the_metric_hold_what_is_one_sites(any_design, rng):
             (name,) = (k for k, b in blocks.items() if b.start <= place < b.stop)
             change = np.abs(after[name] - before[name])
             axis = 0 if name == "mix_share" else -1
-            most = int(np.moveaxis(change, axis, -1).reshape(-1, change.shape[axis]).max(0).argmax())
+            most = int(
+                np.moveaxis(change, axis, -1).reshape(-1, change.shape[axis]).max(0).argmax()
+            )
             dim = {"stage_site": "site_of_stage", "retrospective_site_bias": "retrospective_site"}
             assert any_design.coords[dim.get(name, "site")][most] == site, name
 

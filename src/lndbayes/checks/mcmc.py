@@ -24,7 +24,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 __all__ = ["ChainStatistics", "chain_statistics", "ess_mean"]
 
@@ -107,11 +106,19 @@ def _in_blocks(
 
 def _block_statistics(x: np.ndarray) -> np.ndarray:
     split = _split(x)
-    bulk = _rank_normalise(split)
+    flat = split.reshape(len(x), -1)
+    order = np.argsort(flat, axis=1)
+    values = np.take_along_axis(flat, order, axis=1)
+    bulk = _normal_scores(order, values).reshape(split.shape)
     out = np.full((x.shape[0], 3), np.nan)
     if x.shape[1] >= 2:
-        middle = np.median(split, axis=(1, 2), keepdims=True)
-        folded = _rank_normalise(np.abs(split - middle))
+        # distances from the median of sorted draws fall, then rise: two runs, which a stable sort
+        # merges
+        away = np.abs(values - np.median(values, axis=1, keepdims=True))
+        again = np.argsort(away, axis=1, kind="stable")
+        folded = _normal_scores(
+            np.take_along_axis(order, again, axis=1), np.take_along_axis(away, again, axis=1)
+        ).reshape(split.shape)
         out[:, 0] = np.maximum(_rhat(bulk), _rhat(folded))
     out[:, 1] = _ess(bulk)
     low, high = np.quantile(x, TAIL_PROBS, axis=(1, 2))
@@ -127,20 +134,27 @@ def _split(x: np.ndarray) -> np.ndarray:
     return np.concatenate([x[:, :, :half], x[:, :, -half:]], axis=1)
 
 
-def _rank_normalise(x: np.ndarray) -> np.ndarray:
-    """Normal scores of the ranks over all chains, ties averaged (Blom's offset 3/8)."""
-    n, size = x.shape[0], x.shape[1] * x.shape[2]
-    flat = x.reshape(n, size)
-    order = np.argsort(flat, axis=1)
-    in_order = np.take_along_axis(flat, order, axis=1)
-    tied = (in_order[:, 1:] == in_order[:, :-1]).any(axis=1)
-    score = ndtri((np.arange(1, size + 1) - 0.375) / (size + 0.25))
-    z = np.empty((n, size))
-    np.put_along_axis(z, order, np.broadcast_to(score, (n, size)), axis=1)
+def _normal_scores(order: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Normal scores of the ranks, ties averaged (Blom's offset 3/8).
+
+    `values`, shape (n, size), are in order; `order` has the place of each.
+    """
+    n, size = values.shape
+    place = np.arange(size)
+    score = np.broadcast_to(ndtri((place + 0.625) / (size + 0.25)), (n, size))
+    tied = values[:, 1:] == values[:, :-1]
     if tied.any():
-        ranks = rankdata(flat[tied], method="average", axis=1)
-        z[tied] = ndtri((ranks - 0.375) / (size + 0.25))
-    return z.reshape(x.shape)
+        # a sampler that rejects stays where it is: runs of equal draws are short, but common
+        gap = np.ones((n, 1), dtype=bool)
+        first = np.maximum.accumulate(np.where(np.hstack([gap, ~tied]), place, 0), axis=1)
+        ends = np.where(np.hstack([~tied, gap]), place, size)
+        last = np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
+        shared = first < last
+        score = score.copy()
+        score[shared] = ndtri(((first + last)[shared] / 2 + 0.625) / (size + 0.25))
+    z = np.empty((n, size))
+    np.put_along_axis(z, order, score, axis=1)
+    return z
 
 
 def _rhat(x: np.ndarray) -> np.ndarray:

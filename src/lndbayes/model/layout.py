@@ -227,8 +227,8 @@ def _of_one_site(design: Design, blocks: Mapping[str, Block]) -> tuple[tuple[int
         ("stage_site", "site_of_stage"),
         ("retrospective_site_bias", "retrospective_site"),
     ):
-        for site, place in zip(design.coords[dim], range(blocks[name].start, blocks[name].stop)):
-            own[sites.index(site)].append(place)
+        for i, label in enumerate(design.coords[dim]):
+            own[sites.index(label)].append(blocks[name].start + i)
     shares = blocks["mix_share"]
     mixes = np.arange(shares.start, shares.stop).reshape(shares.shape).tolist()
     return tuple(tuple(group) for group in (*own, *mixes) if group)
