@@ -15,8 +15,8 @@ from lndbayes.errors import FitError
 from lndbayes.model.compiled import CompiledDensity, compiled_density
 from lndbayes.model.design import Design
 from lndbayes.model.kernel import kernel_data
-from lndbayes.model.layout import metric_parts
 from lndbayes.model.metric import Bends, Metric, metric_from, without_bends
+from lndbayes.model.metric_parts import metric_parts
 from lndbayes.model.start import start_point
 from lndbayes.spec import ModelSpec, Sampling, with_changes
 

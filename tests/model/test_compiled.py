@@ -22,8 +22,9 @@ from lndbayes.model.address import PARTS
 from lndbayes.model.compiled import CompiledDensity, compiled_density, log_density
 from lndbayes.model.design import Design, build_design
 from lndbayes.model.kernel import KernelData, kernel_data
-from lndbayes.model.layout import layout, metric_parts, size
+from lndbayes.model.layout import layout, size
 from lndbayes.model.metric import Bends, Metric
+from lndbayes.model.metric_parts import metric_parts
 from lndbayes.model.stamp import source_stamp
 from lndbayes.model.start import start_point
 from lndbayes.spec import ModelSpec

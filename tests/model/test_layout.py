@@ -15,11 +15,11 @@ from lndbayes.model.layout import (
     SCALARS,
     constrain,
     layout,
-    metric_parts,
     site_effect,
     size,
     unconstrain,
 )
+from lndbayes.model.metric_parts import metric_parts
 from lndbayes.model.surface import linear_predictors
 from lndbayes.spec import with_changes
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lndbayes.model.layout import MetricParts, Run
 from lndbayes.model.metric import Bends, metric_from, without_bends
+from lndbayes.model.metric_parts import MetricParts, Run
 
 
 def test_metric_of_draws_has_their_covariance_in_its_parts(rng):

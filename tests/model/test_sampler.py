@@ -16,8 +16,9 @@ from lndbayes.errors import FitError
 from lndbayes.model.compiled import log_density
 from lndbayes.model.design import build_design
 from lndbayes.model.kernel import kernel_data
-from lndbayes.model.layout import SCALARS, constrain, layout, metric_parts, size
+from lndbayes.model.layout import SCALARS, constrain, layout, size
 from lndbayes.model.metric import Metric, metric_from
+from lndbayes.model.metric_parts import metric_parts
 from lndbayes.model.start import start_point
 from lndbayes.sampler import find_metric, sample_density
 from lndbayes.spec import with_changes
@@ -142,8 +143,8 @@ def test_a_pilot_from_another_fit_is_short_and_samples_in_its_coordinates(small,
     np.testing.assert_allclose(where.mean, start.to_x(np.zeros_like(start.mean)), rtol=1e-12)
     assert nowhere is None
     assert near.tune + near.draws < plain.tune + plain.draws
-    # the refit's own small steps would make long paths in scales that are not its own
-    assert (near.target_accept, plain.target_accept) == (0.8, 0.95)
+    # the fit's own small steps would make long paths in scales that are not its own
+    assert (near.target_accept, plain.target_accept) == (0.8, 0.55)
     assert (found.mean != start.mean).any()
 
 

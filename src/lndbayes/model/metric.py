@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lndbayes.model.layout import MetricParts, Run
+from lndbayes.model.metric_parts import MetricParts, Run
 
 __all__ = ["Bends", "Metric", "metric_from", "without_bends"]
 
@@ -36,9 +36,9 @@ class Bends:
 
     A skewed coordinate is ``x = centre + width * (w cosh(e) + sqrt(1 + w^2) sinh(e))``: where w is
     standard normal, x has the sinh-arcsinh law with skewness of the sign of e. The coordinates of a
-    `lndbayes.model.layout.Run` are ``x = middle + w * spread``, where the spread follows a scalar
-    v, itself stored as a logarithm: ``1 / sqrt(1 + v^2 information)``, what is left of a standard
-    normal prior's where a normal likelihood knows the product with so much information; or
+    `lndbayes.model.metric_parts.Run` are ``x = middle + w * spread``, where the spread follows a
+    scalar v, itself stored as a logarithm: ``1 / sqrt(1 + v^2 information)``, what is left of a
+    standard normal prior's where a normal likelihood knows the product with so much information; or
     ``sqrt(1 + information / v)``. The first kind comes first, so that scalars can be of it.
 
     Attributes
@@ -176,8 +176,8 @@ def metric_from(x: np.ndarray, parts: MetricParts) -> Metric:
     x : ndarray, shape (chain, draw, D)
         Unconstrained draws.
     parts : MetricParts
-        From `lndbayes.model.layout.metric_parts`: the shared coordinates are taken with all their
-        correlations, every other one with its regression on them and within its group.
+        From `lndbayes.model.metric_parts.metric_parts`: the shared coordinates are taken with all
+        their correlations, every other one with its regression on them and within its group.
 
     Returns
     -------

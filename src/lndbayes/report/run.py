@@ -373,14 +373,8 @@ def _read_design(path: Path) -> Design:
         # xarray would look at each of some eighty variables, for most of a second, to give two
         with h5netcdf.File(path, "r") as file:
             attrs, group = dict(file.attrs), file["constant_data"]
-            labels = {
-                dim: np.char.decode(group[dim][...].astype("S"), "utf-8") for dim in (SITE, MONTH)
-            }
-            stored = [name for name in _CONSTANTS if name in group.variables]
-            constant = xr.Dataset(
-                {name: (group[name].dimensions, group[name][...]) for name in stored},
-                coords=labels,
-            )
+            stored = [name for name in (*_CONSTANTS, SITE, MONTH) if name in group.variables]
+            constant = {name: (group[name].dimensions, group[name][...]) for name in stored}
     except (OSError, ValueError, KeyError) as error:
         file = f"fits/{path.name}"
         raise DataError(Problem(file, f"must be a readable fit: {error}")) from error
@@ -388,14 +382,13 @@ def _read_design(path: Path) -> Design:
     if absent:
         rule = "must hold these in the group constant_data"
         raise DataError(Problem(f"fits/{path.name}", rule, value=", ".join(absent)))
-    event, exposure = (constant[name].transpose(SITE, MONTH) for name in _CONSTANTS)
-    sites = [str(s) for s in constant[SITE].values]
-    months = tuple(str(m) for m in constant[MONTH].values)
+    event, exposure = (xr.Variable(*constant[name]).transpose(SITE, MONTH) for name in _CONSTANTS)
+    sites, months = ([x.decode() for x in constant[dim][1]] for dim in (SITE, MONTH))
     first = event.values[:, 0].astype(float)
     # Event time counts months, the grid counts periods
     steps = np.diff(event.values, axis=1)
     steps = steps[np.isfinite(steps)]
     period = float(steps[0]) if steps.size else 1.0
-    seen = pd.DataFrame(exposure.where(exposure > 0).to_numpy(), index=sites, columns=[*months])
+    seen = pd.DataFrame(exposure.where(exposure > 0).to_numpy(), index=sites, columns=months)
     go_live = dict(zip(sites, map(float, -first / period), strict=True))
-    return Design(months=months, go_live=go_live, exposure=seen, attrs=attrs)
+    return Design(months=tuple(months), go_live=go_live, exposure=seen, attrs=attrs)
