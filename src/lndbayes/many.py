@@ -24,8 +24,8 @@ from lndbayes.spec import ModelSpec
 
 __all__ = ["FitJob", "Task", "fit_many", "run_tasks"]
 
-#: Seconds to wait for a scheduler to answer; and that a process of this machine stays idle.
-_PATIENCE, _IDLE = 15, 3600
+#: Seconds to wait for a scheduler to answer.
+_PATIENCE = 15
 
 
 @dataclass(frozen=True)
@@ -201,11 +201,8 @@ def _named(task: Task) -> tuple[str, Any]:
 def _in_processes(tasks: Sequence[Task], workers: int) -> Iterator[tuple[str, Any]]:
     from joblib import Parallel, delayed, parallel_config
 
-    # Linear algebra in a worker uses its own core only: the workers are the parallelism. Workers
-    # that are idle do not leave while a command runs: one that leaves just when new tasks come was
-    # seen to keep them waiting for ever.
-    options = {"inner_max_num_threads": 1, "idle_worker_timeout": _IDLE}
-    with parallel_config("loky", n_jobs=min(workers, len(tasks)), **options):
+    # linear algebra in a worker uses its own core only: the workers are the parallelism
+    with parallel_config("loky", n_jobs=min(workers, len(tasks)), inner_max_num_threads=1):
         results = Parallel(return_as="generator_unordered", batch_size=1)(
             delayed(_named)(task) for task in tasks
         )
