@@ -233,6 +233,12 @@ def part_rows(part: str, spec: ModelSpec, folder: Path) -> list[Any]:
             return several(spec, world(folder), folder)
 
 
+def per_draw(rows: list[dict[str, Any]], draws: str = "ess") -> float:
+    """Seconds for one effective draw at the largest size over those at the first."""
+    first, last = rows[0], rows[-1]
+    return float(last["fit_s"] / last[draws] / (first["fit_s"] / first[draws]))
+
+
 def write(spec: ModelSpec, kept: dict[str, list[Any]]) -> None:
     """Write the page and its figure."""
     sites, months, persons, outcomes = (kept[part] for part in PARTS)
@@ -252,17 +258,11 @@ speed, so sizes take turns: a fit is the less of {TURNS}, a gradient the least o
 
 {table(sites, "sites")}
 
-A draw takes as many gradients at 270 sites as at 27, and a gradient costs less a cell. At a fixed
-acceptance rate steps shrink as the fourth root of the coordinates (Beskos et al. 2013), but paths
-come in powers of two, and there is room before the next: with an acceptance of 0.8 in the place
-of {spec.sampling.target_accept}, 270 sites took 27. A whole fit costs a little more than in
-proportion: before the draws that are kept, paths are longer at 270 sites. Measured apart, the
-pilot run takes 30 steps a draw there and 15 at 27 sites; tuning 44 in its first tenth and 17 to
-29 after it, where at 27 sites it takes 31 and 12 to 20. A pilot at an acceptance of 0.55 took 15
-steps and 14 s in the place of 25, and the draws after it as many steps as before; what that does
-to outcomes whose scales are harder to find was not tried. Of as many draws fewer are effective at
-270 sites: for one effective draw cost grows faster than in proportion, and fastest for the
-slowest scale.
+A gradient costs less a cell at 270 sites. At a fixed acceptance rate steps shrink as the fourth
+root of the coordinates (Beskos et al. 2013), and paths come in powers of two: at 27 sites most end
+at 7 steps, at 270 at 15. So a whole fit grows faster than its sites. One effective draw of the
+pooled effect costs {per_draw(sites):.0f} times as much at 270 sites as at 27, and one of the slowest scale
+{per_draw(sites, "least"):.0f} times.
 
 ## Months
 
@@ -276,10 +276,9 @@ The same 27 sites and 96 months, with as many times the persons.
 
 Cells with few events multiply out and others need series, and with more persons fewer cells have
 the same number of them, whose common terms are computed once. Both end: measured apart, a
-gradient took 150, 212, 244 and 269 µs with 1, 10, 100 and 1,000 times the persons. With a hundred
-times the persons steps are half as long, so that a draw takes twice as many. Before coordinates
-were bent, ten times the persons took 24 steps and a hundred times 33, with 22 divergences
-([performance](performance.md)).
+gradient took 150, 212, 244 and 269 µs with 1, 10, 100 and 1,000 times the persons. With more
+persons steps shorten too: sums of a site's drift, deviation and record bias become known closely,
+which couples the scales of all three ([performance](performance.md)).
 
 ## Outcomes
 

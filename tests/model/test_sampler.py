@@ -115,6 +115,26 @@ def test_a_metric_changes_the_coordinates_and_not_the_posterior(long, kind):
         assert again.std() == pytest.approx(cold.std(), rel=0.3), name
 
 
+def test_a_normals_own_paths_are_left_by_what_is_not_normal_only(spec, bare, monkeypatch):
+    """Scales that the prior knows: nearly normal in its coordinates, so that paths are free.
+
+    A leapfrog step must be shorter the more coordinates there are, however normal they are.
+    """
+    known = {"dist": "LogNormal", "mu": -1.5, "sigma": 0.1}
+    scales = ("site_level_sd", "site_drift_sd", "site_curve_sd", "national_curve_sd")
+    changes = {f"priors.{name}": known for name in (*scales, "site_effect_sd", "mix_effect_sd")}
+    changes |= {"sampling.draws": 300, "sampling.tune": 200, "sampling.target_accept": 0.9}
+    changed = with_changes(spec, changes)
+    design = build_design(changed, bare)
+    metric = find_metric(changed, design, cores=2)
+    steps = {}
+    for paths in (sampler._PATHS, "Euclidean"):
+        monkeypatch.setattr(sampler, "_PATHS", paths)
+        drawn = sample_density(changed, design, cores=2, metric=metric)
+        steps[paths] = drawn.stats["step_size"][:, -1].mean()
+    assert steps["ExactNormal"] > 1.15 * steps["Euclidean"]
+
+
 def test_a_pilot_finds_a_metric_that_does_not_depend_on_the_chains_to_come(small):
     spec, design = small
     found = find_metric(spec, design, cores=2)
