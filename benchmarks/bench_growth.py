@@ -261,8 +261,8 @@ speed, so sizes take turns: a fit is the less of {TURNS}, a gradient the least o
 A gradient costs less a cell at 270 sites. At a fixed acceptance rate steps shrink as the fourth
 root of the coordinates (Beskos et al. 2013), and paths come in powers of two: at 27 sites most end
 at 7 steps, at 270 at 15. So a whole fit grows faster than its sites. One effective draw of the
-pooled effect costs {per_draw(sites):.0f} times as much at 270 sites as at 27, and one of the slowest scale
-{per_draw(sites, "least"):.0f} times.
+pooled effect costs {per_draw(sites):.0f} times as much at 270 sites as at 27, and one of the
+slowest scale {per_draw(sites, "least"):.0f} times.
 
 ## Months
 
