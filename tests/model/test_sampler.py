@@ -76,16 +76,20 @@ def test_another_seed_gives_other_draws(small, drawn):
     assert abs(other.x.mean() - drawn.x.mean()) < 0.5
 
 
+def with_known_scales(spec, sigma, **sampling):
+    """A spec whose prior knows the scales, and other settings of the sampler."""
+    known = {"dist": "LogNormal", "mu": -1.5, "sigma": sigma}
+    scales = ("site_level", "site_drift", "site_curve", "site_effect", "mix_effect")
+    changes = {f"priors.{name}_sd": known for name in (*scales, "national_curve")}
+    return with_changes(spec, changes | {f"sampling.{k}": v for k, v in sampling.items()})
+
+
 @pytest.fixture(scope="module")
 def long(small, bare):
     """Draws enough that a mean is known to a fraction of its sd; scales that four sites' prior
     knows, since chains that stop in a funnel would say nothing of coordinates."""
     spec, _ = small
-    known = {"dist": "LogNormal", "mu": -1.5, "sigma": 0.3}
-    scales = ("site_level_sd", "site_drift_sd", "site_curve_sd", "national_curve_sd")
-    changes = {f"priors.{name}": known for name in (*scales, "site_effect_sd", "mix_effect_sd")}
-    changes |= {"sampling.draws": 1000, "sampling.tune": 400, "sampling.target_accept": 0.9}
-    spec = with_changes(spec, changes)
+    spec = with_known_scales(spec, 0.3, draws=1000, tune=400, target_accept=0.9)
     design = build_design(spec, bare)
     return spec, design, sample_density(spec, design, cores=1)
 
@@ -120,11 +124,7 @@ def test_a_normals_own_paths_are_left_by_what_is_not_normal_only(spec, bare, mon
 
     A leapfrog step must be shorter the more coordinates there are, however normal they are.
     """
-    known = {"dist": "LogNormal", "mu": -1.5, "sigma": 0.1}
-    scales = ("site_level_sd", "site_drift_sd", "site_curve_sd", "national_curve_sd")
-    changes = {f"priors.{name}": known for name in (*scales, "site_effect_sd", "mix_effect_sd")}
-    changes |= {"sampling.draws": 300, "sampling.tune": 200, "sampling.target_accept": 0.9}
-    changed = with_changes(spec, changes)
+    changed = with_known_scales(spec, 0.1, draws=300, tune=200, target_accept=0.9)
     design = build_design(changed, bare)
     metric = find_metric(changed, design, cores=2)
     steps = {}
