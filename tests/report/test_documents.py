@@ -78,6 +78,15 @@ def test_the_document_has_every_table_of_the_page_cell_by_cell(shared_run, word)
         properties = found.rows[0]._tr.trPr
         assert properties is not None
         assert properties.find(qn("w:tblHeader")) is not None
+        assert all(row._tr.trPr.find(qn("w:cantSplit")) is not None for row in found.rows)
+
+
+def test_every_head_is_set_in_the_font_of_the_text(word) -> None:
+    for name in ("Normal", "Title", "Heading 1", "Heading 2", "Heading 3", "Caption"):
+        fonts = word.styles[name].element.rPr.rFonts
+        found = {key.rpartition("}")[2] for key in fonts.attrib}
+        assert found <= {"ascii", "hAnsi", "eastAsia"}
+        assert set(fonts.values()) == {"Arial"}, name
 
 
 def test_the_document_has_every_section_figure_and_alternative_text(shared_run, word) -> None:
@@ -141,13 +150,13 @@ def test_a_failed_check_marks_every_sheet(make_run, plain_figures, status, said)
 def test_text_is_text_whatever_it_looks_like(make_run, plain_figures) -> None:
     run = make_run()
     checks = pd.read_csv(run / "checks.csv", dtype=str, keep_default_na=False)
-    hostile = ["=1+1", "<w:p/>", "a\x07b", "http://example.org"]
+    hostile = ["=1+1", "<w:p/>", "a\x07b", "http://example.org", " two\n lines\t& a tab "]
     checks.loc[: len(hostile) - 1, "message"] = hostile
     checks.to_csv(run / "checks.csv", index=False)
     write_report(run)
     word = docx.Document(str(run / "report.docx"))
     cells = {c.text for t in word.tables for row in t.rows for c in row.cells}
-    assert {"=1+1", "<w:p/>", "ab", "http://example.org"} <= cells
+    assert {"ab", *hostile} - {hostile[2]} <= cells
     sheet = openpyxl.load_workbook(run / "tables.xlsx")["Checks"]
     found = [c for row in sheet.iter_rows() for c in row if c.value in hostile]
     assert {c.value for c in found} >= {"=1+1", "http://example.org"}

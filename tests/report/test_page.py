@@ -108,7 +108,8 @@ def plain_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_sections(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the head of the page only, where the banners are."""
-    monkeypatch.setattr("lndbayes.report.page._sections", lambda run: [])
+    monkeypatch.setattr("lndbayes.report.page._tasks", lambda run: [])
+    monkeypatch.setattr("lndbayes.report.page._shared_sections", lambda run: ([], []))
 
 
 def svgs(page: Page) -> list[str]:

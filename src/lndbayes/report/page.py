@@ -6,7 +6,9 @@ import os
 import tempfile
 from dataclasses import replace
 from importlib import resources
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 from joblib import Parallel, delayed
@@ -76,18 +78,27 @@ def write_report(run: Path) -> Path:
     """
     run = Path(run)
     read = read_run(run)
-    page = compose(read)
+    front = _front(read)
+    # the workbook is the longest task and needs no figure: it goes first, beside the figures
+    tasks = Parallel(n_jobs=_workers(read), return_as="generator")(
+        [delayed(workbook)(front, run), *_tasks(read)]
+    )
+    before, after = _shared_sections(read)
+    tables = next(tasks)
+    page = replace(front, sections=(*before, *chain.from_iterable(tasks), *after))
     # all are made before any is put in place: a run never holds forms of two reports
-    forms = (delayed(workbook)(page, run), delayed(word_document)(page), delayed(render)(page))
-    tables, document, text = Parallel(n_jobs=_workers(read))(forms)
-    made = {"report.html": text.encode(), "report.docx": document, "tables.xlsx": tables}
+    made = {
+        "report.html": render(page).encode(),
+        "report.docx": word_document(page),
+        "tables.xlsx": tables,
+    }
     for name, content in made.items():
         _put(run / name, content)
     return run / "report.html"
 
 
 def _workers(run: Run) -> int:
-    """Processes: figures of an outcome take seconds and none needs another's; nor do the forms."""
+    """Processes: figures of an outcome take seconds and none needs another's."""
     return min(os.cpu_count() or 1, len(run.outcomes)) if len(run.outcomes) > _FEW else 1
 
 
@@ -107,6 +118,13 @@ def _put(path: Path, content: bytes) -> None:
 
 def compose(run: Run) -> Page:
     """Put together what every form of the report says."""
+    parts = Parallel(n_jobs=_workers(run))(_tasks(run))
+    before, after = _shared_sections(run)
+    return replace(_front(run), sections=(*before, *chain.from_iterable(parts), *after))
+
+
+def _front(run: Run) -> Page:
+    """What stands above all sections."""
     return Page(
         name=_data_name(run),
         outcomes=tuple(outcome_label(run, o) for o in run.outcomes),
@@ -114,7 +132,7 @@ def compose(run: Run) -> Page:
         verdict=overall(run),
         counts=status_counts(run),
         failures=tuple(_worst(run, "FAIL")),
-        sections=tuple(_sections(run)),
+        sections=(),
     )
 
 
@@ -145,18 +163,19 @@ def render(page: Page) -> str:
     return environment.get_template(_TEMPLATE).render(page=page, style=style)
 
 
-def _sections(run: Run) -> list[Section]:
-    several = len(run.outcomes) > 1
-    sections = [_answer(run), overview_section(run)] if several else [_answer(run)]
-    sections += [course_section(run), before_after_section(run), bounds_section(run)]
+def _tasks(run: Run) -> list[Any]:
+    """Calls for the sections of each outcome, for joblib; they need no draws of savings."""
     light = replace(run, money=None)
-    parts = Parallel(n_jobs=_workers(run))(
-        delayed(outcome_sections)(light, outcome) for outcome in run.outcomes
-    )
-    sections += [section for part in parts for section in part]
+    return [delayed(outcome_sections)(light, outcome) for outcome in run.outcomes]
+
+
+def _shared_sections(run: Run) -> tuple[list[Section], list[Section]]:
+    """Sections on all outcomes: those before the single outcomes' and those after."""
+    several = len(run.outcomes) > 1
+    before = [_answer(run), overview_section(run)] if several else [_answer(run)]
+    before += [course_section(run), before_after_section(run), bounds_section(run)]
     quality = quality_section(run)
-    return [
-        *sections,
+    after = [
         tipping_section(run),
         *(s for s in (powerscale_section(run), joint_section(run), backtest_section(run)) if s),
         savings_section(run),
@@ -168,6 +187,7 @@ def _sections(run: Run) -> list[Section]:
         provenance_section(run),
         glossary_section(),
     ]
+    return before, after
 
 
 def outcome_sections(run: Run, outcome: str) -> list[Section]:
