@@ -83,8 +83,8 @@ def _set_up(document: Any, page: Page) -> None:
         fonts = style.element.get_or_add_rPr().get_or_add_rFonts()
         fonts.set(qn("w:eastAsia"), _FONT)
         # a theme's font, which the library's heads come with, would go before ours
-        for theme in ("ascii", "hAnsi", "eastAsia", "cs"):
-            fonts.attrib.pop(qn(f"w:{theme}Theme"), None)
+        for theme in [key for key in fonts.attrib if key.lower().endswith("theme")]:
+            del fonts.attrib[theme]
         style.font.color.rgb = RGBColor(0, 0, 0)
         if name not in _HEADS:
             style.font.size = Pt(10)
