@@ -185,7 +185,7 @@ def test_savings_columns_are_those_of_the_contract_in_its_order(done) -> None:
     assert [c for c in columns if c in wanted] == wanted
     checks = list(pd.read_csv(done / "run" / "checks.csv", nrows=1).columns)
     assert checks == ["outcome", "check", "status", "value", "threshold", "message"]
-    with xr.open_dataset(done / "run" / "savings.nc", engine="h5netcdf") as money:
+    with xr.open_dataset(done / "run" / "savings.nc", engine="netcdf4") as money:
         dims = money["saving"].dims
     assert dims[:5] == ("chain", "draw", "site", "outcome", "payer")
 

@@ -31,8 +31,8 @@ BROUGHT_BY = {
     "arviz_stats": "arviz",
     "pytensor": "pymc",
 }
-# Never imported by name: xarray calls the one as its engine, and that calls the other.
-ENGINES = {"h5netcdf", "h5py"}
+# Never imported by name: xarray calls it as its engine.
+ENGINES = {"netcdf4"}
 
 
 def requirements(*parts: str) -> dict[str, Requirement]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # loaded for good: a session inside this one would load HDF5 a second time, which it refuses
-import h5netcdf  # noqa: F401 - for its effect
+import netCDF4  # noqa: F401 - for its effect
 import pytest
 
 from lndbayes.checks.battery import CHECKS
@@ -33,13 +33,13 @@ def session(pytester: pytest.Pytester) -> pytest.Pytester:
         "schema": SCHEMA,
         "spec_text": '{"checks": {"prior_rate_low": 0.03, "prior_rate_high": 0.3}}',
     }
-    fit.to_netcdf(pytester.path / "clean.nc", engine="h5netcdf")
+    fit.to_netcdf(pytester.path / "clean.nc", engine="netcdf4")
     broken = fakes.changed(
         fit, "posterior", lambda ds: ds.assign(effect_mean=ds.effect_mean * float("nan"))
     )
-    broken.to_netcdf(pytester.path / "broken.nc", engine="h5netcdf")
+    broken.to_netcdf(pytester.path / "broken.nc", engine="netcdf4")
     fit.attrs["spec_text"] = "{}"
-    fit.to_netcdf(pytester.path / "open.nc", engine="h5netcdf")
+    fit.to_netcdf(pytester.path / "open.nc", engine="netcdf4")
     return pytester
 
 

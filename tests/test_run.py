@@ -108,7 +108,7 @@ def test_tables_agree_with_the_stored_draws(base: Path) -> None:
         & (table["payer"] == "all")
         & (table["scenario"] == "direct")
     ].iloc[0]
-    with xr.open_dataset(out / "savings.nc", engine="h5netcdf") as money:
+    with xr.open_dataset(out / "savings.nc", engine="netcdf4") as money:
         net = total_saving(money.load()).sel(scenario="direct")
     assert total["mean"] == pytest.approx(float(net.mean()), rel=1e-9)
 
@@ -147,7 +147,7 @@ def test_dearer_places_save_more(base: Path, tmp_path: Path) -> None:
     shutil.copytree(base / "run", copy)
 
     def prison() -> xr.DataArray:
-        with xr.open_dataset(copy / "savings.nc", engine="h5netcdf") as ds:
+        with xr.open_dataset(copy / "savings.nc", engine="netcdf4") as ds:
             saving = ds["saving"].load().sel(scenario="direct")
         return saving.sum(["outcome", "payer"])
 

@@ -243,7 +243,7 @@ def test_a_refit_is_made_again_if_something_has_changed(
     assert len(fits.calls) == 2
     assert not np.array_equal(after["pooled"], before["pooled"])
     (file,) = tmp_path.iterdir()
-    with xr.open_dataset(file, engine="h5netcdf") as stored:
+    with xr.open_dataset(file, engine="netcdf4") as stored:
         np.testing.assert_array_equal(stored["pooled"], after["pooled"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
+    "UNREADABLE",
     "CheckError",
     "DataError",
     "FitError",
@@ -13,6 +14,9 @@ __all__ = [
     "SpecError",
     "UsageError",
 ]
+
+#: What the NetCDF and HDF5 libraries tell damage by, depending on where in a file it is.
+UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, AttributeError)
 
 
 @dataclass(frozen=True, slots=True)

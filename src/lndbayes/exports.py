@@ -263,7 +263,10 @@ def finish(
     with steps.step("report"):
         write_report(out)
     outputs = [p for p in sorted(out.rglob("*")) if p.is_file() and p.name != "manifest.json"]
-    hashes = {p.relative_to(out).as_posix(): file_hash(p) for p in outputs}
+    # fits of many outcomes are more than a gigabyte, and hashing lets other threads run
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(file_hash, outputs)
+        hashes = {p.relative_to(out).as_posix(): h for p, h in zip(outputs, found, strict=True)}
     write_json({**manifest, "steps": steps.done, "outputs": hashes}, out / "manifest.json")
     return status
 

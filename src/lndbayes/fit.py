@@ -18,7 +18,7 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from lndbayes.data.evaluation import EvaluationData
-from lndbayes.errors import FitError, Problem
+from lndbayes.errors import UNREADABLE, FitError, Problem
 from lndbayes.families import inverse
 from lndbayes.model.design import NEVER, Design, build_design
 from lndbayes.model.layout import constrain, inactive
@@ -337,7 +337,7 @@ def save_fit(tree: xr.DataTree, path: str | Path) -> Path:
     os.close(handle)
     part = Path(name)
     try:
-        tree.to_netcdf(part, engine="h5netcdf", mode="w")
+        tree.to_netcdf(part, engine="netcdf4", mode="w")
         part.chmod(0o644)
         part.replace(path)
     finally:
@@ -366,10 +366,9 @@ def load_fit(path: str | Path) -> xr.DataTree:
     if not path.is_file():
         raise FitError(Problem(str(path), "no stored fit"))
     try:
-        with xr.open_datatree(path, engine="h5netcdf") as tree:
+        with xr.open_datatree(path, engine="netcdf4") as tree:
             loaded = tree.load()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        # HDF5 tells damage in all these ways, depending on where in the file it is
+    except UNREADABLE as error:
         raise FitError(Problem(str(path), f"is not a readable fit: {error}")) from error
     if loaded.attrs.get("schema") != SCHEMA:
         raise FitError(Problem(str(path), f"was not written with schema {SCHEMA} of fit files"))

@@ -19,6 +19,7 @@ import numpy as np
 import xarray as xr
 
 from lndbayes.data.evaluation import EvaluationData
+from lndbayes.errors import UNREADABLE
 from lndbayes.fit import fit, fit_key, metric_of
 from lndbayes.ledger_shares import subsets
 from lndbayes.many import Task, run_tasks
@@ -300,7 +301,7 @@ def _store(kept: xr.Dataset, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
-        kept.to_netcdf(part, engine="h5netcdf")
+        kept.to_netcdf(part, engine="netcdf4")
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -310,8 +311,8 @@ def _stored(path: Path, key: str) -> xr.Dataset | None:
     if not path.is_file():
         return None
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as stored:
+        with xr.open_dataset(path, engine="netcdf4") as stored:
             return stored.load() if stored.attrs.get("key") == key else None
-    except (OSError, ValueError, KeyError, RuntimeError):
+    except UNREADABLE:
         # a damaged file is not a finished refit: it is made again
         return None

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from lndbayes.errors import DataError, Problem
+from lndbayes.errors import UNREADABLE, DataError, Problem
 from lndbayes.fit import load_fit
 
 __all__ = [
@@ -88,7 +88,7 @@ def write_bytes(content: bytes, path: Path) -> None:
 
 def write_dataset(ds: xr.Dataset, path: Path) -> None:
     """Write NetCDF whole or not at all."""
-    _replace(path, lambda part: ds.to_netcdf(part, engine="h5netcdf"))
+    _replace(path, lambda part: ds.to_netcdf(part, engine="netcdf4"))
 
 
 def read_dataset(path: Path) -> xr.Dataset:
@@ -100,9 +100,9 @@ def read_dataset(path: Path) -> xr.Dataset:
         If it is damaged.
     """
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as stored:
+        with xr.open_dataset(path, engine="netcdf4") as stored:
             return stored.load()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except UNREADABLE as error:
         rule = f"is damaged, so run the evaluation again: {error}"
         raise DataError(Problem(f"{path.parent.name}/{path.name}", rule)) from error
 

@@ -19,6 +19,7 @@ import xarray as xr
 
 from lndbayes.data.evaluation import EvaluationData, with_rows_of
 from lndbayes.effects import leverages, pooled_effect, site_effects
+from lndbayes.errors import UNREADABLE
 from lndbayes.fit import fit, fit_key, metric_of
 from lndbayes.many import Task, run_tasks
 from lndbayes.model.metric import Metric
@@ -313,15 +314,15 @@ def _refit(spec: ModelSpec, data: EvaluationData, variant: Variant, metric: Metr
 def _store(kept: xr.Dataset, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
-    kept.to_netcdf(part, engine="h5netcdf")
+    kept.to_netcdf(part, engine="netcdf4")
     part.replace(path)
 
 
 def _stored(path: Path, key: str) -> xr.Dataset | None:
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as stored:
+        with xr.open_dataset(path, engine="netcdf4") as stored:
             return stored.load() if stored.attrs.get("key") == key else None
-    except (OSError, ValueError, KeyError, RuntimeError):
+    except UNREADABLE:
         # a damaged file is not a finished refit: it is made again
         return None
 

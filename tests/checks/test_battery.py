@@ -80,8 +80,8 @@ def test_every_check_is_documented():
 
 
 def test_a_stored_fit_gives_the_same_results(tmp_path):
-    small().to_netcdf(tmp_path / "custody.nc", engine="h5netcdf")
-    with xr.open_datatree(tmp_path / "custody.nc", engine="h5netcdf") as stored:
+    small().to_netcdf(tmp_path / "custody.nc", engine="netcdf4")
+    with xr.open_datatree(tmp_path / "custody.nc", engine="netcdf4") as stored:
         assert run_checks(stored, thresholds=THRESHOLDS) == run_checks(
             small(), thresholds=THRESHOLDS
         )

@@ -452,9 +452,9 @@ def write_fake_run(
         savings, draws = _savings(outcome, w)
         if k == 0:
             tables["savings"] = [savings]
-            draws.to_netcdf(path / "savings.nc", engine="h5netcdf")
+            draws.to_netcdf(path / "savings.nc", engine="netcdf4")
         fit = _fit(outcome, w, synthetic, good_direction)
-        fit.to_netcdf(path / "fits" / f"{outcome}.nc", engine="h5netcdf")
+        fit.to_netcdf(path / "fits" / f"{outcome}.nc", engine="netcdf4")
     tables["priors"] = [_priors()]
     for name, frames in tables.items():
         pd.concat(frames).to_csv(path / f"{name}.csv", index=False)

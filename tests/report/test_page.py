@@ -289,7 +289,7 @@ def test_site_table_holds_the_numbers_of_the_file(shared_run: Path, page: Page) 
 
 def test_baseline_sentence_counts_what_the_files_hold(shared_run: Path, page: Page) -> None:
     with xr.open_dataset(
-        shared_run / "fits" / "custody.nc", group="constant_data", engine="h5netcdf"
+        shared_run / "fits" / "custody.nc", group="constant_data", engine="netcdf4"
     ) as constant:
         event = constant["event_time"].to_pandas()
         exposure = constant["exposure_all"].to_pandas()
@@ -463,7 +463,7 @@ def test_go_live_is_read_from_event_time_whatever_the_period(make_run: MakeRun, 
         coords={"site": ["never", "third"], "month": ["2014-01", "2014-04", "2014-07", "2014-10"]},
     )
     path.unlink()
-    xr.DataTree.from_dict({"/constant_data": constant}).to_netcdf(path, engine="h5netcdf")
+    xr.DataTree.from_dict({"/constant_data": constant}).to_netcdf(path, engine="netcdf4")
     design = read_run(run).design["custody"]
     assert design.go_live["third"] == 2.0
     assert math.isnan(design.go_live["never"])
@@ -475,7 +475,7 @@ def test_a_fit_without_event_time_is_refused(make_run: MakeRun) -> None:
     path = run / "fits" / "custody.nc"
     path.unlink()
     xr.DataTree.from_dict({"/constant_data": xr.Dataset({"x": 1})}).to_netcdf(
-        path, engine="h5netcdf"
+        path, engine="netcdf4"
     )
     with pytest.raises(DataError, match=r"fits/custody\.nc, value 'event_time, exposure_all'"):
         write_report(run)

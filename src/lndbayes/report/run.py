@@ -13,12 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import h5netcdf
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from lndbayes.errors import DataError, Problem
+from lndbayes.errors import UNREADABLE, DataError, Problem
 from lndbayes.names import MONTH, SITE
 
 __all__ = ["STATUSES", "Design", "Run", "read_run"]
@@ -359,9 +358,9 @@ def _broken_rules(run: Run) -> Iterator[Problem]:
 
 def _read_draws(path: Path) -> xr.Dataset:
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as draws:
+        with xr.open_dataset(path, engine="netcdf4") as draws:
             draws.load()
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise DataError(Problem(path.name, f"must be readable savings: {error}")) from error
     if "saving" not in draws:
         raise DataError(Problem(path.name, "must hold the variable saving"))
@@ -370,20 +369,19 @@ def _read_draws(path: Path) -> xr.Dataset:
 
 def _read_design(path: Path) -> Design:
     try:
-        # xarray would look at each of some eighty variables, for most of a second, to give two
-        with h5netcdf.File(path, "r") as file:
-            attrs, group = dict(file.attrs), file["constant_data"]
-            stored = [name for name in (*_CONSTANTS, SITE, MONTH) if name in group.variables]
-            constant = {name: (group[name].dimensions, group[name][...]) for name in stored}
-    except (OSError, ValueError, KeyError) as error:
+        with xr.open_dataset(path, engine="netcdf4") as root:
+            attrs = root.attrs
+        with xr.open_dataset(path, group="constant_data", engine="netcdf4") as constant:
+            constant = constant[[name for name in _CONSTANTS if name in constant]].load()
+    except UNREADABLE as error:
         file = f"fits/{path.name}"
         raise DataError(Problem(file, f"must be a readable fit: {error}")) from error
     absent = [name for name in _CONSTANTS if name not in constant]
     if absent:
         rule = "must hold these in the group constant_data"
         raise DataError(Problem(f"fits/{path.name}", rule, value=", ".join(absent)))
-    event, exposure = (xr.Variable(*constant[name]).transpose(SITE, MONTH) for name in _CONSTANTS)
-    sites, months = ([x.decode() for x in constant[dim][1]] for dim in (SITE, MONTH))
+    event, exposure = (constant[name].transpose(SITE, MONTH) for name in _CONSTANTS)
+    sites, months = ([str(x) for x in event[dim].values] for dim in (SITE, MONTH))
     first = event.values[:, 0].astype(float)
     # Event time counts months, the grid counts periods
     steps = np.diff(event.values, axis=1)
