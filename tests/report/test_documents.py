@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,16 @@ import docx
 import openpyxl
 import pandas as pd
 import pytest
+from docx.enum.text import WD_ALIGN_PARAGRAPH
 from docx.oxml.ns import qn
 from matplotlib.figure import Figure
 
 import lndbayes.report.page
 from lndbayes.report import write_report
-from lndbayes.report.blocks import Picture, Table
+from lndbayes.report.blocks import Group, Page, Picture, Section, Table
 from lndbayes.report.page import compose
 from lndbayes.report.run import read_run
+from lndbayes.report.word import word_document
 
 MakeRun = Callable[..., Path]
 TABLES = ("effects", "savings", "baseline", "sensitivity", "ledger", "checks", "priors")
@@ -79,6 +82,21 @@ def test_the_document_has_every_table_of_the_page_cell_by_cell(shared_run, word)
         assert properties is not None
         assert properties.find(qn("w:tblHeader")) is not None
         assert all(row._tr.trPr.find(qn("w:cantSplit")) is not None for row in found.rows)
+
+
+def test_cells_keep_their_lines_and_numbers_stand_right_and_a_title_goes_across() -> None:
+    rows = (("two\nlines", "1"), ("a\ttab", "2"))
+    table = Table("caption", ("Site", "Rate"), (Group("Wave 1", rows),), frozenset({1}))
+    page = Page("x", ("y",), "", "PASS", "", (), (Section("s", "S", (table,)),))
+    found = docx.Document(io.BytesIO(word_document(page))).tables[0]
+    head, title, first, second = (row._tr.tc_lst for row in found.rows)
+    assert [cell.grid_span for cell in title] == [2]
+    assert title[0].width == sum(cell.width for cell in first) == sum(cell.width for cell in head)
+    # a break or a tab inside a text is white space to a word processor
+    assert [len(first[0].findall(f".//{qn(name)}")) for name in ("w:br", "w:tab")] == [1, 0]
+    assert [len(second[0].findall(f".//{qn(name)}")) for name in ("w:br", "w:tab")] == [0, 1]
+    sides = [cell.paragraphs[0].style.paragraph_format.alignment for cell in found.rows[2].cells]
+    assert sides == [None, WD_ALIGN_PARAGRAPH.RIGHT]
 
 
 def test_every_head_is_set_in_the_font_of_the_text(word) -> None:
