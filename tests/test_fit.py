@@ -399,8 +399,6 @@ def test_a_truncated_fit_is_an_error_and_no_finished_fit(light, tmp_path, share)
     assert stored_fit(cut, "key") is None
 
 
-# The library below complains of a file it could not open once more when it forgets it.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("at", ["posterior", "fit_key", "site_effect", "FRHP", "BTHD"])
 def test_damage_amid_a_fit_is_told_as_such(light, tmp_path, at) -> None:
     content = light.read_bytes()
