@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import PolyCollection
+from matplotlib.image import imread
 
 from lndbayes.figures import (
     PANELS_PER_PAGE,
@@ -21,6 +23,7 @@ from lndbayes.figures import (
     to_svg,
 )
 from lndbayes.report.lookup import effect_rows, only
+from lndbayes.report.pictures import picture_of
 from lndbayes.report.run import Run, read_run
 
 
@@ -131,6 +134,17 @@ def test_mix_has_a_panel_for_each_kind_of_row(run: Run) -> None:
     figure = mix_contrasts(alone, moves, "log odds")
     assert [len(intervals(ax)) for ax in figure.axes] == [len(moves), len(alone)] == [10, 5]
     assert len(mix_contrasts(alone, moves.iloc[:0], "log odds").axes) == 1
+
+
+def test_no_label_is_cut_off_in_the_pixels(run: Run) -> None:
+    # the longest pair of the shipped interventions, which hinting made too wide for its margin
+    moves = effect_rows(run, "custody", "substitution", "link").iloc[:2]
+    moves = moves.assign(intervention="primary_care_referral -> specialist_mh_referral")
+    figure = mix_contrasts(moves.iloc[:0], moves, "log odds")
+    png = picture_of(figure, alt="", caption="").png
+    dark = imread(io.BytesIO(png))[..., :3].min(axis=-1) < 0.98
+    assert dark.any()
+    assert not dark[:, :4].any()
 
 
 def test_histogram_leaves_out_extreme_draws_and_marks_the_published_range() -> None:

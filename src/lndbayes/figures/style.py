@@ -72,6 +72,8 @@ _RC: Final[dict[Any, Any]] = {
     "svg.fonttype": "path",
     "svg.hashsalt": "lndbayes",  # equal draws give an equal file, byte for byte
     "figure.dpi": 100.0,
+    # pixels are drawn in the vector figure's layout, and hinting would make their texts wider
+    "text.hinting": "no_hinting",
 }
 
 

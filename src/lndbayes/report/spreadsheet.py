@@ -8,6 +8,7 @@ spreadsheets). The numbers are those of the CSV files, cell by cell.
 from __future__ import annotations
 
 import io
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -35,6 +36,8 @@ _SHEETS = {
     "checks": "Checks",
     "priors": "Priors and the ranges they imply",
 }
+#: Characters of a line of the cover: not every program makes a row higher for a longer text.
+_LINE = 100
 #: The guidance's shorthand: a number that is not available, a name that does not apply.
 _NO_NUMBER, _NO_NAME = "[x]", "[z]"
 
@@ -79,9 +82,10 @@ def workbook(page: Page, run: Path) -> bytes:
             "row is not about one such name, but about all of them.",
             source=f"{name}.csv of the same run",
         )
+    intro = (*warning, f"Checks: {page.counts}.", "Outcomes:", *page.outcomes)
     cover = gptables.Cover(
         title=f"Evaluation: {page.name}",
-        intro=[*warning, f"Outcomes: {', '.join(page.outcomes)}.", f"Checks: {page.counts}."],
+        intro=[line for text in intro for line in textwrap.wrap(text, _LINE)],
         about=[
             "The numbers are those of the CSV files of the same run, unrounded.",
             "Intervals are equal-tailed; their probability is in the column ci_prob.",
@@ -93,13 +97,15 @@ def workbook(page: Page, run: Path) -> bytes:
         warnings.simplefilter("ignore", pd.errors.Pandas4Warning)
         # there are no numbered notes: what a column means stands in the data contract
         warnings.filterwarnings("ignore", "No note text provided", UserWarning)
-        gptables.write_workbook(
+        book = gptables.produce_workbook(
             buffer,
             sheets=sheets,
             cover=cover,
             # a site may be called "=1+1": text is text
             workbook_options={"strings_to_formulas": False, "strings_to_urls": False},
         )
+        book.get_worksheet_by_name("Cover").set_column(0, 0, 1.1 * _LINE)
+        book.close()
     return buffer.getvalue()
 
 
