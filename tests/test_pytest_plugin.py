@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-# loaded for good: a session inside this one would load HDF5 a second time, which it refuses
-import netCDF4  # noqa: F401 - for its effect
 import pytest
 
 from lndbayes.checks.battery import CHECKS
