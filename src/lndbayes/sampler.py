@@ -15,8 +15,10 @@ from lndbayes.errors import FitError
 from lndbayes.model.compiled import CompiledDensity, compiled_density
 from lndbayes.model.design import Design
 from lndbayes.model.kernel import kernel_data
-from lndbayes.model.metric import Bends, Metric, metric_from, without_bends
+from lndbayes.model.metric import Bends, Metric, without_bends
+from lndbayes.model.metric_draws import metric_from
 from lndbayes.model.metric_parts import metric_parts
+from lndbayes.model.site_law import SiteLaw
 from lndbayes.model.start import start_point
 from lndbayes.spec import ModelSpec, Sampling, with_changes
 
@@ -36,8 +38,10 @@ _PATHS = "ExactNormal"
 start_sampling = _BackgroundSampler
 
 #: Spread of the chains' starting points about the prior's medians, unconstrained scale: narrow
-#: enough to start in the typical set's reach. Where a metric is known, chains start from the normal
-#: distribution it describes, as wide as the posterior, so that R-hat sees chains that do not mix.
+#: enough to start in the typical set's reach. Where a metric is known, chains start one standard
+#: deviation from its middle in every coordinate, above or below by chance: as wide as the
+#: posterior, so that R-hat sees chains that do not mix. There gradients are near 1, from which
+#: nutpie takes its first scales: from normal ones it took the first hundred steps to recover.
 _JITTER = 0.2
 
 _STATS = {
@@ -75,7 +79,7 @@ class _Native(CompiledModel):
     """
 
     density: CompiledDensity
-    jitter: float
+    start: Callable[[int], np.ndarray]
 
     @property
     def n_dim(self) -> int:
@@ -102,7 +106,7 @@ class _Native(CompiledModel):
             size,
             sizes,
             {},
-            lambda seed: np.random.default_rng(seed).normal(0, self.jitter, size),
+            self.start,
             None,
         )
 
@@ -163,7 +167,12 @@ def find_metric(
     changed = with_changes(spec, {f"sampling.{key}": value for key, value in settings.items()})
     near = None if start is None else without_bends(start)
     pilot = sample_density(changed, design, cores=cores, metric=near)
-    return metric_from(pilot.x, metric_parts(design))
+    return _metric_of_draws(pilot.x, spec, design)
+
+
+def _metric_of_draws(x: np.ndarray, spec: ModelSpec, design: Design) -> Metric:
+    density = compiled_density(kernel_data(spec, design), x.shape[-1])
+    return metric_from(x, metric_parts(design), density.evaluate)
 
 
 def sample_density(
@@ -201,16 +210,21 @@ def sample_density(
     FitError
         If the sampler cannot start.
     """
-    jitter = _JITTER if metric is None else 1.0
+    near = metric is not None
     if metric is None:
         centre = start_point(spec, design)
         metric = Metric.diagonal(centre, np.ones_like(centre))
     length = len(metric.mean)
+
+    def start(seed: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        return rng.choice([-1.0, 1.0], length) if near else rng.normal(0, _JITTER, length)
+
     density = compiled_density(kernel_data(spec, design), length, metric)
     if not np.isfinite(density.evaluate(np.zeros(length), np.empty(length))):
         raise FitError(f"{spec.outcome.name}: the log density is not finite at the starting point")
     running = start_sampling(
-        _Native(dims={}, density=density, jitter=jitter),
+        _Native(dims={}, density=density, start=start),
         _settings(spec.sampling),
         np.zeros(length),
         min(cores, spec.sampling.chains),
@@ -230,7 +244,7 @@ def sample_density(
     stats = {new: found[old].to_numpy() for old, new in _STATS.items()}
     x = raw["x"].to_numpy()
     # the sampler's density is that of its own coordinates
-    stats["lp"] = stats["lp"] - metric.bends.straighten(x)[1]
+    stats["lp"] = stats["lp"] - np.stack([metric.bends.straighten(chain)[1] for chain in x])
     return RawDraws(x, stats)
 
 
@@ -251,13 +265,24 @@ def _settings(s: Sampling) -> Any:
     wanted = {"num_tune": s.tune, "num_draws": s.draws, "num_chains": s.chains}
     settings.update(wanted | {"target_accept": s.target_accept})
     # nutpie takes this one only with all the others
-    settings.update_settings(settings.as_dict()["settings"] | {"trajectory_kind": _PATHS})
+    changed = settings.as_dict()["settings"] | {"trajectory_kind": _PATHS}
+    import os
+
+    if os.environ.get("STATIC") and s.chains > 2:
+        changed |= {
+            "check_turning": False,
+            "target_integration_time": float(os.environ["STATIC"]),
+            "maxdepth": 8,
+            "mindepth": int(os.environ.get("MIND", "2")),
+        }
+    settings.update_settings(changed)
     return settings
 
 
-def stored_metric(raw: RawDraws, design: Design) -> xr.Dataset:
+def stored_metric(raw: RawDraws, spec: ModelSpec, design: Design) -> xr.Dataset:
     """Where the unconstrained draws were and how they vary together: the start of refits."""
-    found = metric_from(raw.x, metric_parts(design))
+    found = _metric_of_draws(raw.x, spec, design)
+    law = found.bends.law
     return xr.Dataset(
         {
             "unconstrained_mean": (("coordinate",), found.mean),
@@ -270,6 +295,13 @@ def stored_metric(raw: RawDraws, design: Design) -> xr.Dataset:
             "unconstrained_runs": (("run", "place"), found.bends.runs),
             "unconstrained_middle": (("multiplied",), found.bends.middle),
             "unconstrained_information": (("multiplied",), found.bends.information),
+            "unconstrained_law_members": (("law_site", "law_kind"), law.members),
+            "unconstrained_law_scalars": (("law_kind",), law.scalars),
+            "unconstrained_law_information": (
+                ("law_site", "law_kind", "law_kind_2"),
+                law.information,
+            ),
+            "unconstrained_law_score": (("law_site", "law_kind"), law.score),
         }
     )
 
@@ -277,11 +309,13 @@ def stored_metric(raw: RawDraws, design: Design) -> xr.Dataset:
 def metric_of(tree: xr.DataTree) -> Metric:
     """Coordinates in which a fit's posterior is near a standard normal, for refits."""
     constants = tree["constant_data"]
-    linear, bends = (
+    linear, bends, law = (
         {name: constants[f"unconstrained_{name}"].to_numpy() for name in names}
         for names in (
             ("mean", "scale", "factor", "local", "members"),
             ("skewed", "shape", "runs", "middle", "information"),
+            ("law_members", "law_scalars", "law_information", "law_score"),
         )
     )
-    return Metric(**linear, bends=Bends(**bends))
+    own = SiteLaw(**{name.removeprefix("law_"): value for name, value in law.items()})
+    return Metric(**linear, bends=Bends(**bends, law=own))

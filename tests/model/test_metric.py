@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lndbayes.model.metric import Bends, metric_from, without_bends
+from lndbayes.model.metric import Bends, Metric, without_bends
+from lndbayes.model.metric_draws import metric_from
 from lndbayes.model.metric_parts import MetricParts, Run
+from lndbayes.model.site_law import SiteLaw, within_groups
 
 
 def test_metric_of_draws_has_their_covariance_in_its_parts(rng):

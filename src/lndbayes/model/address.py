@@ -42,6 +42,7 @@ FIELDS: Final = {
         (
             *(*KernelData._fields, "mean", "scale", "factor", "local", "members"),
             *("skewed", "shape", "runs", "middle", "information"),
+            *("law_members", "law_scalars", "law_information", "law_score"),
         )
     )
 }

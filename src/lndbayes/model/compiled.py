@@ -87,11 +87,15 @@ def compiled_density(data: KernelData, size: int, metric: Metric | None = None) 
         metric = Metric.diagonal(np.zeros(size), np.ones(size))
     groups, length, _ = metric.local.shape
     local = metric.local.reshape(groups * length, length)
-    bends = metric.bends
+    bends, law = metric.bends, metric.bends.law
+    sites, kinds = law.members.shape
     given = (
         *(*data, metric.mean, metric.scale, metric.factor, local),
         *(metric.members.astype(np.int64), bends.skewed, bends.shape),
         *(bends.runs, bends.middle, bends.information),
+        # kinds first and sites last: loops run over sites
+        *(law.members.T.astype(np.int64), law.scalars.astype(np.int64)),
+        *(law.information.reshape(sites, kinds * kinds).T, law.score.T),
     )
     arrays = [np.ascontiguousarray(value) for value in given]
     header = [size]

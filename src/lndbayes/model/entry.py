@@ -8,7 +8,6 @@ is written in, because the compiler's own key sees one file only and would hand 
 
 from __future__ import annotations
 
-import math
 import os
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import carray, cfunc, njit, types
+from numba import carray, cfunc, types
 
 from lndbayes.model import (
     address,
@@ -24,132 +23,28 @@ from lndbayes.model import (
     lanes,
     layout,
     likelihood,
+    moves,
     pack,
     parts,
     special,
     terms,
     vector,
 )
-from lndbayes.model.address import FIELDS, HEADER, LINE, PART, floats, places, spots, table
+from lndbayes.model.address import HEADER, LINE, PART
 from lndbayes.model.kernel import evaluate_density
-from lndbayes.model.lanes import dot, fma
+from lndbayes.model.moves import from_x, law_room, to_w, to_x, to_y
 from lndbayes.model.stamp import source_stamp
-from lndbayes.model.vector import BLOCK, ONCE, log_product
 
 __all__ = ["entry", "prepare"]
 
 #: Status of an evaluation, as the sampler reads it: 0 good, above 0 a point to step back from.
 _BAD_GRADIENT, _BAD_VALUE, _BAD_CALL = 3, 4, -1
-_MEAN, _SCALE, _FACTOR, _LOCAL, _MEMBERS = (
-    FIELDS[name] for name in ("mean", "scale", "factor", "local", "members")
-)
-_SKEWED, _SHAPE, _RUNS, _MIDDLE, _INFORMATION = (
-    FIELDS[name] for name in ("skewed", "shape", "runs", "middle", "information")
-)
-
-
-@njit(**ONCE)
-def _to_w(h: np.ndarray, y: np.ndarray, x: np.ndarray) -> None:
-    """Linear part of the change of coordinates; see `lndbayes.model.metric.Metric`."""
-    mean, scale, factor = floats(h, _MEAN), floats(h, _SCALE), table(h, _FACTOR)
-    for i in range(y.shape[0]):
-        x[i] = fma(scale[i], y[i], mean[i]) + dot(factor[i], y, factor.shape[1])
-    local, members = table(h, _LOCAL), spots(h, _MEMBERS)
-    for i in range(local.shape[0]):
-        group, row = i // local.shape[1], i % local.shape[1]
-        at = members[group, row]
-        if at >= 0:
-            for j in range(row + 1):
-                x[at] = fma(local[i, j], y[members[group, j]], x[at])
-
-
-@njit(**ONCE)
-def _to_y(h: np.ndarray, grad: np.ndarray, out: np.ndarray) -> None:
-    """Gradient in y from the gradient in w."""
-    scale, factor = floats(h, _SCALE), table(h, _FACTOR)
-    for i in range(grad.shape[0]):
-        out[i] = scale[i] * grad[i]
-    for i in range(grad.shape[0]):
-        g = grad[i]
-        for j in range(factor.shape[1]):
-            out[j] = fma(factor[i, j], g, out[j])
-    local, members = table(h, _LOCAL), spots(h, _MEMBERS)
-    for i in range(local.shape[0]):
-        group, row = i // local.shape[1], i % local.shape[1]
-        at = members[group, row]
-        if at >= 0:
-            g = grad[at]
-            for j in range(row + 1):
-                place = members[group, j]
-                out[place] = fma(local[i, j], g, out[place])
-
-
-@njit(**ONCE)
-def _to_x(h: np.ndarray, w: np.ndarray, x: np.ndarray) -> float:
-    """Bends of the coordinates, and the log of their Jacobian; see `lndbayes.model.metric.Bends`.
-
-    Scalars come first in the vector, so that they are bent before what follows them.
-    """
-    skewed, shape, value = places(h, _SKEWED), table(h, _SHAPE), 0.0
-    for i in range(w.shape[0]):
-        x[i] = w[i]
-    for k in range(skewed.shape[0]):
-        u = w[skewed[k]]
-        root = math.sqrt(1.0 + u * u)
-        x[skewed[k]] = shape[k, 0] + shape[k, 1] * (u * shape[k, 2] + root * shape[k, 3])
-        value += math.log(shape[k, 1] * (shape[k, 2] + u / root * shape[k, 3]))
-    runs, middle, information = spots(h, _RUNS), floats(h, _MIDDLE), floats(h, _INFORMATION)
-    s, ratio = np.empty((2, BLOCK)), np.empty(BLOCK)
-    at = 0
-    for b in range(runs.shape[0]):
-        power = math.exp(runs[b, 3] * x[runs[b, 0]])
-        half = -0.5 if runs[b, 3] > 0 else 0.5
-        for start in range(runs[b, 1], runs[b, 2], BLOCK):
-            n = min(BLOCK, runs[b, 2] - start)
-            for i in range(n):
-                ratio[i] = fma(power, information[at + i], 1.0)
-            value += half * log_product(ratio, n, s)
-            for i in range(n):
-                root = math.sqrt(ratio[i])
-                spread = root if half > 0.0 else 1.0 / root
-                x[start + i] = fma(w[start + i], spread, middle[at + i])
-            at += n
-    return value
-
-
-@njit(**ONCE)
-def _from_x(h: np.ndarray, w: np.ndarray, x: np.ndarray, grad: np.ndarray) -> None:
-    """Make the gradient in x that in w, the Jacobian's own included."""
-    runs, middle, information = spots(h, _RUNS), floats(h, _MIDDLE), floats(h, _INFORMATION)
-    at, part = 0, np.empty(w.shape[0])
-    for b in range(runs.shape[0]):
-        power, total = math.exp(runs[b, 3] * x[runs[b, 0]]), 0.0
-        half = -0.5 if runs[b, 3] > 0 else 0.5
-        first, last = runs[b, 1], runs[b, 2]
-        for i in range(first, last):
-            ratio = fma(power, information[at + i - first], 1.0)
-            pull = fma(grad[i], x[i] - middle[at + i - first], 1.0)
-            part[i] = (ratio - 1.0) * pull / ratio
-            root = math.sqrt(ratio)
-            grad[i] *= root if half > 0.0 else 1.0 / root
-        for i in range(first, last):
-            total += part[i]
-        at += last - first
-        grad[runs[b, 0]] += half * runs[b, 3] * total
-    skewed, shape = places(h, _SKEWED), table(h, _SHAPE)
-    for k in range(skewed.shape[0]):
-        u = w[skewed[k]]
-        root = math.sqrt(1.0 + u * u)
-        slope = shape[k, 2] + u / root * shape[k, 3]
-        own = shape[k, 3] / (root * root * root * slope)
-        grad[skewed[k]] = grad[skewed[k]] * shape[k, 1] * slope + own
-
 
 _double = types.CPointer(types.double)
 _DENSITY = types.int64(types.uint64, _double, _double, _double, types.voidptr)
 _EXPAND = types.int64(types.uint64, types.uint64, _double, _double, types.voidptr)
 _compiled: dict[str, Any] = {}
-_MODULES = (kernel, likelihood, terms, parts, pack, layout, special, vector, lanes, address)
+_MODULES = (kernel, likelihood, terms, parts, pack, layout, special, vector, lanes, address, moves)
 _SOURCES = (*(module.__file__ for module in _MODULES), __file__)
 
 
@@ -205,11 +100,12 @@ def _compile_density(stamp: int) -> Any:
             return _BAD_CALL
         y, out, value = carray(y_, (n,)), carray(gradient_, (n,)), carray(value_, (1,))
         w, x, grad = np.empty(n), np.empty(n), np.empty(n)
-        _to_w(header, y, w)
-        bent = _to_x(header, w, x)
+        told, pull, room = np.empty(n), np.empty(n), law_room(header)
+        to_w(header, y, w, told)
+        bent = to_x(header, w, told, x, room)
         value[0] = bent + evaluate_density(x, grad, header)
-        _from_x(header, w, x, grad)
-        _to_y(header, grad, out)
+        from_x(header, w, x, grad, pull, room)
+        to_y(header, grad, pull, out)
         if not np.isfinite(value[0]):
             return _BAD_VALUE
         for i in range(out.shape[0]):
@@ -226,9 +122,9 @@ def _compile_expand(stamp: int) -> Any:
         header = carray(header_, (HEADER,), np.int64)
         if stamp == 0 or header[0] != n or m != n:
             return _BAD_CALL
-        w = np.empty(n)
-        _to_w(header, carray(y_, (n,)), w)
-        _to_x(header, w, carray(x_, (n,)))
+        w, told = np.empty(n), np.empty(n)
+        to_w(header, carray(y_, (n,)), w, told)
+        to_x(header, w, told, carray(x_, (n,)), law_room(header))
         return 0
 
     return expand

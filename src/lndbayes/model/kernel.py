@@ -100,9 +100,11 @@ _AT_MIX, _AT_DEVIATION, _AT_OWN, _AT_WAVE, _AT_LEVEL, _AT_RETRO = (
 _CELLS, _RANGED_CELLS, _STAGES, _CHANNELS = (
     PARTS[name] for name in ("cells", "ranged", "stages", "channels")
 )
-_STARTS, _WAVE, _EVENT_TIME, _HALF_PERIOD, _CONSTANT, _TIME, _SCALES = (
-    FIELDS[name]
-    for name in ("starts", "wave", "event_time", "half_period", "constant", "time", "scales")
+_STARTS, _WAVE, _EVENT_TIME, _COURSE, _COURSE_TIME = (
+    FIELDS[name] for name in ("starts", "wave", "event_time", "course", "course_time")
+)
+_HALF_PERIOD, _CONSTANT, _TIME, _SCALES = (
+    FIELDS[name] for name in ("half_period", "constant", "time", "scales")
 )
 _PRIOR_CODE, _PRIOR_VALUE, _COMMON_PRIOR, _STAGE_PRIOR = (
     FIELDS[name] for name in ("prior_code", "prior_value", "common_prior", "stage_prior")
@@ -152,7 +154,8 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, h: np.ndarray) -> float:
     basis_site = table(h, _BASIS_SITE)
     common_functions = table(h, _COMMON_FUNCTIONS)
     site_weight = table(h, _SITE_WEIGHT)
-    event_time = spots(h, _EVENT_TIME)
+    event_time, course = spots(h, _EVENT_TIME), places(h, _COURSE)
+    course_time = spots(h, _COURSE_TIME)
     stage_prior = table(h, _STAGE_PRIOR)
     wave = places(h, _WAVE)
     predecessor = floats(h, _OLD_SERVICE)
@@ -228,17 +231,19 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, h: np.ndarray) -> float:
     for k in range(rank):
         extend(x[i_bend + k * (sites - 1) : i_bend + (k + 1) * (sites - 1)], zg[k])
     # ---- surfaces
-    ramp, bend = np.empty((sites, months)), np.empty((sites, months))
+    # by the month of going live: sites that share it share these
+    courses = course_time.shape[0]
+    ramp, bend = np.empty((courses, months)), np.empty((courses, months))
     longest = 0
-    for s in range(sites):
+    for k in range(courses):
         for t in range(months):
-            longest = max(longest, event_time[s, t])
+            longest = max(longest, course_time[k, t])
     built, change = np.empty(longest + 2), np.empty(longest + 2)
-    ramps(event_time, lam, half_period, built, change, ramp, bend)
-    passes = sites if scales[3] > 0.0 else 0
+    ramps(course_time, lam, half_period, built, change, ramp, bend)
+    passes = courses if scales[3] > 0.0 else 0
     passing, tilt = np.empty((passes, months)), np.empty((passes, months))
     if passes > 0:
-        pulses(event_time, v[_PEAK], half_period, passing, tilt)
+        pulses(course_time, v[_PEAK], half_period, passing, tilt)
     eta0, eta = np.empty((sites, months)), np.empty((sites, months))
     intercept = np.empty(sites)
     for s in range(sites):
@@ -252,11 +257,12 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, h: np.ndarray) -> float:
         if drift != 0.0:
             for t in range(months):
                 eta0[s, t] += drift * max(event_time[s, t], 0) / 12.0
+        went = course[s]
         for t in range(months):
-            eta[s, t] = eta0[s, t] + ramp[s, t] * tau[s]
+            eta[s, t] = eta0[s, t] + ramp[went, t] * tau[s]
         if passes > 0:
             for t in range(months):
-                eta[s, t] += pulse * passing[s, t]
+                eta[s, t] += pulse * passing[went, t]
         if step != 0.0:
             for t in range(months):
                 if event_time[s, t] >= 0:
@@ -329,13 +335,13 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, h: np.ndarray) -> float:
             g0[s, t] += g1[s, t]
             g_nat[t] += g0[s, t]
         g_zb[s] = dot(g0[s], time, months)
-        g_tau[s] = dot(g1[s], ramp[s], months)
-        g[_RAMP] += dot(g1[s], bend[s], months) * tau[s]
+        g_tau[s] = dot(g1[s], ramp[course[s]], months)
+        g[_RAMP] += dot(g1[s], bend[course[s]], months) * tau[s]
         for k in range(rank):
             g_zg[k, s] = dot(g0[s], basis_site[k], months)
         if passes > 0:
-            g[_PULSE] += scales[3] * dot(g1[s], passing[s], months)
-            g[_PEAK] += pulse * dot(g1[s], tilt[s], months)
+            g[_PULSE] += scales[3] * dot(g1[s], passing[course[s]], months)
+            g[_PEAK] += pulse * dot(g1[s], tilt[course[s]], months)
         if scales[1] > 0.0 or scales[2] > 0.0:
             for t in range(months):
                 e = event_time[s, t]

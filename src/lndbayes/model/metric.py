@@ -3,7 +3,8 @@
 A metric changes how fast a sampler moves, never what it samples: it is a bijection, and the density
 takes its Jacobian into account. Its linear part takes off correlations. Its bends take off what no
 linear map can: a scale that data hardly know has a long tail towards zero in its logarithm, and
-the coordinates that it multiplies are known the better the larger it is.
+the coordinates that it multiplies are known the better the larger it is. Where one site has several
+of these, `lndbayes.model.site_law` has them follow all their scales together.
 
 References
 ----------
@@ -16,14 +17,14 @@ Uncertainty Quantification 6(2), 645-682.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from lndbayes.model.metric_parts import MetricParts, Run
+from lndbayes.model.site_law import SiteLaw
 
-__all__ = ["Bends", "Metric", "metric_from", "without_bends"]
+__all__ = ["Bends", "Metric", "without_bends"]
 
 
 def _empty(*shape: int, dtype: type = float) -> np.ndarray:
@@ -39,7 +40,8 @@ class Bends:
     `lndbayes.model.metric_parts.Run` are ``x = middle + w * spread``, where the spread follows a
     scalar v, itself stored as a logarithm: ``1 / sqrt(1 + v^2 information)``, what is left of a
     standard normal prior's where a normal likelihood knows the product with so much information; or
-    ``sqrt(1 + information / v)``. The first kind comes first, so that scalars can be of it.
+    ``sqrt(1 + information / v)``. The first kind comes first, so that scalars can be of it. A
+    site's own coordinates are of a third kind, `law`.
 
     Attributes
     ----------
@@ -52,6 +54,8 @@ class Bends:
         the scalar's power in front of the information, 2 or -1.
     middle, information : ndarray, shape (sum of the runs' lengths,)
         Of each coordinate in the runs, in their order; information is at least 0.
+    law : SiteLaw
+        Of the coordinates of sites.
     """
 
     skewed: np.ndarray = field(default_factory=lambda: _empty(0, dtype=np.int64))
@@ -59,18 +63,25 @@ class Bends:
     runs: np.ndarray = field(default_factory=lambda: _empty(0, 4, dtype=np.int64))
     middle: np.ndarray = field(default_factory=lambda: _empty(0))
     information: np.ndarray = field(default_factory=lambda: _empty(0))
+    law: SiteLaw = field(default_factory=SiteLaw)
 
-    def bend(self, w: np.ndarray) -> np.ndarray:
-        """Unconstrained coordinates x of points w, shape (..., D)."""
+    def bend(self, w: np.ndarray, told: np.ndarray | None = None) -> np.ndarray:
+        """Unconstrained coordinates x of points w, shape (..., D).
+
+        `told`, of the same shape, is what else moves the score of `law`; by default nothing.
+        """
         x = w.copy()
         centre, width, cosh, sinh = self.shape.T
         u = w[..., self.skewed]
         x[..., self.skewed] = centre + width * (u * cosh + np.sqrt(1 + u * u) * sinh)
         for run, middle, spread in self._spreads(x):
             x[..., run] = middle + w[..., run] * spread
+        self.law.bend(w, np.zeros_like(w) if told is None else told, x)
         return x
 
-    def straighten(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def straighten(
+        self, x: np.ndarray, told: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Undo `bend`; also the log of its Jacobian determinant there, shape (...)."""
         w = x.copy()
         centre, width, _, sinh = self.shape.T
@@ -80,10 +91,11 @@ class Bends:
         for run, middle, spread in self._spreads(x):
             w[..., run] = (x[..., run] - middle) / spread
             jacobian = jacobian + np.log(spread).sum(axis=-1)
-        return w, jacobian
+        told = np.zeros_like(x) if told is None else told
+        return w, jacobian + self.law.straighten(x, told, w)
 
     def slopes(self, w: np.ndarray) -> np.ndarray:
-        """Change of each x with its own w at a point, shape (D,)."""
+        """Change of each x with its own w at a point, shape (D,); 1 for those of `law`."""
         slope = np.ones_like(w)
         slope[self.skewed] = self._steepness(w[self.skewed])
         for run, _, spread in self._spreads(self.bend(w)):
@@ -121,7 +133,8 @@ class Metric:
     scale : ndarray, shape (D,)
         Of coordinates that are in neither part; 0 for those that are.
     factor : ndarray, shape (D, K)
-        Lower triangular in its first K rows.
+        Lower triangular in its first K rows. Of coordinates in the bends' law: what the shared ones
+        add to their score, not to w.
     local : ndarray, shape (B, m, m)
         Lower triangular; rows without a member are 0.
     members : ndarray of int, shape (B, m)
@@ -145,11 +158,18 @@ class Metric:
 
     def to_x(self, y: np.ndarray) -> np.ndarray:
         """Coordinates x of points y, shape (..., D)."""
-        w = self.mean + self.scale * y + y[..., : self.factor.shape[1]] @ self.factor.T
+        told = y[..., : self.factor.shape[1]] @ self.factor.T
+        w = self.mean + self.scale * y + np.where(self.is_of_site(), 0.0, told)
         moved = np.einsum("bij,...bj->...bi", self.local, y[..., self.members])
         is_one = self.members >= 0
         w[..., self.members[is_one]] += moved[..., is_one]
-        return self.bends.bend(np.asarray(w))
+        return self.bends.bend(np.asarray(w), told)
+
+    def is_of_site(self) -> np.ndarray:
+        """Which coordinates are those of the bends' law, shape (D,)."""
+        out = np.zeros(len(self.mean), dtype=bool)
+        out[self.bends.law.members[self.bends.law.members >= 0]] = True
+        return out
 
 
 def without_bends(metric: Metric) -> Metric:
@@ -158,156 +178,24 @@ def without_bends(metric: Metric) -> Metric:
     Bends follow one posterior into its tails. Where another is far off they lead astray: what one
     data set knows of a scale's coordinates another does not.
     """
-    slope = metric.bends.slopes(metric.mean)
-    return Metric(
-        metric.bends.bend(metric.mean),
-        metric.scale * slope,
-        metric.factor * slope[:, None],
-        metric.local * slope[metric.members][..., None],
-        metric.members,
-    )
-
-
-def metric_from(x: np.ndarray, parts: MetricParts) -> Metric:
-    """Coordinates in which draws are near a standard normal.
-
-    Parameters
-    ----------
-    x : ndarray, shape (chain, draw, D)
-        Unconstrained draws.
-    parts : MetricParts
-        From `lndbayes.model.metric_parts.metric_parts`: the shared coordinates are taken with all
-        their correlations, every other one with its regression on them and within its group.
-
-    Returns
-    -------
-    Metric
-        Its bends from the draws' skewness and variances, the rest from the covariance of what the
-        bends leave. Few draws are enough: each part is shrunk towards its diagonal
-        as if by as many more draws without correlation as it has coordinates, and regressions that
-        should be alike towards their mean, by the share of their spread that is noise (James and
-        Stein), since small errors of many sites would add up.
-    """
-    bent = x.reshape(-1, x.shape[-1])
-    bends = _bends_from(bent, parts)
-    flat, _ = bends.straighten(bent)
-    shared = parts.shared
-    mean = flat.mean(axis=0)
-    # a coordinate that never moved has no scale of its own
-    sd = np.maximum(flat.std(axis=0), _LEAST_SD)
-    z = (flat - mean) / sd
-    members = _table_of(parts.groups)
-    weight = len(flat) / (len(flat) + max(shared, members.shape[1]))
-    top = weight * (z[:, :shared].T @ z[:, :shared]) / len(flat)
-    np.fill_diagonal(top, 1.0)
-    factor = np.zeros((len(sd), shared))
-    factor[:shared] = np.linalg.cholesky(top)
-    whitened = np.linalg.solve(factor[:shared], z[:, :shared].T).T
-    factor[shared:] = weight * (z[:, shared:].T @ whitened) / len(flat)
-    for index in parts.alike:
-        factor[index] = _towards_mean(factor[index], 1.0 / len(flat))
-    # what the shared coordinates do not explain; never nothing, however few the draws
-    rest = np.sqrt(np.maximum(1.0 - (factor**2).sum(axis=1), 0.05))
-    rest[:shared] = 0.0
-    local = _within_groups(z - whitened @ factor.T, rest * sd, members, weight)
-    rest[members[members >= 0]] = 0.0
-    return Metric(mean, rest * sd, factor * sd[:, None], local, members, bends)
-
-
-def _towards_mean(rows: np.ndarray, noise: float) -> np.ndarray:
-    """Shrink each column towards its mean by the share of its variance that is noise."""
-    if len(rows) < 4:
-        return rows
-    centre = rows.mean(axis=0)
-    spread = np.maximum(rows.var(axis=0, ddof=1), 1e-300)
-    return np.asarray(centre + np.maximum(1.0 - noise / spread, 0.0) * (rows - centre))
-
-
-def _table_of(groups: Sequence[Sequence[int]]) -> np.ndarray:
-    """Members of each group in a row, then -1."""
-    members = np.full((len(groups), max(map(len, groups), default=0)), -1, dtype=np.int64)
-    for row, group in zip(members, groups, strict=True):
-        row[: len(group)] = group
-    return members
-
-
-def _within_groups(
-    left: np.ndarray, scale: np.ndarray, members: np.ndarray, weight: float
-) -> np.ndarray:
-    """Factors of what the shared coordinates leave within each group, with the scales given."""
-    # what no member stands for is nothing
-    within = np.where(members >= 0, left[:, members], 0.0)
-    covariance = np.einsum("nbi,nbj->bij", within, within, optimize=True) / len(left)
-    own = np.sqrt(np.maximum(np.einsum("bii->bi", covariance), 1e-12))
-    correlation = weight * covariance / (own[:, :, None] * own[:, None, :])
-    np.einsum("bii->bi", correlation)[:] = 1.0
-    return np.linalg.cholesky(correlation) * np.where(members >= 0, scale[members], 0.0)[..., None]
-
-
-#: Spread below which a coordinate did not move.
-_LEAST_SD = 1e-6
-#: Draws of a scale that are worth one independent draw of it.
-_THINNING = 5
-#: Skewness of the sinh-arcsinh law by its parameter e, by Gauss-Hermite quadrature. More skewness
-#: than the last row's is taken for that: the law then hardly gets more skewed.
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(101)
-_SKEW_PARAMETER = np.linspace(0.0, 1.0, 41)
-
-
-def _law(e: np.ndarray) -> np.ndarray:
-    return _NODES * np.cosh(e)[..., None] + np.sqrt(1 + _NODES**2) * np.sinh(e)[..., None]
-
-
-def _moments(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, sd and skewness over the last axis."""
-    weights = weights / weights.sum()
-    mean = values @ weights
-    centred = values - mean[..., None]
-    sd = np.sqrt(centred**2 @ weights)
-    # the cube of the least number must be one too
-    return mean, sd, (centred**3 @ weights) / np.maximum(sd, 1e-100) ** 3
-
-
-_SKEWNESS = _moments(_law(_SKEW_PARAMETER), _WEIGHTS)[2]
-
-
-def _bends_from(flat: np.ndarray, parts: MetricParts) -> Bends:
-    """Bends that take off the skewness of scales, and their hold on what they multiply."""
-    scales = flat[:, parts.scales].T
-    mean, sd, skewness = _moments(scales, np.ones(len(flat)))
-    noise = 6.0 * _THINNING / len(flat)
-    skewness = skewness * np.maximum(1.0 - noise / np.maximum(skewness**2, 1e-300), 0.0)
-    e = np.sign(skewness) * np.interp(np.abs(skewness), _SKEWNESS, _SKEW_PARAMETER)
-    law_mean, law_sd, _ = _moments(_law(e), _WEIGHTS)
-    width = sd / law_sd
-    # what never moved has a spread by rounding, which would be a bend's width
-    bent = (e != 0) & (sd > _LEAST_SD)
-    shape = np.column_stack([mean - width * law_mean, width, np.cosh(e), np.sinh(e)])[bent]
-    skewed = np.asarray(parts.scales, dtype=np.int64)[bent]
-    places = [(run.scalar, run.first, run.last, run.rate) for run in parts.runs]
-    runs = np.array(places, dtype=np.int64).reshape(-1, 4)
-    known = [_run_from(flat, run) for run in parts.runs]
-    middle, information = (np.concatenate([np.zeros(0), *(k[i] for k in known)]) for i in (0, 1))
-    return Bends(skewed, shape, runs, middle, information)
-
-
-def _run_from(flat: np.ndarray, run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Middle and information of a run's coordinates."""
-    z = flat[:, run.first : run.last]
-    if run.information is not None:
-        return z.mean(axis=0), run.information
-    return np.zeros(z.shape[1]), _information(z, flat[:, run.scalar])
-
-
-def _information(z: np.ndarray, log_scale: np.ndarray) -> np.ndarray:
-    """Information that leaves coordinates the variance they have, on average over their scale."""
-    variance = _towards_mean(z.var(axis=0)[:, None], 2.0 * _THINNING / len(z))[:, 0]
-    centre = log_scale.mean()
-    squares = np.exp(2 * (np.quantile(log_scale, np.linspace(0.01, 0.99, 50)) - centre))
-    low, high = np.full(len(variance), -12.0), np.full(len(variance), 12.0)
-    for _ in range(40):
-        middle = (low + high) / 2
-        larger = (1 / (1 + squares[:, None] * np.exp(middle))).mean(axis=0) > variance
-        low, high = np.where(larger, middle, low), np.where(larger, high, middle)
-    # a variance of the prior's or more is that of no information
-    return np.asarray(np.where(variance < 1, np.exp(low - 2 * centre), 0.0))
+    bends = metric.bends
+    slope = bends.slopes(metric.mean)
+    middle = bends.bend(metric.mean)
+    scale, factor = metric.scale * slope, metric.factor * slope[:, None]
+    sites, kinds = bends.law.members.shape
+    groups, most = metric.members.shape
+    members = np.full((groups + sites, max(kinds, most)), -1, dtype=np.int64)
+    local = np.zeros((*members.shape, members.shape[1]))
+    members[:groups, :most], members[groups:, :kinds] = metric.members, bends.law.members
+    local[:groups, :most, :most] = metric.local * slope[metric.members][..., None]
+    is_one = bends.law.members >= 0
+    turn, gain = bends.law.factors(middle)
+    own = np.where(is_one, scale[bends.law.members], 1.0)
+    moved = gain @ np.where(is_one[..., None], factor[bends.law.members], 0.0)
+    factor[bends.law.members[is_one]] = moved[is_one]
+    # another root of the same covariance: lower triangular, as the sampler's loops want it
+    covariance = np.einsum("sij,sj,skj->sik", turn, own**2, turn)
+    root = np.linalg.cholesky(covariance) if sites else covariance
+    local[groups:, :kinds, :kinds] = root * (is_one[:, :, None] & is_one[:, None, :])
+    scale[bends.law.members[is_one]] = 0.0
+    return Metric(middle, scale, factor, local, members)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,14 +12,19 @@ from lndbayes.model.layout import REAL, SCALARS, Block, layout
 
 __all__ = ["MetricParts", "Run", "metric_parts"]
 
-#: Scales, and the block of standard normal coordinates that each multiplies.
-_MULTIPLIED: Mapping[str, str] = {
-    "mix_effect_sd": "mix_effect",
-    "site_drift_sd": "site_drift",
-    "site_curve_sd": "site_curve",
-    "site_effect_sd": "site_deviation",
-    "stage_site_sd": "stage_site",
-    "retrospective_bias_sd": "retrospective_site_bias",
+#: Blocks of one coordinate or more for each site, and the scale that multiplies them, if one does.
+_OF_SITES: Mapping[str, str | None] = {
+    "site_drift": "site_drift_sd",
+    "site_curve": "site_curve_sd",
+    "site_deviation": "site_effect_sd",
+    "site_level": None,
+    "stage_site": "stage_site_sd",
+    "retrospective_site_bias": "retrospective_bias_sd",
+}
+#: Blocks that only some sites have, and which.
+_OF_SOME: Mapping[str, str] = {
+    "stage_site": "site_of_stage",
+    "retrospective_site_bias": "retrospective_site",
 }
 
 
@@ -56,9 +61,13 @@ class MetricParts:
     ----------
     shared : int
         How many of the first coordinates all sites share.
-    groups : tuple of tuple of int
-        Disjoint sets of coordinates that are correlated within: all of one site, but for the shares
-        of its interventions, which sum to one and are a set of their own.
+    groups : ndarray of int, shape (G, m)
+        Disjoint sets of coordinates that are correlated within: the shares of a site's
+        interventions, which sum to one.
+    sites : ndarray of int, shape (S, m)
+        Each site's other coordinates by kind, -1 where it has none.
+    scalars : ndarray of int, shape (m,)
+        Place of the logarithm of the scale that multiplies each kind of them; -1 where none does.
     alike : tuple of ndarray of int
         Sets of coordinates that mean the same at different sites, so that their regressions on
         what is shared are alike.
@@ -69,7 +78,9 @@ class MetricParts:
     """
 
     shared: int
-    groups: tuple[tuple[int, ...], ...] = ()
+    groups: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
+    sites: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
+    scalars: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     alike: tuple[np.ndarray, ...] = ()
     scales: tuple[int, ...] = ()
     runs: tuple[Run, ...] = ()
@@ -90,36 +101,34 @@ def metric_parts(design: Design) -> MetricParts:
     shares = blocks["mix_share"]
     kinds = shares.shape[1]
     positive = tuple(range(len(REAL), len(SCALARS)))
-    runs = [
-        Run(SCALARS.index(scale), blocks[name].start, blocks[name].stop)
-        for scale, name in _MULTIPLIED.items()
-    ]
+    effects = blocks["mix_effect"]
+    runs = [Run(SCALARS.index("mix_effect_sd"), effects.start, effects.stop)]
     recorded = np.repeat(design["mix_count"].sum(axis=1), kinds).astype(float)
     at = SCALARS.index("mix_concentration")
     runs.append(Run(at, shares.start, shares.stop, rate=-1, information=recorded))
     some = tuple(run for run in runs if run.last > run.first)
-    groups = _of_one_site(design, blocks)
-    return MetricParts(blocks["site_drift"].start, groups, tuple(alike), positive, some)
+    mixes = np.arange(shares.start, shares.stop).reshape(shares.shape)
+    sites, scalars = _of_sites(design, blocks)
+    return MetricParts(
+        blocks["site_drift"].start, mixes, sites, scalars, tuple(alike), positive, some
+    )
 
 
-def _of_one_site(design: Design, blocks: Mapping[str, Block]) -> tuple[tuple[int, ...], ...]:
-    """Sets of coordinates that are correlated within one site.
+def _of_sites(design: Design, blocks: Mapping[str, Block]) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates of each site by kind, and the place of each kind's log scale.
 
     Of numbers that sum to zero over sites, the coordinate in a site's place is nearly that site's.
     """
-    sites = list(design.coords["site"])
-    own: list[list[int]] = [[] for _ in sites]
-    for name in ("site_drift", "site_curve", "site_deviation", "site_level"):
+    labels = list(design.coords["site"])
+    columns, scalars = [], []
+    for name, scale in _OF_SITES.items():
         block = blocks[name]
+        some = design.coords[_OF_SOME[name]] if name in _OF_SOME else labels
         for row in np.atleast_2d(np.arange(block.start, block.stop).reshape(block.shape)):
-            for site, place in enumerate(row.tolist()):
-                own[site].append(place)
-    for name, dim in (
-        ("stage_site", "site_of_stage"),
-        ("retrospective_site_bias", "retrospective_site"),
-    ):
-        for i, label in enumerate(design.coords[dim]):
-            own[sites.index(label)].append(blocks[name].start + i)
-    shares = blocks["mix_share"]
-    mixes = np.arange(shares.start, shares.stop).reshape(shares.shape).tolist()
-    return tuple(tuple(group) for group in (*own, *mixes) if group)
+            column = np.full(len(labels), -1, dtype=np.int64)
+            # the last of numbers that sum to zero has no coordinate
+            for label, place in zip(some, row.tolist(), strict=False):
+                column[labels.index(label)] = place
+            columns.append(column)
+            scalars.append(-1 if scale is None else SCALARS.index(scale))
+    return np.stack(columns, axis=1), np.array(scalars, dtype=np.int64)

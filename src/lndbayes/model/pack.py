@@ -51,6 +51,8 @@ class KernelData(NamedTuple):
     common_functions: np.ndarray
     site_weight: np.ndarray
     event_time: np.ndarray
+    course: np.ndarray
+    course_time: np.ndarray
     half_period: float
     cell: np.ndarray
     cell_value: np.ndarray
@@ -228,6 +230,8 @@ def kernel_data(spec: ModelSpec, design: Design) -> KernelData:
     a = spec.priors["mix_share"]["concentration"]
     total = mix.sum(axis=1)
     constant += _channel_constants(design, spec.family.link == "log")
+    # sites that went live together share ramp and pulse
+    course_time, course = np.unique(design["event_time"], axis=0, return_inverse=True)
     national, log_national = _precision(design["national_chol"])
     elicited, log_elicited = _precision(design["elicited_chol"])
     constant += log_national + log_elicited
@@ -272,6 +276,8 @@ def kernel_data(spec: ModelSpec, design: Design) -> KernelData:
         ),
         site_weight=_array(design["site_weight"]),
         event_time=_array(design["event_time"], np.int64),
+        course=_array(course.ravel(), np.int64),
+        course_time=_array(course_time, np.int64),
         half_period=float(design["half_period"]),
         **cells,
         stage_prior=stage_prior,

@@ -1,0 +1,171 @@
+"""Normal law of a site's coordinates given the scales that multiply them.
+
+What a site's data know of its drift, curves, effect, level and record bias is nearly a normal
+likelihood of their products with the scales. Prior and likelihood together are then normal given
+the scales, with a middle and a covariance that follow all of them at once. In coordinates that are
+standard normal under that law, scales and sites are nearly independent, however many sites there
+are, and however much is known of each.
+
+References
+----------
+Papaspiliopoulos, Roberts, Sköld (2003). Non-centered parameterisations for hierarchical models and
+data augmentation. Bayesian Statistics 7, 307-326.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+__all__ = ["SiteLaw", "within_groups"]
+
+
+@dataclass(frozen=True)
+class SiteLaw:
+    """From standard coordinates w of each site to its unconstrained x.
+
+    With the products ``b = v x`` of coordinates and scales and the likelihood
+    ``exp(score b - b information b / 2)``, x has the precision
+    ``P = prior + v information v = L L'`` and the mean ``P^-1 v score``; so
+    ``x = L'^-1 (w + L^-1 v score)``. `prior` is 1 for what a scale multiplies. What all sites share
+    moves the score: that part is `told`, in each coordinate's place.
+
+    Attributes
+    ----------
+    members : ndarray of int, shape (S, m)
+        Coordinates of each site, one of each kind; -1 where a site has none.
+    scalars : ndarray of int, shape (m,)
+        Place of the log scale of each kind; -1 where none multiplies it.
+    information : ndarray, shape (S, m, m)
+        Positive semidefinite, and positive where no scale multiplies.
+    score : ndarray, shape (S, m)
+        In units of information times b.
+    """
+
+    members: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
+    scalars: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    information: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    score: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+
+    def bend(self, w: np.ndarray, told: np.ndarray, x: np.ndarray) -> None:
+        """Fill a site's coordinates of x, shape (..., D), whose scalars are already there."""
+        rows, known = self._roots(x, told)
+        left = self._taken(w)
+        kinds = len(rows)
+        for a in reversed(range(kinds)):
+            value = left[a] + known[a]
+            for b in range(a + 1, kinds):
+                value = value - rows[b][a] * left[b]
+            left[a] = value / rows[a][a]
+        self._put(left, x)
+
+    def straighten(self, x: np.ndarray, told: np.ndarray, w: np.ndarray) -> np.ndarray:
+        """Undo `bend` into w; the log of its Jacobian determinant, shape (...)."""
+        rows, known = self._roots(x, told)
+        taken = self._taken(x)
+        kinds = range(len(rows))
+        out = [sum(rows[b][a] * taken[b] for b in kinds[a:]) - known[a] for a in kinds]
+        self._put(out, w)
+        return -sum((np.log(rows[a][a]).sum(axis=-1) for a in kinds), np.zeros(x.shape[:-1]))
+
+    def factors(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Change of a site's x with its w and with what it is told, at one point.
+
+        Each of shape (S, m, m): ``L'^-1`` and ``P^-1 v``.
+        """
+        sites, kinds = self.members.shape
+        rows, _ = self._roots(x, np.zeros_like(x))
+        lower = np.zeros((sites, kinds, kinds))
+        for a in range(kinds):
+            for b in range(a + 1):
+                lower[:, a, b] = rows[a][b]
+        turn = np.linalg.inv(lower).swapaxes(1, 2)
+        scale = [np.exp(x[at]) if at >= 0 else 1.0 for at in self.scalars.tolist()]
+        return turn, turn @ turn.swapaxes(1, 2) * np.array(scale)
+
+    def _roots(
+        self, x: np.ndarray, told: np.ndarray
+    ) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
+        """Rows of L and ``L^-1 v score``, each of shape (..., S)."""
+        scale = [np.exp(x[..., at])[..., None] if at >= 0 else 1.0 for at in self.scalars.tolist()]
+        more = self._taken(told)
+        rows: list[list[np.ndarray]] = []
+        known: list[np.ndarray] = []
+        for a, own in enumerate(scale):
+            rows.append([])
+            for b in range(a + 1):
+                value = own * scale[b] * self.information[:, a, b]
+                if a == b and self.scalars[a] >= 0:
+                    value = value + 1.0
+                for k in range(b):
+                    value = value - rows[a][k] * rows[b][k]
+                rows[a].append(np.sqrt(value) if a == b else value / rows[b][b])
+            here = own * (self.score[:, a] + more[a])
+            for k in range(a):
+                here = here - rows[a][k] * known[k]
+            known.append(here / rows[a][a])
+        return rows, known
+
+    def _taken(self, x: np.ndarray) -> list[np.ndarray]:
+        """Each kind's coordinates, 0 where a site has none."""
+        return [np.where(at >= 0, x[..., at], 0.0) for at in self.members.T]
+
+    def _put(self, values: list[np.ndarray], x: np.ndarray) -> None:
+        for at, value in zip(self.members.T, values, strict=True):
+            x[..., at[at >= 0]] = value[..., at >= 0]
+
+
+def within_groups(
+    evaluate: Callable[[np.ndarray, np.ndarray], float],
+    x: np.ndarray,
+    members: np.ndarray,
+    step: np.ndarray,
+    sign: np.ndarray,
+) -> np.ndarray:
+    """Negative second derivatives of a log density within disjoint groups of coordinates.
+
+    One coordinate of every group moves at a time, so that the cost does not grow with the groups.
+    What groups have to do with each other comes with signs that differ, and cancels on average.
+
+    Parameters
+    ----------
+    evaluate : callable
+        Fills its second argument with the gradient at the first.
+    x : ndarray, shape (D,)
+        Where.
+    members : ndarray of int, shape (G, m)
+        Coordinates of each group; -1 where it has fewer.
+    step : ndarray, shape (D,)
+        Of the central differences.
+    sign : ndarray, shape (G, m)
+        1 or -1: which way each group moves.
+
+    Returns
+    -------
+    ndarray, shape (G, m, m)
+        Symmetric; 0 in rows and columns without a member.
+
+    References
+    ----------
+    Curtis, Powell, Reid (1974). On the estimation of sparse Jacobian matrices. IMA Journal of
+    Applied Mathematics 13, 117-119.
+    Bekas, Kokiopoulou, Saad (2007). An estimator for the diagonal of a matrix. Applied Numerical
+    Mathematics 57, 1214-1229.
+    """
+    is_one = members >= 0
+    out = np.zeros((*members.shape, members.shape[1]))
+    above, below = np.empty_like(x), np.empty_like(x)
+    for j in range(members.shape[1]):
+        moved = is_one[:, j]
+        at = members[moved, j]
+        change = step[at] * sign[moved, j]
+        point = x.copy()
+        point[at] = x[at] + change
+        evaluate(point, above)
+        point[at] = x[at] - change
+        evaluate(point, below)
+        out[moved, :, j] = ((below - above)[members[moved]]) / (2 * change)[:, None]
+    out *= is_one[:, :, None] & is_one[:, None, :]
+    return (out + out.swapaxes(1, 2)) / 2
