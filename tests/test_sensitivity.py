@@ -14,6 +14,7 @@ import xarray as xr
 from lndbayes import sensitivity
 from lndbayes.data.evaluation import EvaluationData, read_evaluation
 from lndbayes.effects import pooled_effect, site_effects
+from lndbayes.model.site_law import SiteLaw
 from lndbayes.predictors import predictors
 from lndbayes.sensitivity import (
     VARIANTS,
@@ -91,6 +92,11 @@ def main() -> xr.DataTree:
         constants[f"unconstrained_{name}"] = (dims, np.zeros(shape, dtype=np.int64))
     for name in ("middle", "information"):
         constants[f"unconstrained_{name}"] = ("multiplied", np.zeros(0))
+    law = SiteLaw()
+    for name in ("members", "scalars", "information", "score"):
+        values = getattr(law, name)
+        dims = tuple(f"law_{name}_{i}" for i in range(values.ndim))
+        constants[f"unconstrained_law_{name}"] = (dims, values)
     tree["constant_data"] = xr.DataTree(constants)
     return tree
 

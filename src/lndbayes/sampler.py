@@ -265,17 +265,7 @@ def _settings(s: Sampling) -> Any:
     wanted = {"num_tune": s.tune, "num_draws": s.draws, "num_chains": s.chains}
     settings.update(wanted | {"target_accept": s.target_accept})
     # nutpie takes this one only with all the others
-    changed = settings.as_dict()["settings"] | {"trajectory_kind": _PATHS}
-    import os
-
-    if os.environ.get("STATIC") and s.chains > 2:
-        changed |= {
-            "check_turning": False,
-            "target_integration_time": float(os.environ["STATIC"]),
-            "maxdepth": 8,
-            "mindepth": int(os.environ.get("MIND", "2")),
-        }
-    settings.update_settings(changed)
+    settings.update_settings(settings.as_dict()["settings"] | {"trajectory_kind": _PATHS})
     return settings
 
 

@@ -25,6 +25,7 @@ from lndbayes.model.kernel import KernelData, kernel_data
 from lndbayes.model.layout import layout, size
 from lndbayes.model.metric import Bends, Metric
 from lndbayes.model.metric_parts import metric_parts
+from lndbayes.model.site_law import SiteLaw
 from lndbayes.model.stamp import source_stamp
 from lndbayes.model.start import start_point
 from lndbayes.spec import ModelSpec
@@ -55,7 +56,7 @@ def metric(kind: str, length: int, rng: np.random.Generator) -> Metric:
 
 
 def bends(spec: ModelSpec, design: Design, rng: np.random.Generator) -> Bends:
-    """Skewed scales about where chains start, and every run of the model's layout."""
+    """Skewed scales about where chains start, and runs and sites of the model's layout."""
     parts = metric_parts(design)
     skewed, e = np.array(parts.scales[::2]), rng.uniform(-0.8, 0.8, len(parts.scales[::2]))
     width = rng.uniform(0.3, 1.2, len(e))
@@ -63,7 +64,12 @@ def bends(spec: ModelSpec, design: Design, rng: np.random.Generator) -> Bends:
     runs = [(run.scalar, run.first, run.last, run.rate) for run in parts.runs]
     length = sum(last - first for _, first, last, _ in runs)
     middle, information = rng.normal(0, 0.1, length), rng.exponential(2.0, length)
-    return Bends(skewed, shape, np.array(runs), middle, information)
+    sites = len(parts.sites)
+    root = rng.normal(size=(sites, len(parts.scalars), len(parts.scalars)))
+    root *= (parts.sites >= 0)[..., None]
+    score = rng.normal(size=parts.sites.shape) * (parts.sites >= 0)
+    law = SiteLaw(parts.sites, parts.scalars, root @ root.swapaxes(1, 2), score)
+    return Bends(skewed, shape, np.array(runs), middle, information, law)
 
 
 def matrix(m: Metric) -> np.ndarray:

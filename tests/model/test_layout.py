@@ -100,30 +100,55 @@ def test_blocks_of_seams_and_stages_have_their_own_places(any_design, design):
     assert blocks["stage_site"].shape == (own,)
 
 
-def test_groups_of_the_metric_hold_what_is_one_sites(any_design, rng):
-    """Moving a member moves its own site most; each site's coordinates are in one group or two."""
+def test_parts_of_the_metric_hold_what_is_one_sites(any_design, rng):
+    """Moving a member moves its own site most; each site's coordinates are in one set or two."""
     parts, blocks = metric_parts(any_design), layout(any_design)
     sites, kinds = blocks["mix_share"].shape
-    assert len(parts.groups) == sites * (2 if kinds else 1)
-    members = [place for group in parts.groups for place in group]
+    assert parts.groups.shape == (sites, kinds)
+    assert len(parts.sites) == sites
+    members = [place for place in (*parts.groups.ravel(), *parts.sites.ravel()) if place >= 0]
     assert sorted(members) == list(range(parts.shared, size(any_design)))
     assert blocks["wave_effect"].stop == parts.shared
     point = rng.normal(0, 0.5, size(any_design))
     before = constrain(point, any_design)
-    for i, group in enumerate(parts.groups):
-        site = any_design.coords["site"][i % sites]
-        for place in group:
-            moved = point.copy()
-            moved[place] += 0.3
-            after = constrain(moved, any_design)
-            (name,) = (k for k, b in blocks.items() if b.start <= place < b.stop)
-            change = np.abs(after[name] - before[name])
+    for table in (parts.groups, parts.sites):
+        for site, place in np.argwhere(table >= 0):
+            name, change = moved_by(table[site, place], point, before, any_design)
             axis = 0 if name == "mix_share" else -1
             most = int(
                 np.moveaxis(change, axis, -1).reshape(-1, change.shape[axis]).max(0).argmax()
             )
             dim = {"stage_site": "site_of_stage", "retrospective_site_bias": "retrospective_site"}
-            assert any_design.coords[dim.get(name, "site")][most] == site, name
+            label = any_design.coords["site"][site]
+            assert any_design.coords[dim.get(name, "site")][most] == label, name
+
+
+def moved_by(place, point, before, design):
+    """Block of a coordinate, and how far moving it moves that block's variable."""
+    moved = point.copy()
+    moved[place] += 0.3
+    (name,) = (k for k, b in layout(design).items() if b.start <= place < b.stop)
+    return name, np.abs(constrain(moved, design)[name] - before[name])
+
+
+@pytest.mark.parametrize(
+    ("scale", "name"),
+    [
+        ("site_drift_sd", "site_drift"),
+        ("site_curve_sd", "site_curve"),
+        ("site_effect_sd", "site_deviation"),
+        ("stage_site_sd", "stage_site"),
+        ("retrospective_bias_sd", "retrospective_site_bias"),
+    ],
+)
+def test_scalars_of_the_parts_multiply_their_kind(any_design, rng, scale, name):
+    """Twice the scale is twice the variable, whose place the table names."""
+    parts, block = metric_parts(any_design), layout(any_design)[name]
+    own = parts.sites[:, parts.scalars == SCALARS.index(scale)]
+    assert sorted(own[own >= 0]) == list(range(block.start, block.stop))
+    level = layout(any_design)["site_level"]
+    unscaled = parts.sites[:, parts.scalars == -1]
+    assert unscaled.ravel().tolist() == list(range(level.start, level.stop))
 
 
 def test_round_trip_of_a_point(any_design, rng):

@@ -6,10 +6,34 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from lndbayes.model import law_draws, metric_draws
 from lndbayes.model.metric import Bends, Metric, without_bends
 from lndbayes.model.metric_draws import metric_from
 from lndbayes.model.metric_parts import MetricParts, Run
+from lndbayes.model.shrinkage import regressions
 from lndbayes.model.site_law import SiteLaw, within_groups
+
+
+def of_normal(covariance, mean=0.0):
+    """Gradient of a normal's log density, as the sampler's density gives it."""
+    precision = np.linalg.inv(covariance)
+
+    def gradient(x, out):
+        out[:] = precision @ (mean - x)
+        return 0.0
+
+    return gradient
+
+
+@pytest.fixture(autouse=True)
+def _every_draw(monkeypatch):
+    """Many draws take the place of a wide tolerance; a fit's own metric is made of fewer."""
+    monkeypatch.setattr(metric_draws, "_MOST_DRAWS", 10**6)
+    monkeypatch.setattr(law_draws, "_SOME_DRAWS", 10**6)
+
+
+def never(x, out):
+    raise AssertionError("no groups: no curvature is asked for")
 
 
 def test_metric_of_draws_has_their_covariance_in_its_parts(rng):
@@ -27,7 +51,8 @@ def test_metric_of_draws_has_their_covariance_in_its_parts(rng):
     factor[2:, 2:] = noise
     draws = 200_000
     x = 3.0 + rng.normal(size=(2, draws // 2, size)) @ factor.T
-    found = metric_from(x, MetricParts(2, ((3, 4),)))
+    gradient = of_normal(factor @ factor.T, 3.0)
+    found = metric_from(x, MetricParts(2, np.array([[3, 4]])), gradient)
     whole = np.diag(found.scale)
     whole[:, :2] += found.factor
     whole[3:5, 3:5] += found.local[0]
@@ -39,13 +64,13 @@ def test_metric_of_draws_has_their_covariance_in_its_parts(rng):
 
 
 def test_groups_of_any_coordinates_take_off_their_correlations(rng):
-    """Groups need not be runs, nor of one length: draws come back as standard normal ones."""
-    groups = ((1, 5, 2), (6, 3))
+    """Groups need not be runs: draws come back as standard normal ones."""
+    groups = np.array([[1, 5, 2], [6, 3, 4]])
     whole = np.diag(rng.uniform(0.5, 2.0, 7))
     whole[5, 1], whole[2, 1], whole[2, 5], whole[3, 6], whole[4, 0] = 1.3, -0.8, 0.7, 1.9, 0.6
     draws = 200_000
     x = rng.normal(size=(1, draws, 7)) @ whole.T
-    found = metric_from(x, MetricParts(1, groups))
+    found = metric_from(x, MetricParts(1, groups), of_normal(whole @ whole.T))
     linear = (found.to_x(np.eye(7)) - found.mean).T
     np.testing.assert_allclose(linear @ linear.T, whole @ whole.T, atol=0.05)
     # to the order of a group's members, one factor is a triangular one
@@ -56,15 +81,14 @@ def test_groups_of_any_coordinates_take_off_their_correlations(rng):
 def test_metric_of_fewer_draws_than_coordinates_is_still_one(rng):
     """And of a coordinate that never moved."""
     x = np.concatenate([rng.normal(size=(1, 4, 30)), np.ones((1, 4, 1))], axis=-1)
-    groups = tuple(range(15, 20)), tuple(range(20, 24))
-    found = metric_from(x, MetricParts(12, groups, (np.arange(15, 25, 5), np.arange(25, 31))))
+    groups, alike = np.arange(15, 23).reshape(2, 4), (np.arange(15, 25, 5), np.arange(25, 31))
+    found = metric_from(x, MetricParts(12, groups, alike=alike), of_normal(np.eye(31)))
     for part in (found.scale, found.factor, found.local):
         assert np.isfinite(part).all()
     assert (np.diag(found.factor) > 0).all()
-    within = np.einsum("bii->bi", found.local)
-    np.testing.assert_array_equal(within > 0, [[True] * 5, [True] * 4 + [False]])
-    np.testing.assert_array_equal(found.members[1], [20, 21, 22, 23, -1])
-    in_parts = [*range(12), *range(15, 24)]
+    assert (np.einsum("bii->bi", found.local) > 0).all()
+    np.testing.assert_array_equal(found.members, groups)
+    in_parts = [*range(12), *range(15, 23)]
     assert (found.scale[in_parts] == 0).all()
     assert (np.delete(found.scale, in_parts) > 0).all()
 
@@ -92,7 +116,7 @@ def test_a_skewed_scale_becomes_normal(rng, e):
     u = rng.normal(size=(2, 20_000))
     known = 3.0 + 0.7 * (u * np.cosh(e) + np.sqrt(1 + u**2) * np.sinh(e))
     x = np.stack([known, np.log(rng.exponential(size=u.shape)), u], axis=-1)
-    bends = metric_from(x, MetricParts(3, scales=(0, 1, 2))).bends
+    bends = metric_from(x, MetricParts(3, scales=(0, 1, 2)), never).bends
     w, _ = bends.straighten(x.reshape(-1, 3))
     np.testing.assert_array_equal(bends.skewed[:2], [0, 1])
     # 40,000 draws: skewness and kurtosis are known to 0.012 and 0.025
@@ -108,14 +132,14 @@ def test_a_skewed_scale_becomes_normal(rng, e):
 def test_scales_that_never_moved_are_not_bent():
     """As those of a chain that is stuck: no skewness, and no warning."""
     for value in (0.25, -2.0940179):
-        found = metric_from(np.full((1, 50, 4), value), MetricParts(4, scales=(0, 1, 2, 3)))
+        found = metric_from(np.full((1, 50, 4), value), MetricParts(4, scales=(0, 1, 2, 3)), never)
         assert found.bends.skewed.size == 0
         np.testing.assert_allclose(found.mean, value, rtol=1e-12)
 
 
 def test_skewness_that_is_noise_bends_nothing(rng):
     x = rng.normal(size=(2, 30, 4))
-    assert len(metric_from(x, MetricParts(4, scales=(0, 1, 2, 3))).bends.skewed) < 2
+    assert len(metric_from(x, MetricParts(4, scales=(0, 1, 2, 3)), never).bends.skewed) < 2
 
 
 def test_coordinates_of_a_scale_lose_its_hold_on_their_spread(rng):
@@ -129,7 +153,7 @@ def test_coordinates_of_a_scale_lose_its_hold_on_their_spread(rng):
     z = spread * rng.normal(size=(*log_scale.shape, count))
     x = np.concatenate([log_scale[..., None], z], axis=-1)
     parts = MetricParts(1, scales=(0,), runs=(Run(0, 1, 1 + count),))
-    bends = metric_from(x, parts).bends
+    bends = metric_from(x, parts, never).bends
     np.testing.assert_allclose(bends.information, information, rtol=0.1, atol=0.02)
     w, _ = bends.straighten(x.reshape(-1, 1 + count))
     before, after = (
@@ -147,7 +171,8 @@ def test_shares_lose_the_hold_of_their_concentration(rng):
     spread[..., n == 0] = 1.3  # nothing recorded: the prior's spread, whatever v
     x = np.array([0.4, -1.0, 0.2]) + spread * rng.normal(size=(*log_v.shape, 3))
     x = np.concatenate([log_v[..., None], x], axis=-1)
-    bends = metric_from(x, MetricParts(1, scales=(0,), runs=(Run(0, 1, 4, -1, n),))).bends
+    parts = MetricParts(1, scales=(0,), runs=(Run(0, 1, 4, -1, n),))
+    bends = metric_from(x, parts, never).bends
     w, _ = bends.straighten(x.reshape(-1, 4))
     for i in range(1, 4):
         assert abs(np.corrcoef(log_v.ravel(), w[:, i] ** 2)[0, 1]) < 0.03
@@ -158,7 +183,7 @@ def test_shares_lose_the_hold_of_their_concentration(rng):
 def test_coordinates_without_information_keep_their_prior(rng):
     """As far from their scale as under the prior: nothing is bent."""
     x = np.concatenate([rng.normal(size=(2, 300, 1)), 1.1 * rng.normal(size=(2, 300, 6))], axis=-1)
-    bends = metric_from(x, MetricParts(1, runs=(Run(0, 1, 7),))).bends
+    bends = metric_from(x, MetricParts(1, runs=(Run(0, 1, 7),)), never).bends
     np.testing.assert_allclose(bends.information, 0, atol=1e-6)
 
 
@@ -168,8 +193,9 @@ def test_linear_coordinates_agree_with_bent_ones_in_the_middle(rng):
     z = rng.normal(size=(2, 500, 6)) / np.sqrt(1 + 3 * np.exp(2 * log_scale))[..., None]
     other = rng.normal(size=(2, 500, 1)) + log_scale[..., None]
     x = np.concatenate([log_scale[..., None], z, other], axis=-1)
-    parts = MetricParts(1, ((1, 2), (3, 4), (5, 6)), scales=(0,), runs=(Run(0, 1, 7),))
-    found = metric_from(x, parts)
+    groups = np.arange(1, 7).reshape(3, 2)
+    parts = MetricParts(1, groups, scales=(0,), runs=(Run(0, 1, 7),))
+    found = metric_from(x, parts, of_normal(np.eye(8)))
     assert len(found.bends.skewed) == 1
     assert found.bends.information.min() > 1
     plain = without_bends(found)
@@ -180,3 +206,150 @@ def test_linear_coordinates_agree_with_bent_ones_in_the_middle(rng):
     np.testing.assert_allclose(slopes[0][0], slopes[1][0], rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(slopes[0][7], slopes[1][7], rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(slopes[0][1:7, 1:], slopes[1][1:7, 1:], rtol=1e-6, atol=1e-9)
+
+
+def a_law(rng, sites=5, kinds=3, scalars=(0, 1, -1)):
+    """Scalars first, then the coordinates of sites by kind; the last site lacks the second kind."""
+    members = len(scalars) + np.arange(sites * kinds).reshape(kinds, sites).T
+    members[-1, 1] = -1
+    root = rng.normal(size=(sites, kinds, kinds))
+    root[-1, 1] = 0.0
+    score = rng.normal(size=(sites, kinds)) * (members >= 0)
+    return SiteLaw(members, np.array(scalars), root @ root.swapaxes(1, 2), score)
+
+
+def test_a_sites_law_is_that_of_a_normal_prior_and_a_normal_likelihood(rng):
+    """Mean and covariance in closed form, at several points and with what is told."""
+    law = a_law(rng)
+    bends = Bends(law=law)
+    for _ in range(3):
+        w, told = rng.normal(size=18), rng.normal(size=18)
+        x = bends.bend(w, told)
+        np.testing.assert_array_equal(x[:3], w[:3])
+        v = np.diag([np.exp(w[0]), np.exp(w[1]), 1.0])
+        turn, _ = law.factors(x)
+        for site in range(5):
+            is_one = law.members[site] >= 0
+            at = law.members[site][is_one]
+            precision = np.diag([1.0, 1.0, 0.0]) + v @ law.information[site] @ v
+            score = v @ (law.score[site] + np.where(is_one, told[law.members[site]], 0.0))
+            mean = np.linalg.solve(precision, score)
+            own = np.where(is_one, w[law.members[site]], 0.0)
+            np.testing.assert_allclose(x[at], (mean + turn[site] @ own)[is_one], rtol=1e-9)
+            np.testing.assert_allclose(turn[site] @ turn[site].T @ precision, np.eye(3), atol=1e-9)
+
+
+def test_a_sites_law_is_undone_and_knows_its_jacobian(rng):
+    bends = Bends(law=a_law(rng))
+    w, told, step = rng.normal(size=(4, 18)), rng.normal(size=(4, 18)), 1e-5 * np.eye(18)
+    x = bends.bend(w, told)
+    # the second kind's place of the last site stays what it was
+    np.testing.assert_array_equal(x[:, 12], w[:, 12])
+    again, jacobian = bends.straighten(x, told)
+    np.testing.assert_allclose(again, w, rtol=1e-9, atol=1e-10)
+    for i in range(4):
+        slopes = (bends.bend(w[i] + step, told[i]) - bends.bend(w[i] - step, told[i])) / 2e-5
+        assert np.linalg.slogdet(slopes)[1] == pytest.approx(jacobian[i], abs=1e-7)
+
+
+def test_linear_coordinates_of_a_law_have_its_covariance(rng):
+    """Where no scale multiplies, the law is linear itself."""
+    law = a_law(rng, scalars=(-1, -1, -1))
+    law.information[-1, 1, 1] = 1.0
+    factor = np.vstack([np.diag([0.5, 1.2, 0.8]), rng.normal(0, 0.4, (15, 3))])
+    scale = np.r_[np.zeros(3), rng.uniform(0.5, 1.5, 15)]
+    nothing = np.zeros((0, 0, 0)), np.zeros((0, 0), dtype=np.int64)
+    bent = Metric(rng.normal(size=18), scale, factor, *nothing, Bends(law=law))
+    plain = without_bends(bent)
+    assert not plain.bends.law.members.size
+    zero, one = np.zeros(18), np.eye(18)
+    np.testing.assert_allclose(plain.to_x(zero), bent.to_x(zero), rtol=1e-10)
+    wide = [(m.to_x(one) - m.to_x(zero)).T for m in (plain, bent)]
+    np.testing.assert_allclose(wide[0] @ wide[0].T, wide[1] @ wide[1].T, atol=1e-10)
+
+
+def test_curvature_within_groups_is_that_of_the_density(rng):
+    """Exact for a quadratic whose groups are apart; what couples them cancels over signs."""
+    root = rng.normal(size=(7, 7))
+    precision = root @ root.T + np.eye(7)
+    members = np.array([[0, 4], [2, -1], [5, 1]])
+    apart = np.zeros_like(precision)
+    for group in members:
+        at = np.ix_(group[group >= 0], group[group >= 0])
+        apart[at] = precision[at]
+    apart[3, 3] = apart[6, 6] = 1.0
+
+    def taken(matrix, sign):
+        gradient = of_normal(np.linalg.inv(matrix))
+        return within_groups(gradient, rng.normal(size=7), members, np.full(7, 1e-3), sign)
+
+    expected = np.stack([[[precision[a, b] for b in g] for a in g] for g in members])
+    expected *= (members >= 0)[:, :, None] & (members >= 0)[:, None, :]
+    np.testing.assert_allclose(taken(apart, np.ones((3, 2))), expected, atol=1e-7)
+    signs = rng.choice([-1.0, 1.0], (4000, 3, 2))
+    found = np.mean([taken(precision, sign) for sign in signs], axis=0)
+    # 4,000 signs leave 1 / 63 of the coupling
+    np.testing.assert_allclose(found, expected, atol=5 * np.abs(precision).max() / 63)
+
+
+def test_a_law_found_from_draws_leaves_sites_without_scales_and_what_they_share(rng):
+    """Draws of a hierarchical normal posterior, whose law is known: as standard ones come back."""
+    sites, n = 40, 6000
+    members = 3 + np.arange(sites * 3).reshape(3, sites).T
+    root = rng.normal(size=(sites, 3, 3)) * [2.0, 1.0, 3.0]
+    information = root @ root.swapaxes(1, 2) + 0.5 * np.eye(3)
+    score, load = 3 * rng.normal(size=(2, sites, 3))
+    shared = rng.normal([-0.5, 0.3, 0.0], [0.5, 0.4, 1.0], size=(n, 3))
+    known = SiteLaw(members, np.array([0, 1, -1]), information, score)
+    w = rng.normal(size=(n, 3 + 3 * sites))
+    w[:, :3] = shared
+    told = np.zeros_like(w)
+    told[:, members] = shared[:, 2, None, None] * load
+    x = Bends(law=known).bend(w, told)
+
+    def gradient(point, out):
+        v = np.array([np.exp(point[0]), np.exp(point[1]), 1.0])
+        precision = np.diag([1.0, 1.0, 0.0]) + v[:, None] * information * v
+        towards = v * (score + point[2] * load)
+        out[:] = 0.0
+        out[members] = towards - np.einsum("sij,sj->si", precision, point[members])
+        return 0.0
+
+    parts = MetricParts(3, sites=members, scalars=known.scalars, alike=tuple(members.T))
+    found = metric_from(x.reshape(2, n // 2, -1), parts, gradient)
+    # what no scale multiplies is taken for a hundredth of its draws' precision better known
+    more = found.bends.law.information - information
+    assert (0 < more[:, 2, 2]).all() and (more[:, 2, 2] < 0.02 * information[:, 2, 2]).all()
+    more[:, 2, 2] = 0.0
+    np.testing.assert_allclose(more, 0.0, atol=1e-3)
+    # scores and what moves them, in units of what is known: draws leave 1 / sqrt(2000) of an sd
+    root = np.linalg.cholesky(information)
+    for one, other in ((found.bends.law.score, score), (found.factor[members, 2], load)):
+        left = np.linalg.solve(root, (one - other)[..., None])[..., 0]
+        assert np.sqrt((left**2).mean()) < 0.08
+    moved = np.where(
+        found.is_of_site(), (shared[:, 2:] - shared[:, 2].mean()) * found.factor[:, 2], 0
+    )
+    left, _ = found.bends.straighten(x, moved)
+    left = left[:, 3:] / found.scale[3:]
+    np.testing.assert_allclose(left.var(axis=0), 1.0, atol=0.12)
+    together = np.corrcoef(np.column_stack([shared, left]).T)[:3, 3:]
+    assert np.sqrt((together**2).mean()) < 0.03
+    # scales and the size of what they multiply
+    sizes = np.corrcoef(np.column_stack([shared, left**2]).T)[:3, 3:]
+    assert np.sqrt((sizes**2).mean()) < 0.03
+
+
+def test_regressions_keep_what_halves_agree_about(rng):
+    """Coefficients that are noise go to their mean; coefficients that differ stay."""
+    n, alike = 400, 200
+    whitened = rng.normal(size=(n, 2))
+    true = np.column_stack([np.full(alike, 0.4), rng.normal(0, 0.5, alike)])
+    z = np.hstack([whitened, whitened @ true.T + rng.normal(size=(n, alike))])
+    found = regressions(z, whitened, MetricParts(2, alike=(np.arange(2, 2 + alike),)))
+    plain = (z[:, 2:].T @ whitened) / n
+    # a coefficient has a standard error of 0.05
+    assert plain[:, 0].std() > 0.04
+    assert found[:, 0].std() < 0.025
+    np.testing.assert_allclose(found[:, 0], 0.4, atol=0.2)
+    assert found[:, 1].std() == pytest.approx(0.5, rel=0.15)

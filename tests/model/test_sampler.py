@@ -13,11 +13,12 @@ from scipy.special import expit, logit
 
 from lndbayes import sampler
 from lndbayes.errors import FitError
-from lndbayes.model.compiled import log_density
+from lndbayes.model.compiled import compiled_density, log_density
 from lndbayes.model.design import build_design
 from lndbayes.model.kernel import kernel_data
 from lndbayes.model.layout import SCALARS, constrain, layout, size
-from lndbayes.model.metric import Metric, metric_from
+from lndbayes.model.metric import Metric
+from lndbayes.model.metric_draws import metric_from
 from lndbayes.model.metric_parts import metric_parts
 from lndbayes.model.start import start_point
 from lndbayes.sampler import find_metric, sample_density
@@ -99,7 +100,8 @@ def test_a_metric_changes_the_coordinates_and_not_the_posterior(long, kind):
     """The refit's draws within Monte Carlo error of the first fit's, whatever the coordinates."""
     spec, design, drawn = long
     flat = drawn.x.reshape(-1, size(design))
-    found = metric_from(drawn.x, metric_parts(design))
+    gradient = compiled_density(kernel_data(spec, design), size(design)).evaluate
+    found = metric_from(drawn.x, metric_parts(design), gradient)
     metric = {
         "scales": Metric.diagonal(flat.mean(axis=0), flat.std(axis=0)),
         "parts": found,
@@ -158,8 +160,9 @@ def test_a_pilot_from_another_fit_is_short_and_samples_in_its_coordinates(small,
     find_metric(careful, design, cores=2)
     (near, where), (plain, nowhere) = asked
     # bends follow the other fit's posterior into its tails, and would lead astray here
-    assert len(start.bends.runs)
+    assert len(start.bends.runs) and start.bends.law.members.size
     assert not len(where.bends.runs) and not len(where.bends.skewed)
+    assert not where.bends.law.members.size
     np.testing.assert_allclose(where.mean, start.to_x(np.zeros_like(start.mean)), rtol=1e-12)
     assert nowhere is None
     assert near.tune + near.draws < plain.tune + plain.draws
@@ -292,3 +295,23 @@ def test_start_without_any_data_is_at_the_prior_rate(spec, tiny):
     x = start_point(spec, design.replace(exposure=zero, count=zero))
     block = layout(design)["site_level"]
     np.testing.assert_allclose(x[block.start : block.stop], -2.0)
+
+
+def test_chains_start_where_a_standard_normals_gradients_are_one(small, monkeypatch):
+    """With a metric one sd from its middle in every coordinate; without one near the medians."""
+    spec, design = small
+    starts = []
+
+    def watched(native, *rest, **options):
+        starts.append(native.start(7))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sampler, "start_sampling", watched)
+    one = np.ones(size(design))
+    for metric in (Metric.diagonal(0.0 * one, one), None):
+        with pytest.raises(KeyboardInterrupt):
+            sample_density(spec, design, cores=1, metric=metric)
+    near, plain = starts
+    np.testing.assert_array_equal(np.abs(near), 1.0)
+    assert 0.3 < (near > 0).mean() < 0.7
+    assert plain.std() == pytest.approx(sampler._JITTER, rel=0.3)

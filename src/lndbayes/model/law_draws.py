@@ -86,7 +86,7 @@ def law_from(x: np.ndarray, parts: MetricParts, curvature: Curvature) -> SiteLaw
     values, vectors = np.linalg.eigh(known * (is_one[:, :, None] & is_one[:, None, :]))
     known = (vectors * np.maximum(values, 0.0)[:, None, :]) @ vectors.swapaxes(1, 2)
     taken = np.where(is_one, x[:, members], 0.0)
-    # what no scale multiplies has no prior to fall back on: at least a little of what draws show
+    # what no scale multiplies has no prior to fall back on: a little of what draws show instead
     spread = np.maximum(taken.var(axis=0), LEAST_SD**2)
     known += np.where(prior > 0, 0.0, 0.01 / spread)[:, :, None] * np.eye(len(scalars))
     total = (taken * v[:, None, :]).mean(axis=0)

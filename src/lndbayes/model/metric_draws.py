@@ -68,7 +68,9 @@ def metric_from(x: np.ndarray, parts: MetricParts, gradient: Gradient) -> Metric
     flat, _ = bends.straighten(bent, told)
     told[:, of_sites] = 0.0
     # what the shared coordinates do not explain; never nothing, however few the draws
-    rest = np.maximum((flat - told).std(axis=0), 0.2 * sd)
+    least = 0.2 * sd
+    least[of_sites] = 0.2  # by the law, it is 1
+    rest = np.maximum((flat - told).std(axis=0), least)
     rest[:shared] = 0.0
     local = _within(curvature, bends, parts.groups, rest)
     rest[parts.groups] = 0.0
