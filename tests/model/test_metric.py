@@ -319,7 +319,7 @@ def test_a_law_found_from_draws_leaves_sites_without_scales_and_what_they_share(
     found = metric_from(x.reshape(2, n // 2, -1), parts, gradient)
     # what no scale multiplies is taken for a hundredth of its draws' precision better known
     more = found.bends.law.information - information
-    assert (0 < more[:, 2, 2]).all() and (more[:, 2, 2] < 0.02 * information[:, 2, 2]).all()
+    assert (more[:, 2, 2] > 0).all() and (more[:, 2, 2] < 0.02 * information[:, 2, 2]).all()
     more[:, 2, 2] = 0.0
     np.testing.assert_allclose(more, 0.0, atol=1e-3)
     # scores and what moves them, in units of what is known: draws leave 1 / sqrt(2000) of an sd

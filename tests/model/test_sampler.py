@@ -160,7 +160,7 @@ def test_a_pilot_from_another_fit_is_short_and_samples_in_its_coordinates(small,
     find_metric(careful, design, cores=2)
     (near, where), (plain, nowhere) = asked
     # bends follow the other fit's posterior into its tails, and would lead astray here
-    assert len(start.bends.runs) and start.bends.law.members.size
+    assert len(start.bends.skewed) and start.bends.law.members.size
     assert not len(where.bends.runs) and not len(where.bends.skewed)
     assert not where.bends.law.members.size
     np.testing.assert_allclose(where.mean, start.to_x(np.zeros_like(start.mean)), rtol=1e-12)
