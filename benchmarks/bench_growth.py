@@ -258,9 +258,10 @@ speed, so sizes take turns: a fit is the less of {TURNS}, a gradient the least o
 
 {table(sites, "sites")}
 
-A gradient costs less a cell at 270 sites. At a fixed acceptance rate steps shrink as the fourth
-root of the coordinates (Beskos et al. 2013), and paths come in powers of two: at 27 sites most end
-at 7 steps, at 270 at 15. So a whole fit grows faster than its sites. One effective draw of the
+A gradient costs less a cell at 270 sites, and paths end at 7 steps as they do at 27, some at 15:
+steps shrink with the coordinates (at a fixed acceptance rate as their fourth root: Beskos et al.
+2013) and come near to where paths double. So ten times the sites take {sites[-1]["fit_s"] / sites[0]["fit_s"]:.1f} times the seconds
+of a fit. Its draws are worth fewer independent ones: one effective draw of the
 pooled effect costs {per_draw(sites):.0f} times as much at 270 sites as at 27, and one of the
 slowest scale {per_draw(sites, "least"):.0f} times.
 
@@ -276,9 +277,8 @@ The same 27 sites and 96 months, with as many times the persons.
 
 Cells with few events multiply out and others need series, and with more persons fewer cells have
 the same number of them, whose common terms are computed once. Both end: measured apart, a
-gradient took 150, 212, 244 and 269 µs with 1, 10, 100 and 1,000 times the persons. With more
-persons steps shorten too: sums of a site's drift, deviation and record bias become known closely,
-which couples the scales of all three ([performance](performance.md)).
+gradient took 150, 212, 244 and 269 µs with 1, 10, 100 and 1,000 times the persons. With a hundred
+times the persons steps shorten too, and some paths diverge ([performance](performance.md)).
 
 ## Outcomes
 
