@@ -295,58 +295,79 @@ def test_curvature_within_groups_is_that_of_the_density(rng):
 def test_a_law_found_from_draws_leaves_sites_without_scales_and_what_they_share(rng):
     """Draws of a hierarchical normal posterior, whose law is known: as standard ones come back."""
     sites, n = 40, 6000
-    members = 3 + np.arange(sites * 3).reshape(3, sites).T
+    members = 4 + np.arange(sites * 3).reshape(3, sites).T
     root = rng.normal(size=(sites, 3, 3)) * [2.0, 1.0, 3.0]
     information = root @ root.swapaxes(1, 2) + 0.5 * np.eye(3)
     score, load = 3 * rng.normal(size=(2, sites, 3))
-    shared = rng.normal([-0.5, 0.3, 0.0], [0.5, 0.4, 1.0], size=(n, 3))
+    # two scales, and two more that are shared: correlated with each other
+    shared = rng.normal([-0.5, 0.3, 0.0, 0.0], [0.5, 0.4, 1.0, 1.0], size=(n, 4))
+    shared[:, 3] += shared[:, 2]
     known = SiteLaw(members, np.array([0, 1, -1]), information, score)
-    w = rng.normal(size=(n, 3 + 3 * sites))
-    w[:, :3] = shared
+    w = rng.normal(size=(n, 4 + 3 * sites))
+    w[:, :4] = shared
     told = np.zeros_like(w)
-    told[:, members] = shared[:, 2, None, None] * load
+    told[:, members] = shared[:, 2, None, None] * load - shared[:, 3, None, None]
     x = Bends(law=known).bend(w, told)
 
     def gradient(point, out):
         v = np.array([np.exp(point[0]), np.exp(point[1]), 1.0])
         precision = np.diag([1.0, 1.0, 0.0]) + v[:, None] * information * v
-        towards = v * (score + point[2] * load)
+        towards = v * (score + point[2] * load - point[3])
         out[:] = 0.0
         out[members] = towards - np.einsum("sij,sj->si", precision, point[members])
         return 0.0
 
-    parts = MetricParts(3, sites=members, scalars=known.scalars, alike=tuple(members.T))
+    parts = MetricParts(4, sites=members, scalars=known.scalars, alike=tuple(members.T))
     found = metric_from(x.reshape(2, n // 2, -1), parts, gradient)
     # what no scale multiplies is taken for a hundredth of its draws' precision better known
     more = found.bends.law.information - information
     assert (more[:, 2, 2] > 0).all() and (more[:, 2, 2] < 0.02 * information[:, 2, 2]).all()
     more[:, 2, 2] = 0.0
     np.testing.assert_allclose(more, 0.0, atol=1e-3)
-    # scores and what moves them, in units of what is known: draws leave 1 / sqrt(2000) of an sd
+    # scores, in units of what is known: draws leave 1 / sqrt(6000) of an sd
     root = np.linalg.cholesky(information)
-    for one, other in ((found.bends.law.score, score), (found.factor[members, 2], load)):
-        left = np.linalg.solve(root, (one - other)[..., None])[..., 0]
-        assert np.sqrt((left**2).mean()) < 0.08
-    moved = np.where(
-        found.is_of_site(), (shared[:, 2:] - shared[:, 2].mean()) * found.factor[:, 2], 0
-    )
+    left = np.linalg.solve(root, (found.bends.law.score - score)[..., None])[..., 0]
+    assert np.sqrt((left**2).mean()) < 0.08
+    # what is told comes through the sampler's coordinates
+    flat, _ = found.bends.straighten(x)
+    y = np.linalg.solve(found.factor[:4], (flat[:, :4] - found.mean[:4]).T).T
+    moved = y @ found.factor.T
+    moved[:, ~found.is_of_site()] = 0.0
     left, _ = found.bends.straighten(x, moved)
-    left = left[:, 3:] / found.scale[3:]
+    left = left[:, 4:] / found.scale[4:]
     np.testing.assert_allclose(left.var(axis=0), 1.0, atol=0.12)
-    together = np.corrcoef(np.column_stack([shared, left]).T)[:3, 3:]
-    assert np.sqrt((together**2).mean()) < 0.03
-    # scales and the size of what they multiply
-    sizes = np.corrcoef(np.column_stack([shared, left**2]).T)[:3, 3:]
-    assert np.sqrt((sizes**2).mean()) < 0.03
+    # with what is shared, and with the size of what scales multiply
+    for values in (left, left**2):
+        together = np.corrcoef(np.column_stack([shared, values]).T)[:4, 4:]
+        assert np.sqrt((together**2).mean()) < 0.03
+
+
+def test_a_law_stays_one_where_the_likelihood_curves_the_wrong_way(rng):
+    """As in a tail: no information is less than none."""
+    members = 1 + np.arange(8).reshape(2, 4).T
+    x = rng.normal(size=(2, 300, 9))
+
+    def gradient(point, out):
+        out[:] = 3.0 * point
+
+    parts = MetricParts(1, sites=members, scalars=np.array([0, -1]))
+    found = metric_from(x, parts, gradient)
+    law = found.bends.law
+    assert (np.linalg.eigvalsh(law.information) >= 0).all()
+    assert (law.information[:, 1, 1] > 0).all()
+    assert np.isfinite(found.to_x(rng.normal(size=9))).all()
 
 
 def test_regressions_keep_what_halves_agree_about(rng):
     """Coefficients that are noise go to their mean; coefficients that differ stay."""
     n, alike = 400, 200
     whitened = rng.normal(size=(n, 2))
+    # a slow chain: five rows are worth one, and a number of draws would not tell
+    times = 5
     true = np.column_stack([np.full(alike, 0.4), rng.normal(0, 0.5, alike)])
     z = np.hstack([whitened, whitened @ true.T + rng.normal(size=(n, alike))])
-    found = regressions(z, whitened, MetricParts(2, alike=(np.arange(2, 2 + alike),)))
+    parts = MetricParts(2, alike=(np.arange(2, 2 + alike),))
+    found = regressions(np.repeat(z, times, axis=0), np.repeat(whitened, times, axis=0), parts)
     plain = (z[:, 2:].T @ whitened) / n
     # a coefficient has a standard error of 0.05
     assert plain[:, 0].std() > 0.04
