@@ -243,6 +243,7 @@ def write(spec: ModelSpec, kept: dict[str, list[Any]]) -> None:
     """Write the page and its figure."""
     sites, months, persons, outcomes = (kept[part] for part in PARTS)
     figure(sites, months, ROOT / "docs" / "images" / "growth.png")
+    ratio = sites[-1]["fit_s"] / sites[0]["fit_s"]
     many = "\n".join(f"| {n} | {wall:.1f} | {wall / n:.1f} |" for n, wall in outcomes)
     page = f"""# How cost grows
 
@@ -260,7 +261,7 @@ speed, so sizes take turns: a fit is the less of {TURNS}, a gradient the least o
 
 A gradient costs less a cell at 270 sites, and paths end at 7 steps as they do at 27, some at 15:
 steps shrink with the coordinates (at a fixed acceptance rate as their fourth root: Beskos et al.
-2013) and come near to where paths double. So ten times the sites take {sites[-1]["fit_s"] / sites[0]["fit_s"]:.1f} times the seconds
+2013) and come near to where paths double. So ten times the sites take {ratio:.1f} times the seconds
 of a fit. Its draws are worth fewer independent ones: one effective draw of the
 pooled effect costs {per_draw(sites):.0f} times as much at 270 sites as at 27, and one of the
 slowest scale {per_draw(sites, "least"):.0f} times.
