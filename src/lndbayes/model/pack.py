@@ -10,6 +10,7 @@ from scipy.special import gammaln
 
 from lndbayes.model.design import Design
 from lndbayes.model.layout import MULTIPLIERS, POSITIVE, SCALARS, layout
+from lndbayes.model.quadrature import condensed
 from lndbayes.model.vector import FEW, LINKS
 from lndbayes.spec import ModelSpec
 
@@ -151,7 +152,7 @@ def _cells(design: Design, counts: bool) -> tuple[dict[str, np.ndarray], float]:
     n, low, high = design["exposure"], design["count"], design["count_high"]
     coverage = design["coverage"]
     exact, ranged = (n > 0) & (low == high), (n > 0) & (low < high)
-    levels, times = np.unique(n[exact], return_counts=True)
+    levels, times = _lengths(n[exact])
     held = [n[exact], low[exact], coverage[exact], np.log(n[exact] * coverage[exact])]
     order = _few_first(n[exact], low[exact])
     out = {
@@ -180,9 +181,14 @@ def _cells(design: Design, counts: bool) -> tuple[dict[str, np.ndarray], float]:
     flat = site * at_risk.shape[1] + month
     out["stage"] = _array(np.column_stack([flat, site, which, event])[order], np.int64)
     out["stage_value"] = _array(np.vstack([at_risk[used], going_on[used]])[:, order])
-    distinct, times = np.unique(at_risk[used], return_counts=True)
-    out["stage_exposure"] = _array(np.vstack([distinct, times]))
+    out["stage_exposure"] = _array(np.vstack(_lengths(at_risk[used])))
     return out, constant + _log_choose(at_risk[used], going_on[used])
+
+
+def _lengths(n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lengths of the rising factorials that depend on no predictor, and how often each counts."""
+    distinct, times = np.unique(n, return_counts=True)
+    return condensed(distinct, times.astype(float))
 
 
 def _few_first(n: np.ndarray, y: np.ndarray, *then: np.ndarray) -> np.ndarray:
