@@ -33,8 +33,8 @@ from lndbayes.fit import (
     versions,
 )
 from lndbayes.model.design import build_design
-from lndbayes.model.layout import constrain, size
-from lndbayes.sampler import find_metric
+from lndbayes.model.layout import size
+from lndbayes.sampler import find_metric, stored_metric
 from lndbayes.spec import ModelSpec, load_spec, parse_spec, with_changes
 from small import fake_fit, write_small
 
@@ -289,16 +289,19 @@ def test_another_seed_gives_other_draws(made, spec, data) -> None:
         )
 
 
-def test_the_metric_of_a_fit_is_where_its_draws_were(made, spec, data) -> None:
+def test_the_metric_of_a_fit_is_what_its_chains_moved_in(made, spec, data) -> None:
+    """Found by the pilot, it lies about the draws; handed from another fit, it stays that one."""
     metric = metric_of(made)
     design = build_design(spec, data)
     assert metric.mean.shape == (size(design),)
     assert metric.scale.shape == metric.mean.shape
     # scalars come first, and the unconstrained effect_mean is the effect_mean
     draws = made["posterior"]["effect_mean"].to_numpy()
-    assert metric.mean[0] == pytest.approx(draws.mean(), abs=1e-12)
-    assert np.linalg.norm(metric.factor[0]) == pytest.approx(draws.std(), abs=1e-12)
-    assert constrain(metric.mean, design)["effect_mean"] == pytest.approx(draws.mean(), abs=1e-12)
+    assert metric.mean[0] == pytest.approx(draws.mean(), abs=0.5 * draws.std())
+    assert np.linalg.norm(metric.factor[0]) == pytest.approx(draws.std(), rel=0.5)
+    quick = with_changes(spec, {"sampling.draws": 50, "sampling.tune": 50, "sampling.seed": 99})
+    kept = stored_metric(metric_of(fit(quick, data, predictive=False, metric=metric)))
+    xr.testing.assert_identical(kept, stored_metric(metric))
 
 
 @pytest.mark.parametrize(("far", "pilots"), [(False, 0), (True, 1)])
@@ -417,7 +420,7 @@ def test_a_fit_of_another_schema_is_not_read(light, tmp_path, schema) -> None:
     if schema is not None:
         old.attrs["schema"] = schema
     path = save_fit(old, tmp_path / "old.nc")
-    with pytest.raises(FitError, match="was not written with schema 6"):
+    with pytest.raises(FitError, match="was not written with schema 7"):
         load_fit(path)
     assert stored_fit(path, "key") is None
 

@@ -40,7 +40,7 @@ from lndbayes.spec import ModelSpec
 __all__ = ["fit", "fit_key", "load_fit", "metric_of", "save_fit", "stored_fit", "versions"]
 
 #: Version of what a fit file holds; part of the key under which finished fits are reused.
-SCHEMA = 6
+SCHEMA = 7
 
 _PRIOR_DRAWS = 1000
 _PREDICTIVE_DRAWS = 250
@@ -175,7 +175,7 @@ def fit(
         ),
         **(_predictive(spec, design, values, cores) if predictive else {}),
         "observed_data": _observed(spec, design, values),
-        "constant_data": _constant_data(design).merge(stored_metric(raw, spec, design)),
+        "constant_data": _constant_data(design).merge(stored_metric(metric)),
     }
     tree = xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
     marks["predictive"] = time.perf_counter() - clock

@@ -34,6 +34,9 @@ __all__ = [
 #: straight line, as leapfrog steps go).
 _PATHS = "ExactNormal"
 
+#: Doublings of a path at most: nutpie's own number.
+_DEPTH = 10
+
 #: nutpie's `sample` without its own choice of settings.
 start_sampling = _BackgroundSampler
 
@@ -131,11 +134,16 @@ class _Native(CompiledModel):
         )
 
 
-#: Sampler settings of the pilot run that finds a metric.
-_PILOT = {"chains": 2, "tune": 300, "draws": 300, "target_accept": 0.55}
-#: The same from the coordinates of another fit: few steps to find the way. Where that fit's scales
-#: are wrong for this one, small steps would make long paths.
-_PILOT_NEAR = {"chains": 2, "tune": 100, "draws": 250, "target_accept": 0.8}
+#: Sampler settings of the first run that looks for a metric, in the unconstrained coordinates. The
+#: curvature at a few points is all that the second run needs: paths of 31 steps at most, since more
+#: of these coordinates is not worth it where data know much.
+_PILOT_FAR = {"chains": 2, "tune": 100, "draws": 50, "target_accept": 0.55}
+_PILOT_DEPTH = 5
+#: The second one, in the coordinates that the first has found.
+_PILOT = {"chains": 2, "tune": 100, "draws": 250, "target_accept": 0.55}
+#: The same in the linear part of another fit's coordinates: few steps to find the way. Where that
+#: fit's scales are wrong for this one, small steps would make long paths.
+_PILOT_NEAR = _PILOT | {"target_accept": 0.8}
 
 
 def find_metric(
@@ -145,7 +153,7 @@ def find_metric(
     cores: int,
     start: Metric | None = None,
 ) -> Metric:
-    """Find the coordinates to sample in from a short pilot run, whose draws are thrown away.
+    """Find the coordinates to sample in from short pilot runs, whose draws are thrown away.
 
     With the pilot's covariance the pooled effect mixes several times better per draw than with
     variances alone: it and the national curve are strongly correlated (docs/performance.md).
@@ -162,17 +170,19 @@ def find_metric(
     -------
     Metric
     """
-    seed = int(np.random.SeedSequence([spec.sampling.seed, 2]).generate_state(1)[0])
-    settings = (_PILOT if start is None else _PILOT_NEAR) | {"seed": seed}
-    changed = with_changes(spec, {f"sampling.{key}": value for key, value in settings.items()})
-    near = None if start is None else without_bends(start)
-    pilot = sample_density(changed, design, cores=cores, metric=near)
-    return _metric_of_draws(pilot.x, spec, design)
+    first, second = np.random.SeedSequence([spec.sampling.seed, 2]).generate_state(2)
 
+    def pilot(settings: dict[str, float], seed: int, near: Metric | None, depth: int) -> Metric:
+        every = settings | {"seed": int(seed)}
+        changed = with_changes(spec, {f"sampling.{key}": value for key, value in every.items()})
+        x = sample_density(changed, design, cores=cores, metric=near, depth=depth).x
+        density = compiled_density(kernel_data(spec, design), x.shape[-1])
+        return metric_from(x, metric_parts(design), density.evaluate)
 
-def _metric_of_draws(x: np.ndarray, spec: ModelSpec, design: Design) -> Metric:
-    density = compiled_density(kernel_data(spec, design), x.shape[-1])
-    return metric_from(x, metric_parts(design), density.evaluate)
+    if start is not None:
+        return pilot(_PILOT_NEAR, first, without_bends(start), _DEPTH)
+    near = pilot(_PILOT_FAR, first, None, _PILOT_DEPTH)
+    return pilot(_PILOT, second, near, _DEPTH)
 
 
 def sample_density(
@@ -181,6 +191,7 @@ def sample_density(
     *,
     cores: int,
     metric: Metric | None = None,
+    depth: int = _DEPTH,
     progress: bool = False,
     callback: Callable[[Any], None] | None = None,
 ) -> RawDraws:
@@ -196,6 +207,8 @@ def sample_density(
         Chains run at the same time, in threads; they never wait for the interpreter.
     metric : Metric, optional
         Coordinates to sample in, from the draws of a similar fit; default the unconstrained ones.
+    depth : int
+        Doublings of a path at most.
     progress : bool
         Show nutpie's progress bar.
     callback : callable, optional
@@ -225,7 +238,7 @@ def sample_density(
         raise FitError(f"{spec.outcome.name}: the log density is not finite at the starting point")
     running = start_sampling(
         _Native(dims={}, density=density, start=start),
-        _settings(spec.sampling),
+        _settings(spec.sampling, depth),
         np.zeros(length),
         min(cores, spec.sampling.chains),
         save_warmup=False,
@@ -248,7 +261,7 @@ def sample_density(
     return RawDraws(x, stats)
 
 
-def _settings(s: Sampling) -> Any:
+def _settings(s: Sampling, depth: int) -> Any:
     """Settings of NUTS whose steps follow a standard normal exactly.
 
     Leapfrog steps go along straight lines, and their errors add up over coordinates even where a
@@ -264,14 +277,14 @@ def _settings(s: Sampling) -> Any:
     settings = _lib.PyNutsSettings.Diag(s.seed)
     wanted = {"num_tune": s.tune, "num_draws": s.draws, "num_chains": s.chains}
     settings.update(wanted | {"target_accept": s.target_accept})
-    # nutpie takes this one only with all the others
-    settings.update_settings(settings.as_dict()["settings"] | {"trajectory_kind": _PATHS})
+    # nutpie takes these only with all the others
+    own = {"trajectory_kind": _PATHS, "maxdepth": depth}
+    settings.update_settings(settings.as_dict()["settings"] | own)
     return settings
 
 
-def stored_metric(raw: RawDraws, spec: ModelSpec, design: Design) -> xr.Dataset:
-    """Where the unconstrained draws were and how they vary together: the start of refits."""
-    found = _metric_of_draws(raw.x, spec, design)
+def stored_metric(found: Metric) -> xr.Dataset:
+    """Arrange the coordinates that chains moved in, where refits start, as a fit keeps them."""
     law = found.bends.law
     return xr.Dataset(
         {
@@ -292,6 +305,8 @@ def stored_metric(raw: RawDraws, spec: ModelSpec, design: Design) -> xr.Dataset:
                 law.information,
             ),
             "unconstrained_law_score": (("law_site", "law_kind"), law.score),
+            "unconstrained_law_told": (("law_site", "law_kind", "shared_coordinate"), law.told),
+            "unconstrained_law_products": (("shared_coordinate",), law.products),
         }
     )
 
@@ -304,7 +319,10 @@ def metric_of(tree: xr.DataTree) -> Metric:
         for names in (
             ("mean", "scale", "factor", "local", "members"),
             ("skewed", "shape", "runs", "middle", "information"),
-            ("law_members", "law_scalars", "law_information", "law_score"),
+            tuple(
+                f"law_{name}"
+                for name in ("members", "scalars", "information", "score", "told", "products")
+            ),
         )
     )
     own = SiteLaw(**{name.removeprefix("law_"): value for name, value in law.items()})

@@ -1,4 +1,4 @@
-"""The custody model a second time, from the tables and in SciPy alone: loops, no shears, no vector.
+"""The custody model a second time, from the tables and in SciPy alone: no anchors, no vector.
 
 It follows the model's statement (docs/synthetic.md has the same law) and shares nothing with the
 fitting code but the spec: not the design, the bases, the transforms or the special functions. Only

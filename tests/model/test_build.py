@@ -121,11 +121,7 @@ def test_priors_are_those_of_the_spec(spec, other_spec, tiny):
     for changed in (spec, other_spec):
         model = build_model(changed, tiny)
         for slot, prior in changed.priors.items():
-            named = {
-                "national_slope": "national_slope_observed",
-                "baseline_level": "baseline_level_observed",
-            }
-            operator = type(model[named.get(slot, slot)].owner.op).__name__
+            operator = type(model[slot].owner.op).__name__
             assert operator.removesuffix("RV") == prior.dist, slot
 
 

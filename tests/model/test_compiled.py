@@ -63,13 +63,16 @@ def bends(spec: ModelSpec, design: Design, rng: np.random.Generator) -> Bends:
     shape = np.column_stack([start_point(spec, design)[skewed], width, np.cosh(e), np.sinh(e)])
     runs = [(run.scalar, run.first, run.last, run.rate) for run in parts.runs]
     length = sum(last - first for _, first, last, _ in runs)
-    middle, information = rng.normal(0, 0.1, length), rng.exponential(2.0, length)
+    middle, known = rng.normal(0, 0.1, length), rng.exponential(2.0, length)
     sites = len(parts.sites)
     root = rng.normal(size=(sites, len(parts.scalars), len(parts.scalars)))
     root *= (parts.sites >= 0)[..., None]
     score = rng.normal(size=parts.sites.shape) * (parts.sites >= 0)
-    law = SiteLaw(parts.sites, parts.scalars, root @ root.swapaxes(1, 2), score)
-    return Bends(skewed, shape, np.array(runs), middle, information, law)
+    told = rng.normal(0, 0.3, (*parts.sites.shape, parts.shared)) * (parts.sites >= 0)[..., None]
+    assert (parts.products >= 0).any()
+    information = root @ root.swapaxes(1, 2)
+    law = SiteLaw(parts.sites, parts.scalars, information, score, told, parts.products)
+    return Bends(skewed, shape, np.array(runs), middle, known, law)
 
 
 def matrix(m: Metric) -> np.ndarray:

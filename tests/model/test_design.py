@@ -153,13 +153,11 @@ def test_site_without_cells_in_the_likelihood_has_no_weights(spec, tiny):
     design = build_design(off, tiny)
     assert (design["exposure"][3] == 0).all()
     assert (design["site_weight"][3] == 0).all()
-    assert np.isfinite(design["shear"]).all()
 
 
 def test_site_that_never_goes_live_is_untreated_throughout(design):
     assert (design["event_time"][3] == NEVER).all()
     assert (design["exposure"][3] > 0).all()
-    np.testing.assert_array_equal(design["shear"][3], 0)
 
 
 def test_missing_cell_is_nothing_and_not_zero_events(built, design):
@@ -176,7 +174,7 @@ def test_missing_cell_is_nothing_and_not_zero_events(built, design):
     assert_equal(marked, design)
     idle = built({"outcomes.csv": add(exposure=0, count=0, status="observed")})
     assert_equal(idle, design)
-    with_trials = {"exposure", "exposure_all", "exposure_exact", "site_weight", "shear"}
+    with_trials = {"exposure", "exposure_all", "exposure_exact", "site_weight"}
     with_trials |= {"stage_centre"}
     none = built({"outcomes.csv": add(exposure=40, count=0, status="observed")})
     assert none["exposure"][s, t] == 40
@@ -192,8 +190,7 @@ def test_treated_months_can_be_hidden_from_a_design(spec, tiny):
     np.testing.assert_array_equal(hidden["count"], np.where(before, design["count"], 0))
     n = hidden["exposure"]
     np.testing.assert_allclose(hidden["site_weight"], n / n.sum(axis=1, keepdims=True))
-    np.testing.assert_array_equal(hidden["shear"], 0)
-    changed = {"exposure", "count", "count_high", "site_weight", "shear"}
+    changed = {"exposure", "count", "count_high", "site_weight"}
     assert_equal(hidden, design, but=changed)
 
 
@@ -210,7 +207,7 @@ def test_a_design_takes_new_arrays_of_the_same_shape_only(design):
 # ---- switches
 
 SWITCHED = {
-    "not_yet_treated": {"exposure", "count", "count_high", "stage_centre", "site_weight", "shear"},
+    "not_yet_treated": {"exposure", "count", "count_high", "stage_centre", "site_weight"},
     "retrospective": {"retrospective_exposure", "retrospective_count"},
     "national": {"national_chol"},
     "history": {"history_exposure", "history_count"},

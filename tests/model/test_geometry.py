@@ -32,8 +32,8 @@ def quantities(raw: RawDraws, design: Design) -> dict[str, np.ndarray]:
     return out
 
 
-def test_shears_anchors_and_metric_leave_the_posterior_as_it_is(spec, monkeypatch):
-    """A longer run without any of them: leapfrog steps, no anchored level, no shear, no metric.
+def test_anchors_and_metric_leave_the_posterior_as_it_is(spec, monkeypatch):
+    """A longer run without any of them: leapfrog steps, no anchored level, no metric.
 
     Means, standard deviations and the 5% and 95% points agree within Monte Carlo error, over 80
     quantities; each is held to 4.5 standard errors.
@@ -42,9 +42,7 @@ def test_shears_anchors_and_metric_leave_the_posterior_as_it_is(spec, monkeypatc
     design = build_design(spec, data)
     quick = with_changes(spec, {"sampling.draws": 1000, "sampling.tune": 200})
     ours = sample_density(quick, design, cores=2, metric=find_metric(quick, design, cores=2))
-    plain = design.replace(
-        shear=np.zeros_like(design["shear"]), site_weight=np.zeros_like(design["site_weight"])
-    )
+    plain = design.replace(site_weight=np.zeros_like(design["site_weight"]))
     long = with_changes(spec, {"sampling.draws": 1500, "sampling.tune": 700, "sampling.seed": 77})
     monkeypatch.setattr(sampler, "_PATHS", "Euclidean")
     reference = sample_density(long, plain, cores=2)

@@ -45,18 +45,6 @@ def density_at(spec: ModelSpec, design: Design, values: dict[str, np.ndarray]) -
     return log_density(x, np.empty_like(x), kernel_data(spec, design))
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_shear_only_chooses_coordinates(biased, design, values, seed):
-    """Any shear gives the same joint density at the same values: its Jacobian is 1."""
-    shear = np.random.default_rng(seed).normal(0, 0.5, design["shear"].shape)
-    expected = density_at(biased, design, values)
-    assert density_at(biased, design.replace(shear=shear), values) == pytest.approx(
-        expected, rel=RTOL
-    )
-    none = design.replace(shear=np.zeros_like(shear))
-    assert density_at(biased, none, values) == pytest.approx(expected, rel=RTOL)
-
-
 def test_anchor_only_chooses_coordinates(biased, design, values, rng):
     weight = rng.dirichlet(np.ones(20), size=4)
     expected = density_at(biased, design, values)

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from lndbayes.model import law_draws, metric_draws
+from lndbayes.model.law_draws import conjugate_gradients
 from lndbayes.model.metric import Bends, Metric, without_bends
 from lndbayes.model.metric_draws import metric_from
 from lndbayes.model.metric_parts import MetricParts, Run
@@ -81,8 +82,8 @@ def test_groups_of_any_coordinates_take_off_their_correlations(rng):
 def test_metric_of_fewer_draws_than_coordinates_is_still_one(rng):
     """And of a coordinate that never moved."""
     x = np.concatenate([rng.normal(size=(1, 4, 30)), np.ones((1, 4, 1))], axis=-1)
-    groups, alike = np.arange(15, 23).reshape(2, 4), (np.arange(15, 25, 5), np.arange(25, 31))
-    found = metric_from(x, MetricParts(12, groups, alike=alike), of_normal(np.eye(31)))
+    groups = np.arange(15, 23).reshape(2, 4)
+    found = metric_from(x, MetricParts(12, groups), of_normal(np.eye(31)))
     for part in (found.scale, found.factor, found.local):
         assert np.isfinite(part).all()
     assert (np.diag(found.factor) > 0).all()
@@ -208,53 +209,63 @@ def test_linear_coordinates_agree_with_bent_ones_in_the_middle(rng):
     np.testing.assert_allclose(slopes[0][1:7, 1:], slopes[1][1:7, 1:], rtol=1e-6, atol=1e-9)
 
 
-def a_law(rng, sites=5, kinds=3, scalars=(0, 1, -1)):
-    """Scalars first, then the coordinates of sites by kind; the last site lacks the second kind."""
-    members = len(scalars) + np.arange(sites * kinds).reshape(kinds, sites).T
+def a_law(rng, sites=5, kinds=3, scalars=(0, 1, -1), products=(-1, -1, 1, 0)):
+    """Scalars and what is shared, then coordinates of sites by kind; the last site lacks one."""
+    members = len(products) + np.arange(sites * kinds).reshape(kinds, sites).T
     members[-1, 1] = -1
+    is_one = members >= 0
     root = rng.normal(size=(sites, kinds, kinds))
     root[-1, 1] = 0.0
-    score = rng.normal(size=(sites, kinds)) * (members >= 0)
-    return SiteLaw(members, np.array(scalars), root @ root.swapaxes(1, 2), score)
+    score = rng.normal(size=(sites, kinds)) * is_one
+    told = rng.normal(size=(sites, kinds, len(products))) * is_one[..., None]
+    information = root @ root.swapaxes(1, 2)
+    return SiteLaw(members, np.array(scalars), information, score, told, np.array(products))
 
 
 def test_a_sites_law_is_that_of_a_normal_prior_and_a_normal_likelihood(rng):
-    """Mean and covariance in closed form, at several points and with what is told."""
+    """Mean and covariance in closed form, at several points."""
     law = a_law(rng)
     bends = Bends(law=law)
     for _ in range(3):
-        w, told = rng.normal(size=18), rng.normal(size=18)
-        x = bends.bend(w, told)
-        np.testing.assert_array_equal(x[:3], w[:3])
+        w = rng.normal(size=19)
+        x = bends.bend(w)
+        np.testing.assert_array_equal(x[:4], w[:4])
         v = np.diag([np.exp(w[0]), np.exp(w[1]), 1.0])
-        turn, _ = law.factors(x)
+        # two shared coordinates have a scale of their own
+        shared = np.array([w[0], w[1], w[2] * np.exp(w[1]), w[3] * np.exp(w[0])])
+        turn, follows = law.factors(x)
         for site in range(5):
             is_one = law.members[site] >= 0
             at = law.members[site][is_one]
             precision = np.diag([1.0, 1.0, 0.0]) + v @ law.information[site] @ v
-            score = v @ (law.score[site] + np.where(is_one, told[law.members[site]], 0.0))
+            score = v @ (law.score[site] + law.told[site] @ shared)
             mean = np.linalg.solve(precision, score)
             own = np.where(is_one, w[law.members[site]], 0.0)
             np.testing.assert_allclose(x[at], (mean + turn[site] @ own)[is_one], rtol=1e-9)
             np.testing.assert_allclose(turn[site] @ turn[site].T @ precision, np.eye(3), atol=1e-9)
+            # what no scale of a site's is in moves the score only
+            for j in (2, 3):
+                step = 1e-6 * np.eye(19)[j]
+                slope = (bends.bend(w + step) - bends.bend(w - step))[at] / 2e-6
+                np.testing.assert_allclose(follows[site][is_one, j], slope, rtol=1e-5, atol=1e-7)
 
 
 def test_a_sites_law_is_undone_and_knows_its_jacobian(rng):
     bends = Bends(law=a_law(rng))
-    w, told, step = rng.normal(size=(4, 18)), rng.normal(size=(4, 18)), 1e-5 * np.eye(18)
-    x = bends.bend(w, told)
+    w, step = rng.normal(size=(4, 19)), 1e-5 * np.eye(19)
+    x = bends.bend(w)
     # the second kind's place of the last site stays what it was
-    np.testing.assert_array_equal(x[:, 12], w[:, 12])
-    again, jacobian = bends.straighten(x, told)
+    np.testing.assert_array_equal(x[:, 13], w[:, 13])
+    again, jacobian = bends.straighten(x)
     np.testing.assert_allclose(again, w, rtol=1e-9, atol=1e-10)
     for i in range(4):
-        slopes = (bends.bend(w[i] + step, told[i]) - bends.bend(w[i] - step, told[i])) / 2e-5
+        slopes = (bends.bend(w[i] + step) - bends.bend(w[i] - step)) / 2e-5
         assert np.linalg.slogdet(slopes)[1] == pytest.approx(jacobian[i], abs=1e-7)
 
 
 def test_linear_coordinates_of_a_law_have_its_covariance(rng):
     """Where no scale multiplies, the law is linear itself."""
-    law = a_law(rng, scalars=(-1, -1, -1))
+    law = a_law(rng, scalars=(-1, -1, -1), products=(-1, -1, -1))
     law.information[-1, 1, 1] = 1.0
     factor = np.vstack([np.diag([0.5, 1.2, 0.8]), rng.normal(0, 0.4, (15, 3))])
     scale = np.r_[np.zeros(3), rng.uniform(0.5, 1.5, 15)]
@@ -295,29 +306,31 @@ def test_curvature_within_groups_is_that_of_the_density(rng):
 def test_a_law_found_from_draws_leaves_sites_without_scales_and_what_they_share(rng):
     """Draws of a hierarchical normal posterior, whose law is known: as standard ones come back."""
     sites, n = 40, 6000
-    members = 4 + np.arange(sites * 3).reshape(3, sites).T
+    members = 5 + np.arange(sites * 3).reshape(3, sites).T
     root = rng.normal(size=(sites, 3, 3)) * [2.0, 1.0, 3.0]
     information = root @ root.swapaxes(1, 2) + 0.5 * np.eye(3)
     score, load = 3 * rng.normal(size=(2, sites, 3))
-    # two scales, and two more that are shared: correlated with each other
-    shared = rng.normal([-0.5, 0.3, 0.0, 0.0], [0.5, 0.4, 1.0, 1.0], size=(n, 4))
-    shared[:, 3] += shared[:, 2]
-    known = SiteLaw(members, np.array([0, 1, -1]), information, score)
-    w = rng.normal(size=(n, 4 + 3 * sites))
-    w[:, :4] = shared
-    told = np.zeros_like(w)
-    told[:, members] = shared[:, 2, None, None] * load - shared[:, 3, None, None]
-    x = Bends(law=known).bend(w, told)
+    # three scales, and two more that are shared: correlated with each other
+    shared = rng.normal([-0.5, 0.3, 0.1, 0.0, 0.0], [0.5, 0.4, 0.6, 1.0, 1.0], size=(n, 5))
+    shared[:, 4] += shared[:, 3]
+    # of which one has a scale of its own
+    told = np.zeros((sites, 3, 5))
+    told[..., 3], told[..., 4] = load, -1.0
+    products = np.array([-1, -1, -1, 2, -1])
+    known = SiteLaw(members, np.array([0, 1, -1]), information, score, told, products)
+    w = rng.normal(size=(n, 5 + 3 * sites))
+    w[:, :5] = shared
+    x = Bends(law=known).bend(w)
 
     def gradient(point, out):
         v = np.array([np.exp(point[0]), np.exp(point[1]), 1.0])
         precision = np.diag([1.0, 1.0, 0.0]) + v[:, None] * information * v
-        towards = v * (score + point[2] * load - point[3])
+        towards = v * (score + np.exp(point[2]) * point[3] * load - point[4])
         out[:] = 0.0
         out[members] = towards - np.einsum("sij,sj->si", precision, point[members])
         return 0.0
 
-    parts = MetricParts(4, sites=members, scalars=known.scalars, alike=tuple(members.T))
+    parts = MetricParts(5, sites=members, scalars=known.scalars, runs=(Run(2, 3, 4),))
     found = metric_from(x.reshape(2, n // 2, -1), parts, gradient)
     # what no scale multiplies is taken for a hundredth of its draws' precision better known
     more = found.bends.law.information - information
@@ -328,18 +341,46 @@ def test_a_law_found_from_draws_leaves_sites_without_scales_and_what_they_share(
     root = np.linalg.cholesky(information)
     left = np.linalg.solve(root, (found.bends.law.score - score)[..., None])[..., 0]
     assert np.sqrt((left**2).mean()) < 0.08
-    # what is told comes through the sampler's coordinates
-    flat, _ = found.bends.straighten(x)
-    y = np.linalg.solve(found.factor[:4], (flat[:, :4] - found.mean[:4]).T).T
-    moved = y @ found.factor.T
-    moved[:, ~found.is_of_site()] = 0.0
-    left, _ = found.bends.straighten(x, moved)
-    left = left[:, 4:] / found.scale[4:]
+    np.testing.assert_allclose(found.bends.law.told[..., 3], load, atol=0.05)
+    np.testing.assert_allclose(found.bends.law.told[..., 4], -1.0, atol=0.05)
+    assert (found.bends.law.told[..., :3] == 0).all()
+    left = found.bends.straighten(x)[0][:, 5:] / found.scale[5:]
     np.testing.assert_allclose(left.var(axis=0), 1.0, atol=0.12)
     # with what is shared, and with the size of what scales multiply
     for values in (left, left**2):
-        together = np.corrcoef(np.column_stack([shared, values]).T)[:4, 4:]
+        together = np.corrcoef(np.column_stack([shared, values]).T)[:5, 5:]
         assert np.sqrt((together**2).mean()) < 0.03
+
+
+def test_conjugate_gradients_solve_what_blocks_alone_would_not(rng):
+    """Against a direct solution; blocks are taken for a start, and couple through their sum."""
+    sites, kinds = 6, 3
+    root = rng.normal(size=(sites, kinds, kinds))
+    near = root @ root.swapaxes(1, 2) + np.eye(kinds)
+    whole = np.zeros((sites * kinds, sites * kinds))
+    for site in range(sites):
+        at = slice(site * kinds, (site + 1) * kinds)
+        whole[at, at] = near[site]
+    one = np.tile([1.0, -2.0, 0.5], sites)
+    whole += 4.0 * np.outer(one, one)
+    asked = []
+
+    def curvature(direction):
+        asked.append(len(direction))
+        return (direction.reshape(len(direction), -1) @ whole).reshape(direction.shape)
+
+    b = rng.normal(size=(4, sites, kinds))
+    b[2] = 0.0
+    found = conjugate_gradients(curvature, near, b)
+    expected = np.linalg.solve(whole, b.reshape(4, -1).T).T.reshape(b.shape)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    # one direction beyond the blocks: two steps
+    assert asked == [4, 4]
+    alone = np.einsum("sij,ksj->ksi", np.linalg.inv(near), b)
+    assert np.abs(alone - expected).max() > 0.1
+    # where the density curves the wrong way nothing is followed
+    nothing = conjugate_gradients(lambda direction: -direction, near, b)
+    np.testing.assert_array_equal(nothing, 0.0)
 
 
 def test_a_law_stays_one_where_the_likelihood_curves_the_wrong_way(rng):
@@ -366,7 +407,7 @@ def test_regressions_keep_what_halves_agree_about(rng):
     times = 5
     true = np.column_stack([np.full(alike, 0.4), rng.normal(0, 0.5, alike)])
     z = np.hstack([whitened, whitened @ true.T + rng.normal(size=(n, alike))])
-    parts = MetricParts(2, alike=(np.arange(2, 2 + alike),))
+    parts = MetricParts(2, np.arange(2, 2 + alike)[:, None])
     found = regressions(np.repeat(z, times, axis=0), np.repeat(whitened, times, axis=0), parts)
     plain = (z[:, 2:].T @ whitened) / n
     # a coefficient has a standard error of 0.05

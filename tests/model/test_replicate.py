@@ -65,7 +65,7 @@ def test_the_mean_score_of_replicates_is_zero(case, rng):
     x = start_point(spec, design) + rng.normal(0, 0.3, size(design))
     values = constrain(x[None, None], design)
     # coordinates of one design, so that x means the same in all
-    held = {name: design[name] for name in ("site_weight", "shear")}
+    held = {"site_weight": design["site_weight"]}
     prior = gradient(x, spec, silent(design))
     scores = np.array(
         [

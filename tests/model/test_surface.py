@@ -64,7 +64,7 @@ def test_service_alone_leaves_out_the_step_of_the_records(world):
 
 
 def test_truth_is_a_point_of_the_parameter_vector(plain_world):
-    """The simulated levels are neither sheared nor anchored: reading them back undoes both."""
+    """The simulated levels are not anchored: reading them back undoes it."""
     values = {name: value[0, 0] for name, value in plain_world.truth.items()}
     values["mix_effect_sd"] = np.array(0.25)  # the world has effects and no scale of them
     again = constrain(unconstrain(values, plain_world.design), plain_world.design)

@@ -10,8 +10,10 @@ from scipy.special import expit
 
 from lndbayes.model import vector
 from lndbayes.model.lanes import dot, fma
+from lndbayes.model.likelihood import _far, _rising
 from lndbayes.model.vector import (
     BLOCK,
+    FEW,
     INNER,
     JIT,
     exps,
@@ -110,6 +112,54 @@ def test_rising_factorials_are_their_sums() -> None:
         np.testing.assert_allclose(slope[:n], exact[:, 1], rtol=1e-13, atol=1e-15)
         assert (value[:n][k[part] == 0] == 0).all() and (slope[:n][k[part] == 0] == 0).all()
         assert np.isnan(value[n:]).all()
+
+
+@njit(**JIT)
+def sum_of_rising(
+    few: bool, least: float, a: np.ndarray, k: np.ndarray, s: np.ndarray, slope: np.ndarray
+) -> float:
+    return float(_rising(few, least, a, k, len(a), s, slope))
+
+
+@pytest.mark.parametrize(("least", "most"), [(1e-5, 6), (1e-5, 3000), (8.0, 3000), (8.0, 6)])
+def test_every_sort_of_block_has_the_same_sums(least: float, most: int) -> None:
+    """Products of few, the series, and the series without a shift where arguments allow."""
+    a = least * np.exp(RNG.uniform(0, 14, BLOCK))
+    a[0] = least
+    k = RNG.integers(0, most + 1, BLOCK).astype(float)
+    k[1] = 0.0
+    slope = np.full(BLOCK, np.nan)
+    total = sum_of_rising(most <= FEW, a.min(), a, k, scratch(), slope)
+    exact = np.array([exact_rising(*pair) for pair in zip(a, k, strict=True)])
+    assert total == pytest.approx(math.fsum(exact[:, 0]), rel=1e-13)
+    np.testing.assert_allclose(slope, exact[:, 1], rtol=1e-13, atol=1e-15)
+    assert slope[1] == 0
+
+
+@njit(**JIT)
+def sum_of_far(
+    y: np.ndarray, left: np.ndarray, odds: np.ndarray, phi: float, s: np.ndarray
+) -> float:
+    p, q, dp = np.empty_like(y), np.empty_like(y), np.empty_like(y)
+    shares_of(LOGIT, odds, len(y), s, p, q, dp)
+    s[INNER], s[INNER + 1] = p * phi, q * phi
+    return float(_far(y, left, odds, p, phi, len(y), s))
+
+
+@pytest.mark.parametrize("phi", [20.0, 150.0, 9e4])
+def test_both_rising_factorials_of_many_trials_at_once(phi: float) -> None:
+    """Against sums over factors; their parameters are shares of `phi`, from log odds."""
+    odds = RNG.uniform(-0.4, 0.4, BLOCK) if phi < 100 else RNG.normal(-1.0, 0.5, BLOCK)
+    y, left = RNG.integers(0, 3000, (2, BLOCK)).astype(float)
+    y[0] = left[1] = 0.0
+    s = np.full((INNER + 4, BLOCK), np.nan)
+    total = sum_of_far(y, left, odds, phi, s)
+    p = expit(odds)
+    ends = [(p * phi, y), (expit(-odds) * phi, left)]
+    exact = [np.array([exact_rising(*pair) for pair in zip(*end, strict=True)]) for end in ends]
+    assert total == pytest.approx(sum(math.fsum(e[:, 0]) for e in exact), rel=1e-13)
+    for slope, e in zip(s[INNER + 2 :], exact, strict=True):
+        np.testing.assert_allclose(slope, e[:, 1], rtol=1e-11, atol=1e-14)
 
 
 @pytest.mark.parametrize("most", range(9))

@@ -125,7 +125,7 @@ def stacked_fit(
     whole = whole.isel(sample=rng.permutation(whole.sizes["sample"]))
     posterior = _unstacked(whole, shape)
     constant = fits[names[0]]["constant_data"].to_dataset()
-    drop = [v for v in constant.data_vars if str(v).startswith("unconstrained_") or v == "shear"]
+    drop = [v for v in constant.data_vars if str(v).startswith("unconstrained_")]
     dims = {dim for *_, dim in _CURVES if dim in constant.dims}
     constant = constant.drop_vars(drop).drop_dims([d for d in dims if d in functions])
     constant = constant.assign({n: v for found in functions.values() for n, v in found.items()})

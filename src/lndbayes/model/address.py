@@ -40,9 +40,10 @@ FIELDS: Final = {
     name: i
     for i, name in enumerate(
         (
-            *(*KernelData._fields, "mean", "scale", "factor", "local", "members"),
+            *(*KernelData._fields, "mean", "scale", "rows", "factor", "local", "members"),
             *("skewed", "shape", "runs", "middle", "information"),
             *("law_members", "law_scalars", "law_information", "law_score"),
+            *("law_told", "law_products"),
         )
     )
 }

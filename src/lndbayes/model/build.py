@@ -52,9 +52,8 @@ def model_from_design(spec: ModelSpec, design: Design) -> pm.Model:
             for name, value in design.arrays.items()
         }
         effect = _effect(spec, X, design)
-        moved = pt.dot(effect["site_effect"], X["shear"])
-        base = _untreated_surface(spec, X, design, moved)
-        eta0, spread = _likelihood(spec, X, base, effect, moved, design)
+        base = _untreated_surface(spec, X, design)
+        eta0, spread = _likelihood(spec, X, base, effect, design)
         covered = len(design.coords["retrospective_site"])
         _channels(spec, X, eta0, effect["shared_bias"], spread, covered)
     return model
@@ -91,24 +90,23 @@ def _log_negative_binomial(y: Any, mean: Any, size: Any) -> Any:
     return value + y * (pt.log(mean) - pt.log(size) - shrink) - size * shrink
 
 
-def _prior(spec: ModelSpec, name: str, *, shift: Any = 0.0, rename: str | None = None) -> Any:
-    """Place a scalar prior; `shift` moves a location prior (a shear with unit Jacobian)."""
+def _prior(spec: ModelSpec, name: str) -> Any:
+    """Place a scalar prior."""
     prior = spec.priors[name]
     p = {k: np.float64(v) for k, v in prior.parameters}
-    label = rename or name
     match prior.dist:
         case "Normal":
-            return pm.Normal(label, p["mu"] + shift, p["sigma"])
+            return pm.Normal(name, p["mu"], p["sigma"])
         case "StudentT":
-            return pm.StudentT(label, nu=p["nu"], mu=p["mu"] + shift, sigma=p["sigma"])
+            return pm.StudentT(name, nu=p["nu"], mu=p["mu"], sigma=p["sigma"])
         case "HalfNormal":
-            return pm.HalfNormal(label, p["sigma"])
+            return pm.HalfNormal(name, p["sigma"])
         case "Exponential":
-            return pm.Exponential(label, scale=p["scale"])
+            return pm.Exponential(name, scale=p["scale"])
         case "Gamma":
-            return pm.Gamma(label, alpha=p["alpha"], beta=p["beta"])
+            return pm.Gamma(name, alpha=p["alpha"], beta=p["beta"])
         case _:
-            return pm.LogNormal(label, p["mu"], p["sigma"])
+            return pm.LogNormal(name, p["mu"], p["sigma"])
 
 
 def _zero_sum(name: str, dims: str | tuple[str, ...], *shape: int) -> Any:
@@ -171,17 +169,10 @@ def _effect(spec: ModelSpec, X: dict[str, Any], design: Design) -> dict[str, Any
     }
 
 
-def _untreated_surface(spec: ModelSpec, X: dict[str, Any], design: Design, moved: Any) -> Any:
-    """National curve, season, site drift and smooth site deviations; no site level yet.
-
-    Slope and curve are stored as those of the OBSERVED national curve, `moved` by the effects: what
-    the data know is the observed curve, and only its split into trend and effect is uncertain.
-    """
-    slope = _prior(spec, "national_slope", shift=moved[1], rename="national_slope_observed")
-    slope = pm.Deterministic("national_slope", slope - moved[1])
-    curve_sd = _prior(spec, "national_curve_sd")
-    curve = pm.Normal("national_curve_observed", moved[2:], curve_sd, dims="basis_national")
-    curve = pm.Deterministic("national_curve", curve - moved[2:], dims="basis_national")
+def _untreated_surface(spec: ModelSpec, X: dict[str, Any], design: Design) -> Any:
+    """National curve, season, site drift and smooth site deviations; no site level yet."""
+    slope, curve_sd = _prior(spec, "national_slope"), _prior(spec, "national_curve_sd")
+    curve = pm.Normal("national_curve", np.float64(0), curve_sd, dims="basis_national")
     season_prior = spec.priors["season"]
     season = pm.Normal(
         "season", np.float64(season_prior["mu"]), np.float64(season_prior["sigma"]), dims="harmonic"
@@ -213,12 +204,11 @@ def _likelihood(
     X: dict[str, Any],
     base: Any,
     effect: dict[str, Any],
-    moved: Any,
     design: Design,
 ) -> tuple[Any, dict[str, Any]]:
     """Site level anchored at the site's observed mean, linear predictors, cells.
 
-    The anchor is a shear with unit Jacobian: the prior of the site level is exact, and sites with
+    The anchor has unit Jacobian: the prior of the site level is exact, and sites with
     no untreated data lose the ridge between their level and their effect.
     """
     event = X["event_time"].astype("float64")
@@ -233,8 +223,7 @@ def _likelihood(
         treated = treated + effect["pulse"] * after * u * pt.exp(np.float64(1.0) - u)
     anchor = (X["site_weight"] * treated).sum(axis=1)
     level_sd = _prior(spec, "site_level_sd")
-    typical = _prior(spec, "baseline_level", shift=moved[0], rename="baseline_level_observed")
-    typical = pm.Deterministic("baseline_level", typical - moved[0])
+    typical = _prior(spec, "baseline_level")
     level = pm.Normal("site_level_observed", typical + anchor, level_sd, dims="site")
     level = pm.Deterministic("site_level", level - anchor, dims="site")
     eta0 = pm.Deterministic("eta0", level[:, None] + base, dims=("site", "month"))

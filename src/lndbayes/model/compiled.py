@@ -89,13 +89,16 @@ def compiled_density(data: KernelData, size: int, metric: Metric | None = None) 
     local = metric.local.reshape(groups * length, length)
     bends, law = metric.bends, metric.bends.law
     sites, kinds = law.members.shape
+    shared = len(law.products)
+    rows = np.flatnonzero(metric.factor.any(axis=1))
     given = (
-        *(*data, metric.mean, metric.scale, metric.factor, local),
+        *(*data, metric.mean, metric.scale, rows.astype(np.int64), metric.factor[rows], local),
         *(metric.members.astype(np.int64), bends.skewed, bends.shape),
         *(bends.runs, bends.middle, bends.information),
         # kinds first and sites last: loops run over sites
         *(law.members.T.astype(np.int64), law.scalars.astype(np.int64)),
         *(law.information.reshape(sites, kinds * kinds).T, law.score.T),
+        *(law.told.reshape(sites, kinds * shared).T, law.products.astype(np.int64)),
     )
     arrays = [np.ascontiguousarray(value) for value in given]
     header = [size]

@@ -28,7 +28,7 @@ from lndbayes.model.channels import (
 from lndbayes.names import PERIOD_MONTHS
 from lndbayes.spec import ModelSpec
 
-__all__ = ["NEVER", "OFF_SD", "Design", "build_design", "national_shear", "site_weights"]
+__all__ = ["NEVER", "OFF_SD", "Design", "build_design", "site_weights"]
 
 #: Event time of a site that never goes live.
 NEVER = -100_000
@@ -112,7 +112,6 @@ def build_design(spec: ModelSpec, data: EvaluationData) -> Design:
         "half_period": np.array(0.5 * step),
     }
     arrays["site_weight"] = site_weights(arrays)
-    arrays["shear"] = national_shear(arrays)
     arrays |= _site_arrays(data)
     arrays |= retrospective_arrays(spec, data)
     arrays |= history_arrays(spec, data)
@@ -166,7 +165,6 @@ _DIMS: Mapping[str, tuple[str, ...]] = {
     "pulse_sd": (),
     "site_weight": _CELL,
     "half_period": (),
-    "shear": ("site", "national_term"),
     "mix_count": ("site", "intervention"),
     "mix_centre": ("intervention",),
     "wave_index": ("site",),
@@ -209,32 +207,6 @@ def _kept_cells(spec: ModelSpec, event: np.ndarray) -> np.ndarray:
     return np.asarray(kept)
 
 
-#: Ramp constant (months) at which the shear is computed; it only chooses coordinates.
-_SHEAR_MONTHS = 5.0
-
-
-def national_shear(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """How level, slope and curve move with each site's effect to keep what is OBSERVED fixed.
-
-    Column 0: the mean over sites of their observed levels; then a ridge projection of each site's
-    exposure-weighted ramp on slope and curve. It only chooses coordinates: any constant gives the
-    same posterior, this one decorrelates the effects from the national curve.
-    """
-    n, event = arrays["exposure"], arrays["event_time"]
-    elapsed = np.maximum(event, 0) + arrays["half_period"]
-    ramp = np.where(event >= 0, -np.expm1(-elapsed / _SHEAR_MONTHS), 0.0)
-    total = n.sum(axis=0)
-    part = n * ramp / np.maximum(total, 1e-9)
-    functions = arrays["national_functions"]
-    terms = np.column_stack([np.ones_like(arrays["time"]), arrays["time"], functions])
-    ridge = np.diag(np.r_[1e-6, 1 / 0.2**2, np.full(functions.shape[1], 1 / 0.1**2)])
-    weight = 0.1 * total
-    gram = terms.T @ (terms * weight[:, None]) + ridge
-    projected = np.linalg.solve(gram, terms.T @ (weight[:, None] * part.T))
-    level = (arrays["site_weight"] * ramp).sum(axis=1) / len(n)
-    return np.column_stack([level, projected[1:].T])
-
-
 def _site_arrays(data: EvaluationData) -> dict[str, np.ndarray]:
     ds = data.ds
     sites = ds.sizes["site"]
@@ -273,7 +245,6 @@ def _coords(
             "elicited_row_2": "elicited_logit",
         }.items()
     }
-    rows["national_term"] = list(range(arrays["shear"].shape[1]))
     return {
         "site": [str(x) for x in ds["site"].to_numpy()],
         "month": [str(x) for x in ds["month"].to_numpy()],

@@ -100,12 +100,12 @@ def _compile_density(stamp: int) -> Any:
             return _BAD_CALL
         y, out, value = carray(y_, (n,)), carray(gradient_, (n,)), carray(value_, (1,))
         w, x, grad = np.empty(n), np.empty(n), np.empty(n)
-        told, pull, room = np.empty(n), np.empty(n), law_room(header)
-        to_w(header, y, w, told)
-        bent = to_x(header, w, told, x, room)
+        room = law_room(header)
+        to_w(header, y, w)
+        bent = to_x(header, w, x, room)
         value[0] = bent + evaluate_density(x, grad, header)
-        from_x(header, w, x, grad, pull, room)
-        to_y(header, grad, pull, out)
+        from_x(header, w, x, grad, room)
+        to_y(header, grad, out)
         if not np.isfinite(value[0]):
             return _BAD_VALUE
         for i in range(out.shape[0]):
@@ -122,9 +122,9 @@ def _compile_expand(stamp: int) -> Any:
         header = carray(header_, (HEADER,), np.int64)
         if stamp == 0 or header[0] != n or m != n:
             return _BAD_CALL
-        w, told = np.empty(n), np.empty(n)
-        to_w(header, carray(y_, (n,)), w, told)
-        to_x(header, w, told, carray(x_, (n,)), law_room(header))
+        w = np.empty(n)
+        to_w(header, carray(y_, (n,)), w)
+        to_x(header, w, carray(x_, (n,)), law_room(header))
         return 0
 
     return expand

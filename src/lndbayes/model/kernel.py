@@ -109,10 +109,9 @@ _HALF_PERIOD, _CONSTANT, _TIME, _SCALES = (
 _PRIOR_CODE, _PRIOR_VALUE, _COMMON_PRIOR, _STAGE_PRIOR = (
     FIELDS[name] for name in ("prior_code", "prior_value", "common_prior", "stage_prior")
 )
-_SHEAR, _BASIS_NATIONAL, _BASIS_SITE, _COMMON_FUNCTIONS, _SITE_WEIGHT, _OLD_SERVICE = (
+_BASIS_NATIONAL, _BASIS_SITE, _COMMON_FUNCTIONS, _SITE_WEIGHT, _OLD_SERVICE = (
     FIELDS[name]
     for name in (
-        "shear",
         "basis_national",
         "basis_site",
         "common_functions",
@@ -148,7 +147,6 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, h: np.ndarray) -> float:
     prior_value = table(h, _PRIOR_VALUE)
     common_prior = table(h, _COMMON_PRIOR)
     scales = floats(h, _SCALES)
-    shear = table(h, _SHEAR)
     time = floats(h, _TIME)
     basis_national = table(h, _BASIS_NATIONAL)
     basis_site = table(h, _BASIS_SITE)
@@ -185,17 +183,13 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, h: np.ndarray) -> float:
         shares(x, i_share, share)
         extend(x[i_mix : i_mix + kinds - 1], zd)
     extend(x[i_wave : i_wave + waves - 1], zw)
-    tau, moved = np.empty(sites), np.zeros(curve + 2)
+    tau = np.empty(sites)
     for s in range(sites):
         tau[s] = v[_MEAN] + scales[4] * zw[wave[s]] + v[_PREDECESSOR] * predecessor[s]
         tau[s] += v[_SD_SITE] * x[i_dev + s]
         for m in range(kinds):
             tau[s] += (share[s, m] - mix_centre[m]) * v[_SD_MIX] * zd[m]
         value -= 0.5 * x[i_dev + s] ** 2
-        for k in range(curve + 2):
-            moved[k] += tau[s] * shear[s, k]
-    v[_LEVEL] -= moved[0]
-    v[_SLOPE] -= moved[1]
     for i in range(n_scalar):
         p, dp = scalar_prior(
             prior_code[i], prior_value[i, 0], prior_value[i, 1], prior_value[i, 2], v[i]
@@ -211,7 +205,7 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, h: np.ndarray) -> float:
     # ---- national curve
     nat = slope * time
     for k in range(curve):
-        c = x[i_curve + k] - moved[k + 2]
+        c = x[i_curve + k]
         z = c / s_nat
         value -= 0.5 * z * z + math.log(s_nat)
         g[_SD_CURVE] += (z * z - 1.0) / s_nat
@@ -366,11 +360,6 @@ def evaluate_density(x: np.ndarray, grad: np.ndarray, h: np.ndarray) -> float:
     for k in range(rank):
         a, b = i_bend + k * (sites - 1), i_bend + (k + 1) * (sites - 1)
         value += extend_back(x[a:b], g_zg[k], grad[a:b])
-    # level, slope and curve are sheared against the effects
-    for s in range(sites):
-        g_tau[s] -= g[_LEVEL] * shear[s, 0] + g[_SLOPE] * shear[s, 1]
-        for k in range(curve):
-            g_tau[s] -= grad[i_curve + k] * shear[s, k + 2]
     g_zw, g_zd, g_share = np.zeros(waves), np.zeros(kinds), np.zeros((sites, kinds))
     for s in range(sites):
         g[_MEAN] += g_tau[s]

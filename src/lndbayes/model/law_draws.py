@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lndbayes.model.metric_parts import MetricParts
-from lndbayes.model.shrinkage import LEAST_SD, regressions
+from lndbayes.model.shrinkage import LEAST_SD
 from lndbayes.model.site_law import SiteLaw, within_groups
 
-__all__ = ["Curvature", "Gradient", "curvature_at", "law_from", "scores_told"]
+__all__ = ["Curvature", "Gradient", "curvature_at", "law_from"]
 
 #: Fills its second argument with the gradient of the log density at the first.
 Gradient = Callable[[np.ndarray, np.ndarray], float]
 
 #: Draws at which the density's curvature is looked at.
 _POINTS = 16
+#: Of the solution for what sites follow: as near as this in the sites' own units, or so many steps.
+_CLOSE, _MOST_STEPS = 0.01, 12
 #: Draws of scales over which a law's middles are averaged.
 _SOME_DRAWS = 200
 
@@ -51,6 +53,21 @@ class Curvature:
             ]
         )
 
+    def bend_at(self, point: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """Product of the negative second derivatives at a point with directions, (K, D)."""
+
+        def along(directions: np.ndarray) -> np.ndarray:
+            out, above, below = np.zeros_like(directions), *np.empty((2, len(point)))
+            for k, direction in enumerate(directions):
+                most = np.abs(direction / self.step).max()
+                if most > 0:
+                    self.gradient(point + direction / most, above)
+                    self.gradient(point - direction / most, below)
+                    out[k] = (below - above) * most / 2
+            return out
+
+        return along
+
 
 def curvature_at(draws: np.ndarray, gradient: Gradient) -> Curvature:
     """Take curvature at some of the draws, shape (N, D), in steps small beside their spread."""
@@ -59,11 +76,12 @@ def curvature_at(draws: np.ndarray, gradient: Gradient) -> Curvature:
 
 
 def law_from(x: np.ndarray, parts: MetricParts, curvature: Curvature) -> SiteLaw:
-    """Law of sites' coordinates given their scales.
+    """Law of sites' coordinates given their scales and all that sites share.
 
-    Its information is the density's mean curvature about the draws, by least squares in the
-    products of two scales, since more is seen of it where scales are larger. Its score makes the
-    mean of its middles that of the draws, weighted by the scales (the maximum of its likelihood).
+    Its information is the density's mean curvature at draws of the products of coordinates and
+    scales, with typical scales. Shared coordinates move the score so that sites' middles follow
+    them as the density's own do. The score makes the mean of the middles that of the draws,
+    weighted by the scales (the maximum of its likelihood).
 
     Parameters
     ----------
@@ -79,63 +97,121 @@ def law_from(x: np.ndarray, parts: MetricParts, curvature: Curvature) -> SiteLaw
         return SiteLaw()
     is_one, prior = members >= 0, 1.0 * (scalars >= 0)
     v, typical = _scales(x, scalars)
-    at_points = _scales(curvature.points, scalars, typical)[0]
-    both = (at_points[:, :, None] * at_points[:, None, :])[:, None]
-    likelihood = curvature.within(members) - np.diag(prior)
-    known = (both * likelihood).sum(axis=0) / (both**2).sum(axis=0)
+    moved = replace(curvature, points=_at_typical_scales(curvature.points, x.mean(axis=0), parts))
+    known = moved.within(members).mean(axis=0) - np.diag(prior)
     values, vectors = np.linalg.eigh(known * (is_one[:, :, None] & is_one[:, None, :]))
     known = (vectors * np.maximum(values, 0.0)[:, None, :]) @ vectors.swapaxes(1, 2)
     taken = np.where(is_one, x[:, members], 0.0)
     # what no scale multiplies has no prior to fall back on: a little of what draws show instead
     spread = np.maximum(taken.var(axis=0), LEAST_SD**2)
     known += np.where(prior > 0, 0.0, 0.01 / spread)[:, :, None] * np.eye(len(scalars))
-    total = (taken * v[:, None, :]).mean(axis=0)
-    score = np.linalg.solve(_gains(v, prior, known), total[..., None])[..., 0]
-    return SiteLaw(members, scalars, known / np.multiply.outer(typical, typical), score / typical)
+    information = known / np.multiply.outer(typical, typical)
+    law = SiteLaw(members, scalars, information, 0.0 * members, _told(x, parts, curvature, known))
+    law = replace(law, products=parts.products)
+    middle = x.copy()
+    law.bend(np.zeros_like(x), middle)
+    left = np.where(is_one, (x - middle)[:, members], 0.0) * v[:, None, :]
+    score = np.linalg.solve(_gains(v, prior, known), left.mean(axis=0)[..., None])[..., 0]
+    return replace(law, score=score / typical)
 
 
-def scores_told(x: np.ndarray, among: np.ndarray, law: SiteLaw, parts: MetricParts) -> np.ndarray:
-    """What standard coordinates that sites share add to the sites' scores.
+def _told(x: np.ndarray, parts: MetricParts, curvature: Curvature, known: np.ndarray) -> np.ndarray:
+    """What shared coordinates, times their scales, add to the sites' scores, shape (S, m, K).
 
-    Least squares in the products of coordinates and scales: there what is told does not depend on
-    the scales, and draws with larger ones, of which more is seen, count more.
+    From how the density's mode of all sites together follows each of them. Sites alone would not
+    do: deviations sum to zero, so that all of them cannot follow what all sites share.
+    """
+    members, scalars = parts.sites, parts.scalars
+    is_one = members >= 0
+    # scales, of sites or of what is shared, say nothing beyond what they multiply
+    others = np.setdiff1d(np.arange(parts.shared), np.union1d(scalars, parts.products))
+    typical = x.mean(axis=0)
+    point = _at_typical_scales(x, typical, parts).mean(axis=0)
+    own = np.where(is_one[:, None, :] & is_one[:, :, None], known, 0.0)
+    own += np.where(is_one, 1.0 * (scalars >= 0), 1.0)[:, None, :] * np.eye(len(scalars))
+    bend = curvature.bend_at(point)
+
+    def seen(direction: np.ndarray) -> np.ndarray:
+        """Curvature along directions of sites, shape (K, S, m), as sites see it."""
+        whole = np.zeros((len(direction), x.shape[1]))
+        whole[:, members[is_one]] = direction[:, is_one]
+        return np.where(is_one, bend(whole)[:, members], 0.0)
+
+    across = np.where(is_one, bend(np.eye(x.shape[1])[others])[:, members], 0.0)
+    follows = conjugate_gradients(seen, own, -across)
+    told = np.zeros((*members.shape, parts.shared))
+    told[..., others] = np.einsum("sij,ksj->sik", own, follows)
+    scale = np.exp(np.where(scalars >= 0, typical[scalars], 0.0))
+    size = np.exp(np.where(parts.products >= 0, typical[parts.products], 0.0))
+    return told / scale[:, None] / size
+
+
+def conjugate_gradients(
+    curvature: Callable[[np.ndarray], np.ndarray], near: np.ndarray, b: np.ndarray
+) -> np.ndarray:
+    """Solve with a curvature that is near a block diagonal one, for several right hand sides.
 
     Parameters
     ----------
-    x : ndarray, shape (N, D)
-        Unconstrained draws.
-    among : ndarray, shape (N, K)
-        What is shared in the same draws, standardised and uncorrelated.
-    law : SiteLaw
-        From `law_from`.
-    parts : MetricParts
-        Which coordinates are alike.
+    curvature : callable
+        Product with each of K vectors, shape (K, S, m).
+    near : ndarray, shape (S, m, m)
+        The blocks.
+    b : ndarray, shape (K, S, m)
+        Right hand sides.
 
     Returns
     -------
-    ndarray, shape (S, m, K)
-        0 where a site has no such coordinate.
+    ndarray, shape (K, S, m)
+
+    References
+    ----------
+    Hestenes, Stiefel (1952). Methods of conjugate gradients for solving linear systems. Journal of
+    Research of the National Bureau of Standards 49, 409-436.
     """
-    is_one, prior = law.members >= 0, 1.0 * (law.scalars >= 0)
-    v, typical = _scales(x, law.scalars)
-    middle = x.copy()
-    law.bend(np.zeros_like(x), np.zeros_like(x), middle)
-    left = np.zeros_like(x)
-    left[:, law.members[is_one]] = ((x - middle)[:, law.members] * v[:, None, :])[:, is_one]
-    sd = np.maximum(left.std(axis=0), LEAST_SD)
-    found = np.zeros((x.shape[1], among.shape[1]))
-    found[parts.shared :] = regressions(left / sd, among, parts) * sd[parts.shared :, None]
-    gains = _gains(v, prior, law.information * np.multiply.outer(typical, typical))
-    moves = np.where(is_one[..., None], found[law.members], 0.0)
-    return np.asarray(np.linalg.solve(gains, moves) / typical[:, None])
+    inverse = np.linalg.inv(near)
+
+    def dot(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return np.einsum("ksm,ksm->k", one, other)
+
+    found, left = np.zeros_like(b), b.copy()
+    direction = np.einsum("sij,ksj->ksi", inverse, left)
+    size = dot(left, direction)
+    enough = _CLOSE**2 * size
+    for _ in range(_MOST_STEPS):
+        on = size > enough
+        if not on.any():
+            break
+        bent = curvature(direction * on[:, None, None])
+        steep = dot(direction, bent)
+        # where the density curves the wrong way, as in a tail, what was found so far has to do
+        on &= steep > 0
+        step = np.where(on, size / np.where(on, steep, 1.0), 0.0)[:, None, None]
+        found, left = found + step * direction, left - step * bent
+        towards = np.einsum("sij,ksj->ksi", inverse, left)
+        before, size = size, np.where(on, dot(left, towards), 0.0)
+        turn = np.where(on, size / np.where(on, before, 1.0), 0.0)
+        direction = towards + turn[:, None, None] * direction
+    return found
 
 
-def _scales(
-    x: np.ndarray, scalars: np.ndarray, typical: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scale of each kind over a typical one, shape (N, m); by default the draws' geometric mean."""
-    log_v = np.where(scalars >= 0, x[:, np.maximum(scalars, 0)], 0.0)
-    centre = log_v.mean(axis=0) if typical is None else np.log(typical)
+def _at_typical_scales(points: np.ndarray, typical: np.ndarray, parts: MetricParts) -> np.ndarray:
+    """Points with the same products of coordinates and scales, and the same scales at each."""
+    out = points.copy()
+    pairs = [(parts.sites[:, k], at) for k, at in enumerate(parts.scalars.tolist())]
+    pairs += [(np.array([j]), at) for j, at in enumerate(parts.products.tolist())]
+    for members, at in pairs:
+        if at >= 0:
+            ratio = np.exp(points[:, at] - typical[at])
+            out[:, members[members >= 0]] *= ratio[:, None]
+            out[:, at] = typical[at]
+    return out
+
+
+def _scales(x: np.ndarray, scalars: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scale of each kind over a typical one, the draws' geometric mean, shape (N, m)."""
+    log_v = np.where(scalars >= 0, x[:, scalars], 0.0)
+    centre = log_v.mean(axis=0)
     return np.exp(log_v - centre), np.exp(centre)
 
 

@@ -185,10 +185,7 @@ def constrain(x: np.ndarray, design: Design) -> dict[str, np.ndarray]:
         + out["retrospective_bias_sd"][..., None] * raw["retrospective_site_bias"]
     )
     out["site_effect"] = site_effect(out, design)
-    moved = out["site_effect"] @ design["shear"]
-    out["baseline_level"] = out["baseline_level"] - moved[..., 0]
-    out["national_slope"] = out["national_slope"] - moved[..., 1]
-    out["national_curve"] = raw["national_curve"] - moved[..., 2:]
+    out["national_curve"] = raw["national_curve"]
     out["site_level"] = raw["site_level"] - _anchor(out, design)
     return out
 
@@ -259,20 +256,18 @@ def unconstrain(values: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
     """
     x = np.zeros(size(design))
     values = {**values, "site_effect": site_effect(values, design)}
-    moved = values["site_effect"] @ design["shear"]
-    shift = {"baseline_level": moved[0], "national_slope": moved[1]}
     for i, name in enumerate(REAL):
         value = values[name]
         if name in MULTIPLIERS:
             scale = float(design[f"{name}_sd"])
             value = np.asarray(value / scale if scale > 0 else 0.0)
-        x[i] = value + shift.get(name, 0.0)
+        x[i] = value
     for i, name in enumerate(POSITIVE):
         x[len(REAL) + i] = np.log(values[name])
     log_share = np.log(values["mix_share"])
     wave_sd = float(design["wave_sd"])
     raw = {
-        "national_curve": values["national_curve"] + moved[2:],
+        "national_curve": values["national_curve"],
         "season": values["season"],
         "seam": values["seam"] / design["seam_sd"],
         "stage_level": values["stage_level"],

@@ -5,6 +5,9 @@ The same terms, one cell at a time, are in `lndbayes.model.terms`, which has wha
 
 from __future__ import annotations
 
+import math
+from typing import Final
+
 import numpy as np
 from numba import njit
 
@@ -12,9 +15,11 @@ from lndbayes.model.address import FIELDS, floats, line, places, spots, table
 from lndbayes.model.lanes import dot, fma
 from lndbayes.model.vector import (
     BLOCK,
+    FAR,
     FEW,
     INNER,
     INSIDE,
+    LINKS,
     ONCE,
     TINY,
     exps,
@@ -22,13 +27,17 @@ from lndbayes.model.vector import (
     log_product,
     logs,
     products,
+    raised,
     risings,
-    series,
     shares_of,
+    stirling,
 )
 
 __all__ = ["counts", "stages", "trials"]
 
+_LOGIT = LINKS["logit"]
+#: Largest concentration of a beta distribution whose logarithms are subtracted as they are.
+_PLAIN: Final = 1e5
 _FAMILY, _EVENT_TIME, _STAGE_PRIOR = (
     FIELDS[name] for name in ("family", "event_time", "stage_prior")
 )
@@ -61,9 +70,12 @@ def _totals(
 
 @njit(**INSIDE)
 def _rising(
-    few: bool, a: np.ndarray, k: np.ndarray, n: int, s: np.ndarray, slope: np.ndarray
+    few: bool, least: float, a: np.ndarray, k: np.ndarray, n: int, s: np.ndarray, slope: np.ndarray
 ) -> float:
-    """Sum of log rising factorials, by products or by series; `slope` has the derivatives in a."""
+    """Sum of log rising factorials, by products or by series; `slope` has the derivatives in a.
+
+    Which of them, says the sort of block: whether every k is small, and what `a` is at least.
+    """
     if few:
         most = 0.0
         for i in range(n):
@@ -71,15 +83,59 @@ def _rising(
         products(a, k, n, int(most), s[3], slope)
         return log_product(s[3], n, s)
     top, over, ratio, value, step = s[3], s[4], s[5], s[6], s[7]
-    series(a, k, n, top, over, ratio, value, slope)
-    total = -log_product(ratio, n, s)
+    total, shift = 0.0, 0.0
+    if least < FAR:
+        raised(a, k, n, ratio, slope)
+        total, shift = -log_product(ratio, n, s), FAR
+    else:
+        for i in range(n):
+            slope[i] = 0.0
+    stirling(a, k, n, shift, top, over, value, slope)
     log1ps(over, n, s, step)
     logs(top, n, s, over)
     for i in range(n):
-        value[i] += fma(k[i], over[i] - 1.0, (a[i] + 7.5) * step[i])
+        value[i] += fma(k[i], over[i] - 1.0, (a[i] + (shift - 0.5)) * step[i])
         slope[i] += step[i]
         over[i] = 1.0
     return total + dot(value, over, n)
+
+
+@njit(**INSIDE)
+def _far(
+    y: np.ndarray,
+    left: np.ndarray,
+    odds: np.ndarray,
+    p: np.ndarray,
+    phi: float,
+    n: int,
+    s: np.ndarray,
+) -> float:
+    """Sum of both log rising factorials of a beta-binomial, far from 0, where p has these log odds.
+
+    Logarithms of the two parameters are one, and the log odds. Parameters and their derivatives
+    are the rows of `s` that `_beta_binomials` has for them. What cancels is less than
+    `_PLAIN` times a rounding error.
+    """
+    a, b, da, db = s[INNER], s[INNER + 1], s[INNER + 2], s[INNER + 3]
+    top, further, value, more, log_p, log_y, log_left = s[3], s[4], s[5], s[6], s[7], s[8], s[2]
+    for i in range(n):
+        da[i], db[i] = 0.0, 0.0
+    stirling(a, y, n, 0.0, top, log_y, value, da)
+    stirling(b, left, n, 0.0, further, log_y, more, db)
+    logs(p, n, s, log_p)
+    logs(top, n, s, log_y)
+    logs(further, n, s, log_left)
+    log_phi = math.log(phi)
+    for i in range(n):
+        log_a = log_p[i] + log_phi
+        log_b = log_a - odds[i]
+        up, down = log_y[i] - log_a, log_left[i] - log_b
+        value[i] += fma(a[i] - 0.5, up, fma(y[i], log_y[i], more[i]))
+        value[i] += fma(b[i] - 0.5, down, fma(left[i], log_left[i], -(y[i] + left[i])))
+        da[i] += up
+        db[i] += down
+        top[i] = 1.0
+    return dot(value, top, n)
 
 
 @njit(**INSIDE)
@@ -93,21 +149,29 @@ def _beta_binomials(
     n: int,
     s: np.ndarray,
     on_eta: np.ndarray,
+    odds: np.ndarray,
+    are_odds: bool,
 ) -> tuple[float, float]:
     """Sum of beta-binomials without ``rising(phi, n)`` and factorials, and its derivative in phi.
 
     `s` has ``INNER + 4`` rows; `y` went on and `left` did not; `on_eta` is filled with the
-    derivatives in the linear predictors. Overwrites `p` and `q`.
+    derivatives in the linear predictors; `odds` may be the log odds of `p`. Overwrites `p` and `q`.
     """
     a, b, da, db = s[INNER], s[INNER + 1], s[INNER + 2], s[INNER + 3]
-    few_y, few_left = True, True
+    few_y, few_left, least_a, least_b = True, True, np.inf, np.inf
     for i in range(n):
         u, v = p[i] * phi, q[i] * phi
         a[i] = u if u > TINY else TINY
         b[i] = v if v > TINY else TINY
         few_y &= y[i] <= FEW
         few_left &= left[i] <= FEW
-    value = _rising(few_y, a, y, n, s, da) + _rising(few_left, b, left, n, s, db)
+        least_a, least_b = min(least_a, a[i]), min(least_b, b[i])
+    far = are_odds and min(least_a, least_b) >= FAR and phi <= _PLAIN
+    if far and not few_y and not few_left:
+        value = _far(y, left, odds, p, phi, n, s)
+    else:
+        value = _rising(few_y, least_a, a, y, n, s, da)
+        value += _rising(few_left, least_b, b, left, n, s, db)
     for i in range(n):
         on_eta[i] = dp[i] * phi * (da[i] - db[i])
     return value, dot(p, da, n) + dot(q, db, n)
@@ -148,13 +212,15 @@ def trials(h: np.ndarray, at: np.ndarray) -> float:
             x[i] = eta[cell[i]]
             left[i] = trial[i] - y[i]
         shares_of(link, x, n, s, p, q, dp)
+        complete = link == _LOGIT
         for i in range(n):
             c = held[i]
+            complete &= c == 1.0
             # the source holds a share c of the events: a complete one changes nothing
             q[i] = q[i] + (1.0 - c) * p[i] if c < 1.0 else q[i]
             p[i] *= c
             dp[i] *= c
-        part, on_phi = _beta_binomials(y, left, p, q, dp, phi, n, s, df)
+        part, on_phi = _beta_binomials(y, left, p, q, dp, phi, n, s, df, x, complete)
         value += part
         out[0] += on_phi
         for i in range(n):
@@ -188,7 +254,8 @@ def counts(h: np.ndarray, at: np.ndarray) -> float:
             size[i] = persons * phi / (persons + phi)
         exps(x, n, s, mu)
         # a rising factorial, as in `_rising`, whose first logarithm takes the share along
-        series(size, y, n, top, over, ratio, v, slope)
+        raised(size, y, n, ratio, slope)
+        stirling(size, y, n, FAR, top, over, v, slope)
         value -= log_product(ratio, n, s)
         for i in range(n):
             odds[i] = mu[i] / size[i]
@@ -201,7 +268,7 @@ def counts(h: np.ndarray, at: np.ndarray) -> float:
         logs(top, n, s, x)
         for i in range(n):
             k = size[i]
-            v[i] += fma(y[i], x[i] - 1.0, fma(k + 7.5, step[i], -k * shrink[i]))
+            v[i] += fma(y[i], x[i] - 1.0, fma(k + (FAR - 0.5), step[i], -k * shrink[i]))
             gap = (mu[i] - y[i]) / (k + mu[i])
             d_size, part = slope[i] + step[i] - shrink[i] + gap, k / phi
             slope[i] = d_size * part * part
@@ -265,7 +332,7 @@ def stages(h: np.ndarray, at: np.ndarray) -> float:
         for i in range(n):
             left[i] = at_risk[i] - y[i]
         shares_of(link, x, n, w, p, q, dp)
-        part, on_phi = _beta_binomials(y, left, p, q, dp, phi, n, w, df)
+        part, on_phi = _beta_binomials(y, left, p, q, dp, phi, n, w, df, x, link == _LOGIT)
         value += part
         g_par[0] += on_phi
         for i in range(n):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lndbayes.model.design import Design, national_shear, site_weights
+from lndbayes.model.design import Design, site_weights
 
 __all__ = ["without_cells", "without_treated"]
 
@@ -22,19 +22,14 @@ def without_cells(design: Design, hidden: np.ndarray) -> Design:
     Returns
     -------
     Design
-        With exposure 0 in those cells; sampling coordinates are chosen anew for what remains.
+        With exposure 0 in those cells, and levels anchored at what remains.
     """
-    masked = _masked(design, np.asarray(hidden, dtype=bool))
-    return masked.replace(shear=national_shear(masked.arrays))
+    return _masked(design, np.asarray(hidden, dtype=bool))
 
 
 def without_treated(design: Design) -> Design:
-    """Return the design with every month after go-live masked.
-
-    The national curve is then not sheared against an effect that nothing in the likelihood sees.
-    """
-    masked = _masked(design, design["event_time"] >= 0)
-    return masked.replace(shear=np.zeros_like(design["shear"]))
+    """Return the design with every month after go-live masked."""
+    return _masked(design, design["event_time"] >= 0)
 
 
 def _masked(design: Design, hidden: np.ndarray) -> Design:

@@ -65,23 +65,18 @@ class Bends:
     information: np.ndarray = field(default_factory=lambda: _empty(0))
     law: SiteLaw = field(default_factory=SiteLaw)
 
-    def bend(self, w: np.ndarray, told: np.ndarray | None = None) -> np.ndarray:
-        """Unconstrained coordinates x of points w, shape (..., D).
-
-        `told`, of the same shape, is what else moves the score of `law`; by default nothing.
-        """
+    def bend(self, w: np.ndarray) -> np.ndarray:
+        """Unconstrained coordinates x of points w, shape (..., D)."""
         x = w.copy()
         centre, width, cosh, sinh = self.shape.T
         u = w[..., self.skewed]
         x[..., self.skewed] = centre + width * (u * cosh + np.sqrt(1 + u * u) * sinh)
         for run, middle, spread in self._spreads(x):
             x[..., run] = middle + w[..., run] * spread
-        self.law.bend(w, np.zeros_like(w) if told is None else told, x)
+        self.law.bend(w, x)
         return x
 
-    def straighten(
-        self, x: np.ndarray, told: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def straighten(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Undo `bend`; also the log of its Jacobian determinant there, shape (...)."""
         w = x.copy()
         centre, width, _, sinh = self.shape.T
@@ -91,8 +86,7 @@ class Bends:
         for run, middle, spread in self._spreads(x):
             w[..., run] = (x[..., run] - middle) / spread
             jacobian = jacobian + np.log(spread).sum(axis=-1)
-        told = np.zeros_like(x) if told is None else told
-        return w, jacobian + self.law.straighten(x, told, w)
+        return w, jacobian + self.law.straighten(x, w)
 
     def slopes(self, w: np.ndarray) -> np.ndarray:
         """Change of each x with its own w at a point, shape (D,); 1 for those of `law`."""
@@ -133,8 +127,7 @@ class Metric:
     scale : ndarray, shape (D,)
         Of coordinates that are in neither part; 0 for those that are.
     factor : ndarray, shape (D, K)
-        Lower triangular in its first K rows. Of coordinates in the bends' law: what the shared ones
-        add to their score, not to w.
+        Lower triangular in its first K rows; 0 where there is nothing to take off.
     local : ndarray, shape (B, m, m)
         Lower triangular; rows without a member are 0.
     members : ndarray of int, shape (B, m)
@@ -158,18 +151,11 @@ class Metric:
 
     def to_x(self, y: np.ndarray) -> np.ndarray:
         """Coordinates x of points y, shape (..., D)."""
-        told = y[..., : self.factor.shape[1]] @ self.factor.T
-        w = self.mean + self.scale * y + np.where(self.is_of_site(), 0.0, told)
+        w = self.mean + self.scale * y + y[..., : self.factor.shape[1]] @ self.factor.T
         moved = np.einsum("bij,...bj->...bi", self.local, y[..., self.members])
         is_one = self.members >= 0
         w[..., self.members[is_one]] += moved[..., is_one]
-        return self.bends.bend(np.asarray(w), told)
-
-    def is_of_site(self) -> np.ndarray:
-        """Which coordinates are those of the bends' law, shape (D,)."""
-        out = np.zeros(len(self.mean), dtype=bool)
-        out[self.bends.law.members[self.bends.law.members >= 0]] = True
-        return out
+        return self.bends.bend(np.asarray(w))
 
 
 def without_bends(metric: Metric) -> Metric:
@@ -189,9 +175,10 @@ def without_bends(metric: Metric) -> Metric:
     members[:groups, :most], members[groups:, :kinds] = metric.members, bends.law.members
     local[:groups, :most, :most] = metric.local * slope[metric.members][..., None]
     is_one = bends.law.members >= 0
-    turn, gain = bends.law.factors(middle)
+    turn, moved = bends.law.factors(middle)
     own = np.where(is_one, scale[bends.law.members], 1.0)
-    moved = gain @ np.where(is_one[..., None], factor[bends.law.members], 0.0)
+    among = np.where(is_one[..., None], factor[bends.law.members], 0.0)
+    moved = turn @ among + moved @ factor[: moved.shape[-1]]
     factor[bends.law.members[is_one]] = moved[is_one]
     # another root of the same covariance: lower triangular, as the sampler's loops want it
     covariance = np.einsum("sij,sj,skj->sik", turn, own**2, turn)

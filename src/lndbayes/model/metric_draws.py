@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from lndbayes.model.law_draws import Curvature, Gradient, curvature_at, law_from, scores_told
+from lndbayes.model.law_draws import Curvature, Gradient, curvature_at, law_from
 from lndbayes.model.metric import Bends, Metric
 from lndbayes.model.metric_parts import MetricParts, Run
 from lndbayes.model.shrinkage import LEAST_SD, regressions, towards_mean
-from lndbayes.model.site_law import SiteLaw
 
 __all__ = ["metric_from"]
 
@@ -29,19 +28,20 @@ def metric_from(x: np.ndarray, parts: MetricParts, gradient: Gradient) -> Metric
         Unconstrained draws.
     parts : MetricParts
         From `lndbayes.model.metric_parts.metric_parts`: the shared coordinates are taken with all
-        their correlations, every other one with its regression on them and within its group.
+        their correlations, those of sites by their law given these, every other one with its
+        regression on the shared ones and within its group.
     gradient : callable
         Fills its second argument with the gradient of the log density at the first.
 
     Returns
     -------
     Metric
-        Its bends from the draws' skewness and variances and from the density's curvature at some of
-        them; the covariance of what the bends leave from the draws, within groups again from
-        curvature, which has no sampling error of many sites to add up. So few draws are enough:
-        covariance is shrunk towards its diagonal as if by as many more draws without
-        correlation as there are shared coordinates, and regressions that should be alike towards
-        their mean, by the share of their spread that is noise (James and Stein).
+        Its bends from the draws' skewness and variances, and the law of sites from the density's
+        curvature at some of them, which has no sampling error of many sites to add up; the
+        covariance of what the bends leave from the draws, within groups again from curvature. So
+        few draws are enough: covariance is shrunk towards its diagonal as if by as many more draws
+        without correlation as there are shared coordinates, and regressions of groups, which should
+        be alike, towards their mean, by the share of their spread that is noise (James and Stein).
     """
     bent = x.reshape(-1, x.shape[-1])
     bent = bent[:: -(-len(bent) // _MOST_DRAWS)]
@@ -59,14 +59,10 @@ def metric_from(x: np.ndarray, parts: MetricParts, gradient: Gradient) -> Metric
     root = np.linalg.cholesky(top)
     whitened = np.linalg.solve(root, z[:, :shared].T).T
     factor = np.vstack([root, weight * regressions(z, whitened, parts)]) * sd[:, None]
-    is_one = law.members >= 0
-    of_sites = law.members[is_one]
-    if len(of_sites):
-        factor[of_sites] = weight * _told(bent, z, root, law, parts)[is_one]
+    # the law has what they have to do with what is shared
+    of_sites = law.members[law.members >= 0]
+    factor[of_sites] = 0.0
     told = whitened @ factor.T
-    told[:, :shared] = 0.0
-    flat, _ = bends.straighten(bent, told)
-    told[:, of_sites] = 0.0
     # what the shared coordinates do not explain; never nothing, however few the draws
     least = 0.2 * sd
     least[of_sites] = 0.2  # by the law, it is 1
@@ -74,20 +70,7 @@ def metric_from(x: np.ndarray, parts: MetricParts, gradient: Gradient) -> Metric
     rest[:shared] = 0.0
     local = _within(curvature, bends, parts.groups, rest)
     rest[parts.groups] = 0.0
-    return Metric(flat.mean(axis=0), rest, factor, local, parts.groups, bends)
-
-
-def _told(
-    x: np.ndarray, z: np.ndarray, root: np.ndarray, law: SiteLaw, parts: MetricParts
-) -> np.ndarray:
-    """What the sampler's shared coordinates add to the sites' scores, shape (S, m, K).
-
-    By the law, the scales that it follows say nothing more of sites: nothing is regressed on them.
-    """
-    others = np.setdiff1d(np.arange(parts.shared), law.scalars)
-    own_root = np.linalg.cholesky((root @ root.T)[np.ix_(others, others)])
-    among = np.linalg.solve(own_root, z[:, others].T).T
-    return scores_told(x, among, law, parts) @ np.linalg.solve(own_root, root[others])
+    return Metric(mean, rest, factor, local, parts.groups, bends)
 
 
 def _within(curvature: Curvature, bends: Bends, members: np.ndarray, sd: np.ndarray) -> np.ndarray:

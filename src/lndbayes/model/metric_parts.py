@@ -63,14 +63,12 @@ class MetricParts:
         How many of the first coordinates all sites share.
     groups : ndarray of int, shape (G, m)
         Disjoint sets of coordinates that are correlated within: the shares of a site's
-        interventions, which sum to one.
+        interventions, which sum to one. A place in one means the same as in another, so that their
+        regressions on what is shared are alike.
     sites : ndarray of int, shape (S, m)
         Each site's other coordinates by kind, -1 where it has none.
     scalars : ndarray of int, shape (m,)
         Place of the logarithm of the scale that multiplies each kind of them; -1 where none does.
-    alike : tuple of ndarray of int
-        Sets of coordinates that mean the same at different sites, so that their regressions on
-        what is shared are alike.
     scales : tuple of int
         Positive scalars, stored as logarithms, whose posterior may be far from normal.
     runs : tuple of Run
@@ -81,23 +79,22 @@ class MetricParts:
     groups: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
     sites: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
     scalars: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    alike: tuple[np.ndarray, ...] = ()
     scales: tuple[int, ...] = ()
     runs: tuple[Run, ...] = ()
+
+    @property
+    def products(self) -> np.ndarray:
+        """Place of the log scale that multiplies each shared coordinate; -1 where none does."""
+        out = np.full(self.shared, -1, dtype=np.int64)
+        for run in self.runs:
+            if run.rate == 2 and run.last <= self.shared:
+                out[run.first : run.last] = run.scalar
+        return out
 
 
 def metric_parts(design: Design) -> MetricParts:
     """Say which coordinates are correlated, from the model's structure."""
     blocks = layout(design)
-    alike = []
-    names = ("site_drift", "site_curve", "mix_share", "site_deviation", "stage_site", "site_level")
-    for name in names:
-        block = blocks[name]
-        index = np.arange(block.start, block.stop).reshape(block.shape)
-        if name == "mix_share":
-            alike += list(index.T)
-        else:
-            alike += list(np.atleast_2d(index))
     shares = blocks["mix_share"]
     kinds = shares.shape[1]
     positive = tuple(range(len(REAL), len(SCALARS)))
@@ -109,9 +106,7 @@ def metric_parts(design: Design) -> MetricParts:
     some = tuple(run for run in runs if run.last > run.first)
     mixes = np.arange(shares.start, shares.stop).reshape(shares.shape)
     sites, scalars = _of_sites(design, blocks)
-    return MetricParts(
-        blocks["site_drift"].start, mixes, sites, scalars, tuple(alike), positive, some
-    )
+    return MetricParts(blocks["site_drift"].start, mixes, sites, scalars, positive, some)
 
 
 def _of_sites(design: Design, blocks: Mapping[str, Block]) -> tuple[np.ndarray, np.ndarray]:

@@ -16,11 +16,12 @@ __all__ = ["from_x", "law_back", "law_forth", "law_room", "to_w", "to_x", "to_y"
 _MEAN, _SCALE, _FACTOR, _LOCAL, _MEMBERS = (
     FIELDS[name] for name in ("mean", "scale", "factor", "local", "members")
 )
-_SKEWED, _SHAPE, _RUNS, _MIDDLE, _INFORMATION = (
-    FIELDS[name] for name in ("skewed", "shape", "runs", "middle", "information")
+_ROWS, _SKEWED, _SHAPE, _RUNS, _MIDDLE, _INFORMATION = (
+    FIELDS[name] for name in ("rows", "skewed", "shape", "runs", "middle", "information")
 )
-_LAW_MEMBERS, _LAW_SCALARS, _LAW_INFORMATION, _LAW_SCORE = (
-    FIELDS[f"law_{name}"] for name in ("members", "scalars", "information", "score")
+_LAW_MEMBERS, _LAW_SCALARS, _LAW_INFORMATION, _LAW_SCORE, _LAW_TOLD, _LAW_PRODUCTS = (
+    FIELDS[f"law_{name}"]
+    for name in ("members", "scalars", "information", "score", "told", "products")
 )
 
 
@@ -48,6 +49,34 @@ def _root_back(room: np.ndarray, by: np.ndarray) -> None:
                 to_b[i] = fma(-2.0 * own[i], right[i], to_b[i])
 
 
+@njit(**INSIDE)
+def _forward(room: np.ndarray, v: np.ndarray) -> None:
+    """Solve with the Cholesky factors of `law_room`, in place; kinds first, sites last."""
+    kinds, sites = v.shape
+    for a in range(kinds):
+        mine, per = v[a], room[kinds, a]
+        for k in range(a):
+            left, before = room[a, k], v[k]
+            for i in range(sites):
+                mine[i] = fma(-left[i], before[i], mine[i])
+        for i in range(sites):
+            mine[i] *= per[i]
+
+
+@njit(**INSIDE)
+def _backward(room: np.ndarray, v: np.ndarray) -> None:
+    """Solve with their transposes, in place."""
+    kinds, sites = v.shape
+    for a in range(kinds - 1, -1, -1):
+        mine, per = v[a], room[kinds, a]
+        for k in range(a + 1, kinds):
+            left, before = room[k, a], v[k]
+            for i in range(sites):
+                mine[i] = fma(-left[i], before[i], mine[i])
+        for i in range(sites):
+            mine[i] *= per[i]
+
+
 @njit(**ONCE)
 def law_room(h: np.ndarray) -> np.ndarray:
     """Scratch that `law_forth` fills for `law_back`.
@@ -62,27 +91,34 @@ def law_room(h: np.ndarray) -> np.ndarray:
 
 
 @njit(**INSIDE)
-def law_forth(
-    h: np.ndarray, w: np.ndarray, told: np.ndarray, x: np.ndarray, room: np.ndarray
-) -> float:
+def law_forth(h: np.ndarray, w: np.ndarray, x: np.ndarray, room: np.ndarray) -> float:
     """Fill the sites' coordinates of x, and return the log of the Jacobian.
 
-    See `lndbayes.model.site_law.SiteLaw`; the scalars of x are already there.
+    See `lndbayes.model.site_law.SiteLaw`; what is shared of x is already there.
     """
     members, scalars = spots(h, _LAW_MEMBERS), places(h, _LAW_SCALARS)
     information, score = table(h, _LAW_INFORMATION), table(h, _LAW_SCORE)
+    told, products = table(h, _LAW_TOLD), places(h, _LAW_PRODUCTS)
     kinds, sites = members.shape
+    shared = products.shape[0]
     scale, value = np.ones(kinds), 0.0
     for a in range(kinds):
         if scalars[a] >= 0:
             scale[a] = math.exp(x[scalars[a]])
+    signal = np.empty(shared)
+    for j in range(shared):
+        signal[j] = x[j] * (math.exp(x[products[j]]) if products[j] >= 0 else 1.0)
     s, part = np.empty((2, BLOCK)), np.empty(BLOCK)
     known, out = room[kinds + 1], room[kinds + 2]
     for a in range(kinds):
         mine, own, total = known[a], score[a], room[kinds + 3, a]
         for i in range(sites):
-            at = members[a, i]
-            total[i] = own[i] + (told[at] if at >= 0 else 0.0)
+            total[i] = own[i]
+        for j in range(shared):
+            one, more = signal[j], told[a * shared + j]
+            for i in range(sites):
+                total[i] = fma(one, more[i], total[i])
+        for i in range(sites):
             mine[i] = scale[a] * total[i]
         for b in range(a + 1):
             here, given = room[a, b], information[a * kinds + b]
@@ -93,46 +129,36 @@ def law_forth(
                 left, right = room[a, k], room[b, k]
                 for i in range(sites):
                     here[i] = fma(-left[i], right[i], here[i])
+            per = room[kinds, b]
             if a > b:
-                per, before = room[kinds, b], known[b]
                 for i in range(sites):
                     here[i] *= per[i]
-                for i in range(sites):
-                    mine[i] = fma(-here[i], before[i], mine[i])
                 continue
-            per = room[kinds, a]
             for i in range(sites):
                 here[i] = math.sqrt(here[i])
                 per[i] = 1.0 / here[i]
-                mine[i] *= per[i]
             for start in range(0, sites, BLOCK):
                 n = min(BLOCK, sites - start)
                 for i in range(n):
                     part[i] = per[start + i]
                 value += log_product(part, n, s)
-    for a in range(kinds - 1, -1, -1):
-        mine, before, per = out[a], known[a], room[kinds, a]
+    _forward(room, known)
+    for a in range(kinds):
+        mine, before, at = out[a], known[a], members[a]
         for i in range(sites):
-            at = members[a, i]
-            mine[i] = before[i] + (w[at] if at >= 0 else 0.0)
-        for b in range(a + 1, kinds):
-            left, right = room[b, a], out[b]
-            for i in range(sites):
-                mine[i] = fma(-left[i], right[i], mine[i])
+            mine[i] = before[i] + (w[at[i]] if at[i] >= 0 else 0.0)
+    _backward(room, out)
+    for a in range(kinds):
+        mine, at = out[a], members[a]
         for i in range(sites):
-            mine[i] *= per[i]
-            if members[a, i] >= 0:
-                x[members[a, i]] = mine[i]
+            if at[i] >= 0:
+                x[at[i]] = mine[i]
     return value
 
 
 @njit(**INSIDE)
-def law_back(
-    h: np.ndarray, x: np.ndarray, grad: np.ndarray, pull: np.ndarray, room: np.ndarray
-) -> None:
-    """Make the gradient in the sites' x that in their w, and add to that of the scales.
-
-    The gradient in what shared coordinates say of them goes to `pull`.
+def law_back(h: np.ndarray, x: np.ndarray, grad: np.ndarray, room: np.ndarray) -> None:
+    """Make the gradient in the sites' x that in their w, and add to that of what is shared.
 
     References
     ----------
@@ -140,43 +166,34 @@ def law_back(
     """
     members, scalars = spots(h, _LAW_MEMBERS), places(h, _LAW_SCALARS)
     information = table(h, _LAW_INFORMATION)
+    told, products = table(h, _LAW_TOLD), places(h, _LAW_PRODUCTS)
     kinds, sites = members.shape
+    shared = products.shape[0]
     known, out = room[kinds + 1], room[kinds + 2]
     scale = np.ones(kinds)
     for a in range(kinds):
         if scalars[a] >= 0:
             scale[a] = math.exp(x[scalars[a]])
     # by w, by v score, and by the Cholesky factor
-    by_w, by_told = np.empty((kinds, sites)), np.empty((kinds, sites))
+    by_w, by_score = np.empty((kinds, sites)), np.empty((kinds, sites))
     by_root = np.empty((kinds, kinds, sites))
     for a in range(kinds):
-        g, per = by_w[a], room[kinds, a]
+        g, at = by_w[a], members[a]
         for i in range(sites):
-            at = members[a, i]
-            g[i] = grad[at] if at >= 0 else 0.0
-        for k in range(a):
-            left, right = room[a, k], by_w[k]
-            for i in range(sites):
-                g[i] = fma(-left[i], right[i], g[i])
+            g[i] = grad[at[i]] if at[i] >= 0 else 0.0
+    _forward(room, by_w)
+    for a in range(kinds):
+        g, by, at = by_w[a], by_score[a], members[a]
         for i in range(sites):
-            g[i] *= per[i]
-            if members[a, i] >= 0:
-                grad[members[a, i]] = g[i]
-    for a in range(kinds - 1, -1, -1):
-        g, per = by_told[a], room[kinds, a]
-        for i in range(sites):
-            g[i] = by_w[a, i]
-        for k in range(a + 1, kinds):
-            left, right = room[k, a], by_told[k]
-            for i in range(sites):
-                g[i] = fma(-left[i], right[i], g[i])
-        for i in range(sites):
-            g[i] *= per[i]
+            by[i] = g[i]
+            if at[i] >= 0:
+                grad[at[i]] = g[i]
+    _backward(room, by_score)
     for a in range(kinds):
         for b in range(a + 1):
-            here, mine, one, told, other = by_root[a, b], out[a], by_w[b], by_told[a], known[b]
+            here, mine, one, by, other = by_root[a, b], out[a], by_w[b], by_score[a], known[b]
             for i in range(sites):
-                here[i] = -fma(mine[i], one[i], told[i] * other[i])
+                here[i] = -fma(mine[i], one[i], by[i] * other[i])
         per, here = room[kinds, a], by_root[a, a]
         for i in range(sites):
             here[i] -= per[i]
@@ -184,11 +201,9 @@ def law_back(
     ones = np.ones(sites)
     by_scale = np.zeros((kinds, sites))
     for a in range(kinds):
-        mine, total, told = by_scale[a], room[kinds + 3, a], by_told[a]
+        mine, total, by = by_scale[a], room[kinds + 3, a], by_score[a]
         for i in range(sites):
-            mine[i] = fma(total[i], told[i], mine[i])
-            if members[a, i] >= 0:
-                pull[members[a, i]] = scale[a] * told[i]
+            mine[i] = fma(total[i], by[i], mine[i])
         for b in range(a + 1):
             here, given, other = by_root[a, b], information[a * kinds + b], by_scale[b]
             for i in range(sites):
@@ -197,41 +212,43 @@ def law_back(
     for a in range(kinds):
         if scalars[a] >= 0:
             grad[scalars[a]] += scale[a] * dot(by_scale[a], ones, sites)
+    for j in range(shared):
+        pull = 0.0
+        for a in range(kinds):
+            pull += scale[a] * dot(told[a * shared + j], by_score[a], sites)
+        at = products[j]
+        size = math.exp(x[at]) if at >= 0 else 1.0
+        grad[j] += pull * size
+        if at >= 0:
+            grad[at] += pull * size * x[j]
 
 
 @njit(**ONCE)
-def to_w(h: np.ndarray, y: np.ndarray, x: np.ndarray, told: np.ndarray) -> None:
-    """Linear part of the change of coordinates; see `lndbayes.model.metric.Metric`.
-
-    What shared coordinates say of each is in `told`, and for all but those of sites in x too.
-    """
-    mean, scale, factor = floats(h, _MEAN), floats(h, _SCALE), table(h, _FACTOR)
-    of_sites = spots(h, _LAW_MEMBERS)
+def to_w(h: np.ndarray, y: np.ndarray, w: np.ndarray) -> None:
+    """Linear part of the change of coordinates; see `lndbayes.model.metric.Metric`."""
+    mean, scale = floats(h, _MEAN), floats(h, _SCALE)
+    rows, factor = places(h, _ROWS), table(h, _FACTOR)
     for i in range(y.shape[0]):
-        told[i] = dot(factor[i], y, factor.shape[1])
-        x[i] = fma(scale[i], y[i], mean[i]) + told[i]
-    for a in range(of_sites.shape[0]):
-        for i in range(of_sites.shape[1]):
-            at = of_sites[a, i]
-            if at >= 0:
-                x[at] = fma(scale[at], y[at], mean[at])
+        w[i] = fma(scale[i], y[i], mean[i])
+    for i in range(rows.shape[0]):
+        w[rows[i]] += dot(factor[i], y, factor.shape[1])
     local, members = table(h, _LOCAL), spots(h, _MEMBERS)
     for i in range(local.shape[0]):
         group, row = i // local.shape[1], i % local.shape[1]
         at = members[group, row]
         if at >= 0:
             for j in range(row + 1):
-                x[at] = fma(local[i, j], y[members[group, j]], x[at])
+                w[at] = fma(local[i, j], y[members[group, j]], w[at])
 
 
 @njit(**ONCE)
-def to_y(h: np.ndarray, grad: np.ndarray, pull: np.ndarray, out: np.ndarray) -> None:
-    """Gradient in y from the gradient in w, and in what shared coordinates say of each."""
-    scale, factor = floats(h, _SCALE), table(h, _FACTOR)
+def to_y(h: np.ndarray, grad: np.ndarray, out: np.ndarray) -> None:
+    """Gradient in y from the gradient in w."""
+    scale, rows, factor = floats(h, _SCALE), places(h, _ROWS), table(h, _FACTOR)
     for i in range(grad.shape[0]):
         out[i] = scale[i] * grad[i]
-    for i in range(grad.shape[0]):
-        g = pull[i]
+    for i in range(rows.shape[0]):
+        g = grad[rows[i]]
         for j in range(factor.shape[1]):
             out[j] = fma(factor[i, j], g, out[j])
     local, members = table(h, _LOCAL), spots(h, _MEMBERS)
@@ -246,7 +263,7 @@ def to_y(h: np.ndarray, grad: np.ndarray, pull: np.ndarray, out: np.ndarray) -> 
 
 
 @njit(**ONCE)
-def to_x(h: np.ndarray, w: np.ndarray, told: np.ndarray, x: np.ndarray, room: np.ndarray) -> float:
+def to_x(h: np.ndarray, w: np.ndarray, x: np.ndarray, room: np.ndarray) -> float:
     """Bends of the coordinates, and the log of their Jacobian; see `lndbayes.model.metric.Bends`.
 
     Scalars come first in the vector, so that they are bent before what follows them.
@@ -275,24 +292,13 @@ def to_x(h: np.ndarray, w: np.ndarray, told: np.ndarray, x: np.ndarray, room: np
                 spread = root if half > 0.0 else 1.0 / root
                 x[start + i] = fma(w[start + i], spread, middle[at + i])
             at += n
-    return value + law_forth(h, w, told, x, room)
+    return value + law_forth(h, w, x, room)
 
 
 @njit(**ONCE)
-def from_x(
-    h: np.ndarray,
-    w: np.ndarray,
-    x: np.ndarray,
-    grad: np.ndarray,
-    pull: np.ndarray,
-    room: np.ndarray,
-) -> None:
-    """Make the gradient in x that in w, the Jacobian's own included.
-
-    And in `pull` that in what shared coordinates say of each; see `to_w`.
-    """
-    of_sites, kept = spots(h, _LAW_MEMBERS), np.empty(w.shape[0])
-    law_back(h, x, grad, kept, room)
+def from_x(h: np.ndarray, w: np.ndarray, x: np.ndarray, grad: np.ndarray, room: np.ndarray) -> None:
+    """Make the gradient in x that in w, the Jacobian's own included."""
+    law_back(h, x, grad, room)
     runs, middle, information = spots(h, _RUNS), floats(h, _MIDDLE), floats(h, _INFORMATION)
     at, part = 0, np.empty(w.shape[0])
     for b in range(runs.shape[0]):
@@ -316,9 +322,3 @@ def from_x(
         slope = shape[k, 2] + u / root * shape[k, 3]
         own = shape[k, 3] / (root * root * root * slope)
         grad[skewed[k]] = grad[skewed[k]] * shape[k, 1] * slope + own
-    for i in range(grad.shape[0]):
-        pull[i] = grad[i]
-    for a in range(of_sites.shape[0]):
-        for i in range(of_sites.shape[1]):
-            if of_sites[a, i] >= 0:
-                pull[of_sites[a, i]] = kept[of_sites[a, i]]

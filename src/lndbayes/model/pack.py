@@ -45,7 +45,6 @@ class KernelData(NamedTuple):
     family: np.ndarray
     share_concentration: float
     scales: np.ndarray
-    shear: np.ndarray
     time: np.ndarray
     basis_national: np.ndarray
     basis_site: np.ndarray
@@ -255,7 +254,7 @@ def kernel_data(spec: ModelSpec, design: Design) -> KernelData:
             "wave_effect",
         )
     )
-    normals += (kinds - 1) + (design["shear"].shape[1] - 2) + sites
+    normals += (kinds - 1) + design["national_functions"].shape[1] + sites
     constant -= 0.5 * math.log(2 * math.pi) * normals
     constant -= float(np.log(common_prior[:, 1]).sum() + np.log(stage_prior[:, 1]).sum())
     if kinds > 1:
@@ -273,7 +272,6 @@ def kernel_data(spec: ModelSpec, design: Design) -> KernelData:
         ),
         share_concentration=float(a),
         scales=_array([design[f"{k}_sd"] for k in (*MULTIPLIERS, "wave")]),
-        shear=_array(design["shear"]),
         time=_array(design["time"]),
         basis_national=_array(design["national_functions"].T),
         basis_site=_array(design["site_functions"].T),

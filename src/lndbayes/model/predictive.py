@@ -54,8 +54,6 @@ def prior_draws(spec: ModelSpec, design: Design, draws: int, seed: int) -> dict[
     """
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(1, draws, size(design)))
-    # without the shears, coordinates are the parameters themselves
-    design = design.replace(shear=np.zeros_like(design["shear"]))
     blocks = layout(design)
     for i, name in enumerate((*REAL, *POSITIVE)):
         if name in spec.priors:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from lndbayes.families import inverse
-from lndbayes.model.design import Design, national_shear, site_weights
+from lndbayes.model.design import Design, site_weights
 from lndbayes.model.predictive import beta_binomial, dispersion, draw_counts
 from lndbayes.model.surface import channel_predictors, linear_predictors, stage_predictors
 from lndbayes.spec import ModelSpec
@@ -58,9 +58,8 @@ def replicate_data(
         **_evidence(values, design, spec, eta0, spread, rng),
     }
     drawn = design.replace(**arrays)
-    # these two choose coordinates only, and follow from who is at risk
-    weighted = drawn.replace(site_weight=site_weights(drawn.arrays))
-    return weighted.replace(shear=national_shear(weighted.arrays))
+    # these choose coordinates only, and follow from who is at risk
+    return drawn.replace(site_weight=site_weights(drawn.arrays))
 
 
 def _stages(

@@ -22,7 +22,7 @@ def regressions(z: np.ndarray, whitened: np.ndarray, parts: MetricParts) -> np.n
     whitened : ndarray, shape (N, K)
         What is shared, standardised and uncorrelated.
     parts : MetricParts
-        How many of the D are shared, and which others are alike.
+        How many of the D are shared, and which others are alike: those in one place of a group.
 
     Returns
     -------
@@ -33,8 +33,8 @@ def regressions(z: np.ndarray, whitened: np.ndarray, parts: MetricParts) -> np.n
         z[own, parts.shared :].T @ whitened[own] / half for own in (slice(half), slice(-half, None))
     )
     out = np.asarray((first + second) / 2)
-    for index in parts.alike:
-        rows = index - parts.shared
+    for index in parts.groups.T:
+        rows = index[index >= 0] - parts.shared
         out[rows] = towards_mean(out[rows], _noise_of_halves(first[rows], second[rows]))
     return out
 

@@ -30,7 +30,7 @@ class SiteLaw:
     ``exp(score b - b information b / 2)``, x has the precision
     ``P = prior + v information v = L L'`` and the mean ``P^-1 v score``; so
     ``x = L'^-1 (w + L^-1 v score)``. `prior` is 1 for what a scale multiplies. What all sites share
-    moves the score: that part is `told`, in each coordinate's place.
+    moves the score: the first K coordinates, each times its own scale if it has one.
 
     Attributes
     ----------
@@ -41,17 +41,23 @@ class SiteLaw:
     information : ndarray, shape (S, m, m)
         Positive semidefinite, and positive where no scale multiplies.
     score : ndarray, shape (S, m)
-        In units of information times b.
+        In units of information times b; where all shared coordinates are 0.
+    told : ndarray, shape (S, m, K)
+        What each shared coordinate, times its scale, adds to the score.
+    products : ndarray of int, shape (K,)
+        Place of the log scale of each shared coordinate; -1 where none multiplies it.
     """
 
     members: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
     scalars: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     information: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0)))
     score: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    told: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    products: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
-    def bend(self, w: np.ndarray, told: np.ndarray, x: np.ndarray) -> None:
-        """Fill a site's coordinates of x, shape (..., D), whose scalars are already there."""
-        rows, known = self._roots(x, told)
+    def bend(self, w: np.ndarray, x: np.ndarray) -> None:
+        """Fill sites' coordinates of x, shape (..., D), whose shared ones are already there."""
+        rows, known = self._roots(x)
         left = self._taken(w)
         kinds = len(rows)
         for a in reversed(range(kinds)):
@@ -61,9 +67,9 @@ class SiteLaw:
             left[a] = value / rows[a][a]
         self._put(left, x)
 
-    def straighten(self, x: np.ndarray, told: np.ndarray, w: np.ndarray) -> np.ndarray:
+    def straighten(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
         """Undo `bend` into w; the log of its Jacobian determinant, shape (...)."""
-        rows, known = self._roots(x, told)
+        rows, known = self._roots(x)
         taken = self._taken(x)
         kinds = range(len(rows))
         out = [sum(rows[b][a] * taken[b] for b in kinds[a:]) - known[a] for a in kinds]
@@ -71,26 +77,35 @@ class SiteLaw:
         return -sum((np.log(rows[a][a]).sum(axis=-1) for a in kinds), np.zeros(x.shape[:-1]))
 
     def factors(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Change of a site's x with its w and with what it is told, at one point.
+        """Change of a site's x with its w, and with the shared x through the score, at one point.
 
-        Each of shape (S, m, m): ``L'^-1`` and ``P^-1 v``.
+        ``L'^-1``, shape (S, m, m), and ``P^-1 v`` times the change of the score, shape (S, m, K).
         """
         sites, kinds = self.members.shape
-        rows, _ = self._roots(x, np.zeros_like(x))
+        rows, _ = self._roots(x)
         lower = np.zeros((sites, kinds, kinds))
         for a in range(kinds):
             for b in range(a + 1):
                 lower[:, a, b] = rows[a][b]
         turn = np.linalg.inv(lower).swapaxes(1, 2)
         scale = [np.exp(x[at]) if at >= 0 else 1.0 for at in self.scalars.tolist()]
-        return turn, turn @ turn.swapaxes(1, 2) * np.array(scale)
+        gain = turn @ turn.swapaxes(1, 2) * np.array(scale)
+        signals, own = self.signals(x), np.flatnonzero(self.products >= 0)
+        change = np.diag(self._sizes(x))
+        change[own, self.products[own]] += signals[own]
+        return turn, gain @ self.told @ change
 
-    def _roots(
-        self, x: np.ndarray, told: np.ndarray
-    ) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
+    def signals(self, x: np.ndarray) -> np.ndarray:
+        """Shared coordinates times their scales, shape (..., K)."""
+        return np.asarray(x[..., : len(self.products)] * self._sizes(x))
+
+    def _sizes(self, x: np.ndarray) -> np.ndarray:
+        return np.where(self.products >= 0, np.exp(x[..., np.maximum(self.products, 0)]), 1.0)
+
+    def _roots(self, x: np.ndarray) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
         """Rows of L and ``L^-1 v score``, each of shape (..., S)."""
         scale = [np.exp(x[..., at])[..., None] if at >= 0 else 1.0 for at in self.scalars.tolist()]
-        more = self._taken(told)
+        signals = self.signals(x)
         rows: list[list[np.ndarray]] = []
         known: list[np.ndarray] = []
         for a, own in enumerate(scale):
@@ -102,7 +117,7 @@ class SiteLaw:
                 for k in range(b):
                     value = value - rows[a][k] * rows[b][k]
                 rows[a].append(np.sqrt(value) if a == b else value / rows[b][b])
-            here = own * (self.score[:, a] + more[a])
+            here = own * (self.score[:, a] + signals @ self.told[:, a].T)
             for k in range(a):
                 here = here - rows[a][k] * known[k]
             known.append(here / rows[a][a])

@@ -19,6 +19,7 @@ from lndbayes.model.lanes import fma
 
 __all__ = [
     "BLOCK",
+    "FAR",
     "FEW",
     "INNER",
     "INSIDE",
@@ -31,9 +32,10 @@ __all__ = [
     "log_product",
     "logs",
     "products",
+    "raised",
     "risings",
-    "series",
     "shares_of",
+    "stirling",
 ]
 
 # No fastmath. With sums reassociated, the compiler keeps two versions of a loop and chooses by
@@ -52,6 +54,8 @@ LINKS: Final = {"logit": 0, "log": 1, "cloglog": 2}
 BLOCK: Final = 128
 #: Up to here `products` are cheaper than `risings`.
 FEW: Final = 6
+#: From here on the Stirling series holds as it is.
+FAR: Final = 8.0
 #: Least parameter of a beta distribution: below it, a share that was rounded to 0 is meant.
 TINY: Final = 1e-280
 #: Rows of scratch that the functions here need, each of `BLOCK` elements.
@@ -222,25 +226,13 @@ def shares_of(
 
 
 @njit(**JIT)
-def series(
-    a: np.ndarray,
-    k: np.ndarray,
-    n: int,
-    top: np.ndarray,
-    over: np.ndarray,
-    ratio: np.ndarray,
-    value: np.ndarray,
-    slope: np.ndarray,
-) -> None:
-    """What of `risings` needs no logarithm.
+def raised(a: np.ndarray, k: np.ndarray, n: int, ratio: np.ndarray, slope: np.ndarray) -> None:
+    """What raising both ends of rising factorials by `FAR` takes: its factors, and their slopes.
 
-    Arguments are raised by 8 to where the Stirling series holds; the eight factors are, with
-    ``q = x (x + 7)``, ``q (q + 6) (q + 10) (q + 12)``.
+    The eight factors are, with ``q = x (x + 7)``, ``q (q + 6) (q + 10) (q + 12)``.
     """
     for i in range(n):
         x, y = a[i], a[i] + k[i]
-        low, high = x + 8.0, y + 8.0
-        top[i] = high
         q, r = x * (x + 7.0), y * (y + 7.0)
         a1, b1 = q * (q + 6.0), (q + 10.0) * (q + 12.0)
         a2, b2 = r * (r + 6.0), (r + 10.0) * (r + 12.0)
@@ -250,6 +242,28 @@ def series(
         ratio[i] = fma(fma(-c2 * per1, c1, c2), per1, c2 * per1)
         d1 = fma(2.0, x, 7.0) * fma(fma(2.0, q, 6.0), b1, a1 * fma(2.0, q, 22.0))
         d2 = fma(2.0, y, 7.0) * fma(fma(2.0, r, 6.0), b2, a2 * fma(2.0, r, 22.0))
+        slope[i] = d1 * per1 - d2 * per2
+
+
+@njit(**JIT)
+def stirling(
+    a: np.ndarray,
+    k: np.ndarray,
+    n: int,
+    shift: float,
+    top: np.ndarray,
+    over: np.ndarray,
+    value: np.ndarray,
+    slope: np.ndarray,
+) -> None:
+    """What of `risings` needs no logarithm, for arguments that are at least `FAR` with the shift.
+
+    Their logarithms are wanted of `top`, and of 1 and `over`; adds to `slope`.
+    """
+    for i in range(n):
+        low = a[i] + shift
+        high = low + k[i]
+        top[i] = high
         # division is slow: one for two reciprocals
         per = 1.0 / (low * high)
         g, h = high * per, low * per
@@ -265,7 +279,7 @@ def series(
         t1 = fma(-g2, fma(-g2, t1, 1.0 / 252.0), 1.0 / 120.0)
         t2 = fma(-h2, fma(-h2, t2, 1.0 / 252.0), 1.0 / 120.0)
         steep = g2 * fma(-g2, t1, 1.0 / 12.0) - h2 * fma(-h2, t2, 1.0 / 12.0)
-        slope[i] = fma(0.5, g - h, d1 * per1 - d2 * per2) + steep
+        slope[i] += fma(0.5, g - h, steep)
 
 
 @njit(**JIT)
@@ -292,12 +306,13 @@ def risings(
     """
     top, over, ratio = s[3], s[4], s[5]
     log_top, step, log_ratio = s[6], s[7], s[8]
-    series(a, k, n, top, over, ratio, value, slope)
+    raised(a, k, n, ratio, slope)
+    stirling(a, k, n, FAR, top, over, value, slope)
     logs(top, n, s, log_top)
     log1ps(over, n, s, step)
     logs(ratio, n, s, log_ratio)
     for i in range(n):
-        value[i] += fma(k[i], log_top[i] - 1.0, fma(a[i] + 7.5, step[i], -log_ratio[i]))
+        value[i] += fma(k[i], log_top[i] - 1.0, fma(a[i] + (FAR - 0.5), step[i], -log_ratio[i]))
         slope[i] += step[i]
 
 
