@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from lndbayes.model import law_draws, metric_draws
-from lndbayes.model.law_draws import conjugate_gradients
+from lndbayes.model.law_draws import _at_typical_scales, conjugate_gradients, curvature_at
 from lndbayes.model.metric import Bends, Metric, without_bends
 from lndbayes.model.metric_draws import metric_from
 from lndbayes.model.metric_parts import MetricParts, Run
@@ -209,7 +209,7 @@ def test_linear_coordinates_agree_with_bent_ones_in_the_middle(rng):
     np.testing.assert_allclose(slopes[0][1:7, 1:], slopes[1][1:7, 1:], rtol=1e-6, atol=1e-9)
 
 
-def a_law(rng, sites=5, kinds=3, scalars=(0, 1, -1), products=(-1, -1, 1, 0)):
+def a_law(rng, sites=5, kinds=3, scalars=(0, 1, -1), products=(-1, -1, -1, 2)):
     """Scalars and what is shared, then coordinates of sites by kind; the last site lacks one."""
     members = len(products) + np.arange(sites * kinds).reshape(kinds, sites).T
     members[-1, 1] = -1
@@ -231,8 +231,8 @@ def test_a_sites_law_is_that_of_a_normal_prior_and_a_normal_likelihood(rng):
         x = bends.bend(w)
         np.testing.assert_array_equal(x[:4], w[:4])
         v = np.diag([np.exp(w[0]), np.exp(w[1]), 1.0])
-        # two shared coordinates have a scale of their own
-        shared = np.array([w[0], w[1], w[2] * np.exp(w[1]), w[3] * np.exp(w[0])])
+        # one shared coordinate has another for its scale
+        shared = np.array([w[0], w[1], w[2], w[3] * np.exp(w[2])])
         turn, follows = law.factors(x)
         for site in range(5):
             is_one = law.members[site] >= 0
@@ -346,10 +346,44 @@ def test_a_law_found_from_draws_leaves_sites_without_scales_and_what_they_share(
     assert (found.bends.law.told[..., :3] == 0).all()
     left = found.bends.straighten(x)[0][:, 5:] / found.scale[5:]
     np.testing.assert_allclose(left.var(axis=0), 1.0, atol=0.12)
+    assert (found.factor[members] == 0).all()
     # with what is shared, and with the size of what scales multiply
     for values in (left, left**2):
         together = np.corrcoef(np.column_stack([shared, values]).T)[:5, 5:]
         assert np.sqrt((together**2).mean()) < 0.03
+
+
+def test_products_are_kept_where_scales_become_typical(rng):
+    parts = MetricParts(
+        3, sites=np.array([[3, 5], [4, -1]]), scalars=np.array([0, -1]), runs=(Run(1, 2, 3),)
+    )
+    points, typical = rng.normal(size=(7, 6)), np.array([0.2, -0.4, 9.0, 9.0, 9.0, 9.0])
+    found = _at_typical_scales(points, typical, parts)
+    np.testing.assert_array_equal(found[:, :2], np.tile(typical[:2], (7, 1)))
+    for at, scale in ((3, 0), (4, 0), (2, 1)):
+        products = [x[:, at] * np.exp(x[:, scale]) for x in (points, found)]
+        np.testing.assert_allclose(products[0], products[1], rtol=1e-12)
+    np.testing.assert_array_equal(found[:, 5], points[:, 5])
+
+
+def test_curvature_along_a_direction_is_its_product(rng):
+    root = rng.normal(size=(5, 5))
+    precision = root @ root.T
+    draws = rng.normal(size=(50, 5))
+    directions = np.vstack([rng.normal(size=(3, 5)), np.zeros(5), 1e4 * np.eye(5)[:1]])
+    bend = curvature_at(draws, of_normal(np.linalg.inv(precision))).bend_at(draws[0])
+    np.testing.assert_allclose(bend(directions), directions @ precision, rtol=1e-5, atol=1e-6)
+
+
+def test_conjugate_gradients_stop_when_they_are_near_enough(rng):
+    """By what is left in the units of the blocks; and not before."""
+    near = np.tile(np.eye(2), (40, 1, 1))
+    whole = np.diag(np.geomspace(0.5, 8.0, 80))
+    b = rng.normal(size=(3, 40, 2))
+    found = conjugate_gradients(lambda v: (v.reshape(len(v), -1) @ whole).reshape(v.shape), near, b)
+    left = np.linalg.norm(found.reshape(3, -1) @ whole - b.reshape(3, -1), axis=1)
+    assert (left < 0.01 * np.linalg.norm(b.reshape(3, -1), axis=1)).all()
+    assert (left > 1e-5).all()
 
 
 def test_conjugate_gradients_solve_what_blocks_alone_would_not(rng):
@@ -397,6 +431,9 @@ def test_a_law_stays_one_where_the_likelihood_curves_the_wrong_way(rng):
     assert (np.linalg.eigvalsh(law.information) >= 0).all()
     assert (law.information[:, 1, 1] > 0).all()
     assert np.isfinite(found.to_x(rng.normal(size=9))).all()
+    # and where the draws never moved a coordinate of the law keeps some of its spread
+    stuck = metric_from(np.ones((1, 40, 9)), parts, of_normal(np.eye(9)))
+    assert (stuck.scale[members] >= 0.2).all()
 
 
 def test_regressions_keep_what_halves_agree_about(rng):
