@@ -139,7 +139,9 @@ class _Native(CompiledModel):
 #: of these coordinates is not worth it where data know much.
 _PILOT_FAR = {"chains": 2, "tune": 100, "draws": 50, "target_accept": 0.55}
 _PILOT_DEPTH = 5
-#: The second one, in the coordinates that the first has found.
+#: The second one, in the coordinates that the first has found; again, in those that it has found
+#: itself, so long as its paths are longer than they are near the posterior.
+_ROUNDS, _SHORT = 3, 20
 _PILOT = {"chains": 2, "tune": 100, "draws": 250, "target_accept": 0.55}
 #: The same in the linear part of another fit's coordinates: few steps to find the way. Where that
 #: fit's scales are wrong for this one, small steps would make long paths.
@@ -170,19 +172,26 @@ def find_metric(
     -------
     Metric
     """
-    first, second = np.random.SeedSequence([spec.sampling.seed, 2]).generate_state(2)
+    first, *others = np.random.SeedSequence([spec.sampling.seed, 2]).generate_state(1 + _ROUNDS)
 
-    def pilot(settings: dict[str, float], seed: int, near: Metric | None, depth: int) -> Metric:
+    def pilot(
+        settings: dict[str, float], seed: int, near: Metric | None, depth: int = _DEPTH
+    ) -> tuple[Metric, float]:
         every = settings | {"seed": int(seed)}
         changed = with_changes(spec, {f"sampling.{key}": value for key, value in every.items()})
-        x = sample_density(changed, design, cores=cores, metric=near, depth=depth).x
-        density = compiled_density(kernel_data(spec, design), x.shape[-1])
-        return metric_from(x, metric_parts(design), density.evaluate)
+        raw = sample_density(changed, design, cores=cores, metric=near, depth=depth)
+        density = compiled_density(kernel_data(spec, design), raw.x.shape[-1])
+        found = metric_from(raw.x, metric_parts(design), density.evaluate)
+        return found, float(raw.stats["n_steps"].mean())
 
     if start is not None:
-        return pilot(_PILOT_NEAR, first, without_bends(start), _DEPTH)
-    near = pilot(_PILOT_FAR, first, None, _PILOT_DEPTH)
-    return pilot(_PILOT, second, near, _DEPTH)
+        return pilot(_PILOT_NEAR, first, without_bends(start))[0]
+    near, _ = pilot(_PILOT_FAR, first, None, _PILOT_DEPTH)
+    for seed in others:
+        near, steps = pilot(_PILOT, seed, near)
+        if steps <= _SHORT:
+            break
+    return near
 
 
 def sample_density(

@@ -158,7 +158,7 @@ def test_a_pilot_from_another_fit_is_short_and_samples_in_its_coordinates(small,
     careful = with_changes(spec, {"sampling.target_accept": 0.95})
     found = find_metric(careful, design, cores=2, start=start)
     find_metric(careful, design, cores=2)
-    (near, where), (plain, nowhere), (again, there) = asked
+    (near, where), (plain, nowhere), (again, there), *_ = asked
     # bends follow the other fit's posterior into its tails, and would lead astray here
     assert len(start.bends.skewed) and start.bends.law.members.size
     assert not len(where.bends.runs) and not len(where.bends.skewed)
@@ -172,6 +172,25 @@ def test_a_pilot_from_another_fit_is_short_and_samples_in_its_coordinates(small,
     # the fit's own small steps would make long paths in scales that are not its own
     assert [s.target_accept for s in (near, plain, again)] == [0.8, 0.55, 0.55]
     assert (found.mean != start.mean).any()
+
+
+@pytest.mark.parametrize(("long", "runs"), [(0, 2), (1, 3), (9, 4)])
+def test_a_pilot_goes_on_from_what_it_found_while_paths_are_long(small, monkeypatch, long, runs):
+    """But not for ever; the first run's paths are cut, and say nothing."""
+    spec, design = small
+    wheres = []
+
+    def counted(spec, design, **options):
+        wheres.append(options["metric"])
+        raw = sample_density(spec, design, **options)
+        steps = 21.0 if len(wheres) - 1 <= long else 7.0
+        return replace(raw, stats=raw.stats | {"n_steps": np.full(raw.x.shape[:2], steps)})
+
+    monkeypatch.setattr(sampler, "sample_density", counted)
+    find_metric(spec, design, cores=2)
+    assert len(wheres) == runs
+    assert wheres[0] is None
+    assert len({id(where) for where in wheres}) == runs
 
 
 def test_a_posterior_without_data_is_the_prior(spec, bare):

@@ -54,8 +54,8 @@ def entry(name: str) -> Any:
     Parameters
     ----------
     name : str
-        `density`, `expand` (the change of coordinates), or a part: `trials`, `counts`, `ranged`,
-        `stages`, `channels`.
+        `density`, `expand` (the change of coordinates), `probe` (next to nothing), or a part:
+        `trials`, `counts`, `ranged`, `stages`, `channels`.
     """
     if name not in _compiled:
         _compiled[name] = _COMPILE[name](source_stamp(*_SOURCES))
@@ -76,10 +76,10 @@ def prepare(parts: Sequence[str]) -> None:
     Parameters
     ----------
     parts : sequence of str
-        Names as `entry` takes them, besides `density` and `expand`.
+        Names as `entry` takes them, besides `probe`, `density` and `expand`.
     """
-    # the change of coordinates is compiled in a moment, and tells whether a cache is at hand
-    empty = not entry("expand").cache_hits
+    # compiled in a moment, it tells whether a cache is at hand
+    empty = not entry("probe").cache_hits
     if "density" in _compiled or not (empty and parts and (os.cpu_count() or 1) > 1):
         return
     command = [sys.executable or "python", "-c", _HELPER, *parts]
@@ -89,6 +89,7 @@ def prepare(parts: Sequence[str]) -> None:
     except OSError:
         return  # where Python is embedded there may be no interpreter to start
     with helper:
+        entry("expand")
         entry("density")
 
 
@@ -114,6 +115,14 @@ def _compile_density(stamp: int) -> Any:
         return 0
 
     return density
+
+
+def _compile_probe(stamp: int) -> Any:
+    @cfunc(types.int64(types.int64), cache=True)
+    def probe(x: Any) -> int:
+        return int(x + stamp)
+
+    return probe
 
 
 def _compile_expand(stamp: int) -> Any:
@@ -188,6 +197,7 @@ def _compile_channels(stamp: int) -> Any:
 
 
 _COMPILE = {
+    "probe": _compile_probe,
     "density": _compile_density,
     "expand": _compile_expand,
     "trials": _compile_trials,
