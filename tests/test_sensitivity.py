@@ -14,8 +14,9 @@ import xarray as xr
 from lndbayes import sensitivity
 from lndbayes.data.evaluation import EvaluationData, read_evaluation
 from lndbayes.effects import pooled_effect, site_effects
-from lndbayes.model.site_law import SiteLaw
+from lndbayes.model.metric import Metric
 from lndbayes.predictors import predictors
+from lndbayes.sampler import stored_metric
 from lndbayes.sensitivity import (
     VARIANTS,
     Variant,
@@ -82,21 +83,11 @@ def main() -> xr.DataTree:
     tree = fake_fit()
     tree.attrs["fit_key"] = "main"
     constants = tree["constant_data"].to_dataset()
-    constants["unconstrained_mean"] = ("coordinate", np.zeros(3))
-    constants["unconstrained_scale"] = ("coordinate", np.array([0.0, 1.0, 1.0]))
-    constants["unconstrained_factor"] = (("coordinate", "shared_coordinate"), np.eye(3)[:, :1])
-    constants["unconstrained_local"] = (("group", "member", "member_2"), np.zeros((0, 0, 0)))
-    constants["unconstrained_members"] = (("group", "member"), np.zeros((0, 0), dtype=np.int64))
-    for name, shape in (("skewed", (0,)), ("shape", (0, 4)), ("runs", (0, 4))):
-        dims = tuple(f"{name}_{i}" for i in range(len(shape)))
-        constants[f"unconstrained_{name}"] = (dims, np.zeros(shape, dtype=np.int64))
-    for name in ("middle", "information"):
-        constants[f"unconstrained_{name}"] = ("multiplied", np.zeros(0))
-    law = SiteLaw()
-    for name in ("members", "scalars", "information", "score"):
-        values = getattr(law, name)
-        dims = tuple(f"law_{name}_{i}" for i in range(values.ndim))
-        constants[f"unconstrained_law_{name}"] = (dims, values)
+    nothing = np.zeros((0, 0, 0)), np.zeros((0, 0), dtype=np.int64)
+    scale = np.array([0.0, 1.0, 1.0])
+    constants = constants.merge(
+        stored_metric(Metric(np.zeros(3), scale, np.eye(3)[:, :1], *nothing))
+    )
     tree["constant_data"] = xr.DataTree(constants)
     return tree
 

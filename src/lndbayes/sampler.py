@@ -314,8 +314,8 @@ def stored_metric(found: Metric) -> xr.Dataset:
                 law.information,
             ),
             "unconstrained_law_score": (("law_site", "law_kind"), law.score),
-            "unconstrained_law_told": (("law_site", "law_kind", "shared_coordinate"), law.told),
-            "unconstrained_law_products": (("shared_coordinate",), law.products),
+            "unconstrained_law_told": (("law_site", "law_kind", "law_shared"), law.told),
+            "unconstrained_law_products": (("law_shared",), law.products),
         }
     )
 
