@@ -280,8 +280,9 @@ The same 27 sites and 96 months, with as many times the persons.
 Persons enter as counts of cells. At the first size most stages of most cells have six events or
 fewer, which multiply out, and a quarter of the stages are empty; others need a logarithm more, and
 that is all that a gradient grows by. The pilot takes longer in the parameters' own coordinates the
-more is known of them ([performance](performance.md)); with a thousand times the persons it does not
-find coordinates that do, a fifth of the transitions diverge, and a fit's checks fail.
+more is known of them ([performance](performance.md)); with a thousand times the persons it did not
+find coordinates that do, and a fifth of the transitions diverged, more than the checks let pass.
+Since then a pilot goes on while its paths are long, which was not measured at that size.
 
 ## Outcomes
 

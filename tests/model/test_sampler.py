@@ -174,14 +174,24 @@ def test_a_pilot_from_another_fit_is_short_and_samples_in_its_coordinates(small,
     assert (found.mean != start.mean).any()
 
 
+def test_a_path_of_a_pilot_doubles_as_often_as_it_may(small):
+    """Two doublings are three steps; without a limit, some have more."""
+    spec, design = small
+    quick = with_changes(spec, {"sampling.draws": 50, "sampling.tune": 50, "sampling.chains": 1})
+    cut, free = (sample_density(quick, design, cores=1, depth=d).stats["n_steps"] for d in (2, 10))
+    assert cut.max() == 3
+    assert free.max() > 3
+
+
 @pytest.mark.parametrize(("long", "runs"), [(0, 2), (1, 3), (9, 4)])
 def test_a_pilot_goes_on_from_what_it_found_while_paths_are_long(small, monkeypatch, long, runs):
     """But not for ever; the first run's paths are cut, and say nothing."""
     spec, design = small
-    wheres = []
+    wheres, depths = [], []
 
     def counted(spec, design, **options):
         wheres.append(options["metric"])
+        depths.append(options["depth"])
         raw = sample_density(spec, design, **options)
         steps = 21.0 if len(wheres) - 1 <= long else 7.0
         return replace(raw, stats=raw.stats | {"n_steps": np.full(raw.x.shape[:2], steps)})
@@ -190,6 +200,7 @@ def test_a_pilot_goes_on_from_what_it_found_while_paths_are_long(small, monkeypa
     find_metric(spec, design, cores=2)
     assert len(wheres) == runs
     assert wheres[0] is None
+    assert depths == [5] + [10] * (runs - 1)
     assert len({id(where) for where in wheres}) == runs
 
 
