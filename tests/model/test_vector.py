@@ -13,12 +13,15 @@ from lndbayes.model.lanes import dot, fma
 from lndbayes.model.likelihood import _far, _rising
 from lndbayes.model.vector import (
     BLOCK,
+    FAR,
     FEW,
     INNER,
     JIT,
+    above,
     exps,
     log1ps,
     log_product,
+    log_shares,
     logs,
     products,
     risings,
@@ -46,7 +49,7 @@ def over(function, x: np.ndarray) -> np.ndarray:
     for start in range(0, len(x), BLOCK):
         part = x[start : start + BLOCK]
         found = np.full(BLOCK, np.nan)
-        function(block(part), len(part), scratch(), found)
+        function(block(part), len(part), found)
         out.append(found[: len(part)])
     return np.concatenate(out)
 
@@ -116,9 +119,9 @@ def test_rising_factorials_are_their_sums() -> None:
 
 @njit(**JIT)
 def sum_of_rising(
-    few: bool, least: float, a: np.ndarray, k: np.ndarray, s: np.ndarray, slope: np.ndarray
+    few: bool, far: bool, a: np.ndarray, k: np.ndarray, s: np.ndarray, slope: np.ndarray
 ) -> float:
-    return float(_rising(few, least, a, k, len(a), s, slope))
+    return float(_rising(few, far, a, k, len(a), s, slope))
 
 
 @pytest.mark.parametrize(("least", "most"), [(1e-5, 6), (1e-5, 3000), (8.0, 3000), (8.0, 6)])
@@ -129,7 +132,7 @@ def test_every_sort_of_block_has_the_same_sums(least: float, most: int) -> None:
     k = RNG.integers(0, most + 1, BLOCK).astype(float)
     k[1] = 0.0
     slope = np.full(BLOCK, np.nan)
-    total = sum_of_rising(most <= FEW, a.min(), a, k, scratch(), slope)
+    total = sum_of_rising(most <= FEW, a.min() >= FAR, a, k, scratch(), slope)
     exact = np.array([exact_rising(*pair) for pair in zip(a, k, strict=True)])
     assert total == pytest.approx(math.fsum(exact[:, 0]), rel=1e-13)
     np.testing.assert_allclose(slope, exact[:, 1], rtol=1e-13, atol=1e-15)
@@ -138,28 +141,31 @@ def test_every_sort_of_block_has_the_same_sums(least: float, most: int) -> None:
 
 @njit(**JIT)
 def sum_of_far(
-    y: np.ndarray, left: np.ndarray, odds: np.ndarray, phi: float, s: np.ndarray
-) -> float:
+    y: np.ndarray, left: np.ndarray, odds: np.ndarray, phi: float, s: np.ndarray, out: np.ndarray
+) -> tuple[float, float]:
     p, q, dp = np.empty_like(y), np.empty_like(y), np.empty_like(y)
     shares_of(LOGIT, odds, len(y), s, p, q, dp)
-    s[INNER], s[INNER + 1] = p * phi, q * phi
-    return float(_far(y, left, odds, p, phi, len(y), s))
+    return _far(y, left, odds, p, q, dp, phi, len(y), s, out)
 
 
-@pytest.mark.parametrize("phi", [20.0, 150.0, 9e4])
-def test_both_rising_factorials_of_many_trials_at_once(phi: float) -> None:
+@pytest.mark.parametrize("n", [1, 50, BLOCK])
+@pytest.mark.parametrize("phi", [20.0, 150.0, 9e3])
+def test_both_rising_factorials_of_many_trials_at_once(phi: float, n: int) -> None:
     """Against sums over factors; their parameters are shares of `phi`, from log odds."""
-    odds = RNG.uniform(-0.4, 0.4, BLOCK) if phi < 100 else RNG.normal(-1.0, 0.5, BLOCK)
-    y, left = RNG.integers(0, 3000, (2, BLOCK)).astype(float)
-    y[0] = left[1] = 0.0
-    s = np.full((INNER + 4, BLOCK), np.nan)
-    total = sum_of_far(y, left, odds, phi, s)
-    p = expit(odds)
-    ends = [(p * phi, y), (expit(-odds) * phi, left)]
+    odds = RNG.uniform(-0.4, 0.4, n) if phi < 100 else RNG.normal(-1.0, 0.5, n)
+    y, left = RNG.integers(0, 3000, (2, n)).astype(float)
+    y[0] = left[-1] = 0.0
+    s, on_eta = np.full((INNER, BLOCK), np.nan), np.full(n, np.nan)
+    total, on_phi = sum_of_far(y, left, odds, phi, s, on_eta)
+    p, q = expit(odds), expit(-odds)
+    ends = [(p * phi, y), (q * phi, left)]
     exact = [np.array([exact_rising(*pair) for pair in zip(*end, strict=True)]) for end in ends]
-    assert total == pytest.approx(sum(math.fsum(e[:, 0]) for e in exact), rel=1e-13)
-    for slope, e in zip(s[INNER + 2 :], exact, strict=True):
-        np.testing.assert_allclose(slope, e[:, 1], rtol=1e-11, atol=1e-14)
+    # what cancels has phi log a in every row
+    lost = 2e-16 * n * phi * math.log(phi)
+    assert total == pytest.approx(sum(math.fsum(e[:, 0]) for e in exact), rel=1e-13, abs=lost)
+    (_, da), (_, db) = (e.T for e in exact)
+    np.testing.assert_allclose(on_eta, p * q * phi * (da - db), rtol=1e-11, atol=1e-11 * phi)
+    assert on_phi == pytest.approx(math.fsum(p * da + q * db), rel=1e-11)
 
 
 @pytest.mark.parametrize("most", range(9))
@@ -167,7 +173,7 @@ def test_products_of_few_are_the_same_sums(most: int) -> None:
     a = np.exp(RNG.uniform(-12, 14, BLOCK))
     k = RNG.integers(0, most + 1, BLOCK).astype(float)
     value, slope = np.empty((2, BLOCK))
-    products(a, k, BLOCK, most, value, slope)
+    products(a, k, BLOCK, value, slope)
     exact = np.array([exact_rising(*pair) for pair in zip(a, k, strict=True)])
     np.testing.assert_allclose(np.log(value), exact[:, 0], rtol=1e-13, atol=1e-13)
     np.testing.assert_allclose(slope, exact[:, 1], rtol=1e-13)
@@ -181,6 +187,26 @@ def test_log_of_a_product_is_the_sum_of_logs(n: int) -> None:
     found = log_product(block(x), n, scratch())
     assert found == pytest.approx(exact, rel=1e-14, abs=1e-12)
     assert log_product(block(1 / x), n, scratch()) == pytest.approx(-found, rel=1e-13, abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 63, 64, 65, 127, 128])
+def test_log_of_a_product_of_shares_is_the_sum_of_logs(n: int) -> None:
+    x = np.exp(RNG.uniform(math.log(1e-4), 0.0, n))
+    x[:64] = 1e-4
+    found = log_shares(block(x), n, scratch())
+    assert found == pytest.approx(math.fsum(map(math.log, x)), rel=1e-14)
+
+
+@pytest.mark.parametrize("level", [0.0, 6.0, math.inf])
+def test_how_many_are_above(level: float) -> None:
+    x = RNG.integers(0, 12, BLOCK).astype(float)
+    for n in (0, 1, 77, BLOCK):
+        assert counted(x, n, level) == (x[:n] > level).sum()
+
+
+@njit(**JIT)
+def counted(x: np.ndarray, n: int, level: float) -> int:
+    return int(above(x, n, level))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -1,4 +1,4 @@
-"""Multiply-add and sums of products, in vector instructions of a fixed width.
+"""Multiply-add, bits of doubles, and sums of products in vector instructions of a fixed width.
 
 Sums over elements are written for a fixed number of lanes, whatever the machine's vectors hold: a
 machine with shorter ones takes several for one, and the digits are the same.
@@ -13,7 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["dot", "fma"]
+__all__ = ["bits", "dot", "double", "fma"]
 
 _DOUBLE: Final = ir.DoubleType()
 _INTEGER: Final = ir.IntType(64)
@@ -37,6 +37,28 @@ def _fma(
 #: ``a * b + c``, rounded once on every machine: asked for by name, so that the compiler has no
 #: choice that could differ from loop to loop.
 fma: Any = intrinsic(_fma)
+
+
+def _bits(typing_context: Any, x: Any) -> Any:  # pragma: no cover - runs in the compiler
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], _INTEGER)
+
+    return types.uint64(types.float64), codegen
+
+
+#: The bits of a double as a whole number.
+bits: Any = intrinsic(_bits)
+
+
+def _double(typing_context: Any, x: Any) -> Any:  # pragma: no cover - runs in the compiler
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], _DOUBLE)
+
+    return types.float64(types.uint64), codegen
+
+
+#: The double with these bits.
+double: Any = intrinsic(_double)
 
 
 def _lanes_fma(builder: Any, a: Any, b: Any, c: Any) -> Any:

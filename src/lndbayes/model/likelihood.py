@@ -22,22 +22,26 @@ from lndbayes.model.vector import (
     LINKS,
     ONCE,
     TINY,
-    exps,
-    log1ps,
+    above,
+    exp,
+    far_risings,
+    log,
+    log1p,
     log_product,
-    logs,
+    log_shares,
     products,
     raised,
+    remainder,
     risings,
     shares_of,
-    stirling,
+    shortfall,
 )
 
 __all__ = ["counts", "stages", "trials"]
 
 _LOGIT = LINKS["logit"]
 #: Largest concentration of a beta distribution whose logarithms are subtracted as they are.
-_PLAIN: Final = 1e5
+_PLAIN: Final = 1e4
 _FAMILY, _EVENT_TIME, _STAGE_PRIOR = (
     FIELDS[name] for name in ("family", "event_time", "stage_prior")
 )
@@ -70,34 +74,28 @@ def _totals(
 
 @njit(**INSIDE)
 def _rising(
-    few: bool, least: float, a: np.ndarray, k: np.ndarray, n: int, s: np.ndarray, slope: np.ndarray
+    few: bool, far: bool, a: np.ndarray, k: np.ndarray, n: int, s: np.ndarray, slope: np.ndarray
 ) -> float:
     """Sum of log rising factorials, by products or by series; `slope` has the derivatives in a.
 
-    Which of them, says the sort of block: whether every k is small, and what `a` is at least.
+    Which of them, says the sort of block: whether every k is small, and whether every a is far
+    from 0. `s` has `INNER` rows.
     """
+    value, one = s[2], s[3]
     if few:
-        most = 0.0
-        for i in range(n):
-            most = max(most, k[i])
-        products(a, k, n, int(most), s[3], slope)
-        return log_product(s[3], n, s)
-    top, over, ratio, value, step = s[3], s[4], s[5], s[6], s[7]
+        products(a, k, n, value, slope)
+        return log_product(value, n, s)
     total, shift = 0.0, 0.0
-    if least < FAR:
-        raised(a, k, n, ratio, slope)
-        total, shift = -log_product(ratio, n, s), FAR
-    else:
+    if far:
         for i in range(n):
             slope[i] = 0.0
-    stirling(a, k, n, shift, top, over, value, slope)
-    log1ps(over, n, s, step)
-    logs(top, n, s, over)
+    else:
+        raised(a, k, n, one, slope)
+        total, shift = -log_product(one, n, s), FAR
+    far_risings(a, k, n, shift, value, slope)
     for i in range(n):
-        value[i] += fma(k[i], over[i] - 1.0, (a[i] + (shift - 0.5)) * step[i])
-        slope[i] += step[i]
-        over[i] = 1.0
-    return total + dot(value, over, n)
+        one[i] = 1.0
+    return total + dot(value, one, n)
 
 
 @njit(**INSIDE)
@@ -106,36 +104,35 @@ def _far(
     left: np.ndarray,
     odds: np.ndarray,
     p: np.ndarray,
+    q: np.ndarray,
+    dp: np.ndarray,
     phi: float,
     n: int,
     s: np.ndarray,
-) -> float:
-    """Sum of both log rising factorials of a beta-binomial, far from 0, where p has these log odds.
+    on_eta: np.ndarray,
+) -> tuple[float, float]:
+    """`_beta_binomials` far from 0, where `p` has these log odds.
 
-    Logarithms of the two parameters are one, and the log odds. Parameters and their derivatives
-    are the rows of `s` that `_beta_binomials` has for them. What cancels is less than
-    `_PLAIN` times a rounding error.
+    Logarithms of the two parameters a and b differ by the log odds, and of log a only the sum is
+    wanted: everything has it phi - 1 times. What cancels in the sum is less than `_PLAIN` log
+    `_PLAIN` times a row's rounding error.
     """
-    a, b, da, db = s[INNER], s[INNER + 1], s[INNER + 2], s[INNER + 3]
-    top, further, value, more, log_p, log_y, log_left = s[3], s[4], s[5], s[6], s[7], s[8], s[2]
+    value, tilt, one = s[1], s[2], s[3]
     for i in range(n):
-        da[i], db[i] = 0.0, 0.0
-    stirling(a, y, n, 0.0, top, log_y, value, da)
-    stirling(b, left, n, 0.0, further, log_y, more, db)
-    logs(p, n, s, log_p)
-    logs(top, n, s, log_y)
-    logs(further, n, s, log_left)
-    log_phi = math.log(phi)
-    for i in range(n):
-        log_a = log_p[i] + log_phi
-        log_b = log_a - odds[i]
-        up, down = log_y[i] - log_a, log_left[i] - log_b
-        value[i] += fma(a[i] - 0.5, up, fma(y[i], log_y[i], more[i]))
-        value[i] += fma(b[i] - 0.5, down, fma(left[i], log_left[i], -(y[i] + left[i])))
-        da[i] += up
-        db[i] += down
-        top[i] = 1.0
-    return dot(value, top, n)
+        a, b = p[i] * phi, q[i] * phi
+        high, further = a + y[i], b + left[i]
+        per, each = 1.0 / (a * high), 1.0 / (b * further)
+        log_y, log_left = log(high), log(further)
+        v = fma(high - 0.5, log_y, fma(further - 0.5, log_left, fma(b - 0.5, odds[i], -y[i])))
+        v += remainder(a * per) - remainder(high * per)
+        value[i] = v - left[i] + (remainder(b * each) - remainder(further * each))
+        up = log_y + (shortfall(high * per) - shortfall(a * per))
+        down = log_left + odds[i] + (shortfall(further * each) - shortfall(b * each))
+        on_eta[i] = dp[i] * phi * (up - down)
+        tilt[i] = fma(p[i], up, q[i] * down)
+        one[i] = 1.0
+    logs_a = log_shares(p, n, s) + n * math.log(phi)
+    return dot(value, one, n) - (phi - 1.0) * logs_a, dot(tilt, one, n) - logs_a
 
 
 @njit(**INSIDE)
@@ -155,23 +152,19 @@ def _beta_binomials(
     """Sum of beta-binomials without ``rising(phi, n)`` and factorials, and its derivative in phi.
 
     `s` has ``INNER + 4`` rows; `y` went on and `left` did not; `on_eta` is filled with the
-    derivatives in the linear predictors; `odds` may be the log odds of `p`. Overwrites `p` and `q`.
+    derivatives in the linear predictors; `odds` may be the log odds of `p`.
     """
+    few_y, few_left = above(y, n, FEW) == 0, above(left, n, FEW) == 0
+    far_y, far_left = above(p, n, FAR / phi) == n, above(q, n, FAR / phi) == n
+    if are_odds and far_y and far_left and phi <= _PLAIN and not few_y and not few_left:
+        return _far(y, left, odds, p, q, dp, phi, n, s, on_eta)
     a, b, da, db = s[INNER], s[INNER + 1], s[INNER + 2], s[INNER + 3]
-    few_y, few_left, least_a, least_b = True, True, np.inf, np.inf
     for i in range(n):
         u, v = p[i] * phi, q[i] * phi
         a[i] = u if u > TINY else TINY
         b[i] = v if v > TINY else TINY
-        few_y &= y[i] <= FEW
-        few_left &= left[i] <= FEW
-        least_a, least_b = min(least_a, a[i]), min(least_b, b[i])
-    far = are_odds and min(least_a, least_b) >= FAR and phi <= _PLAIN
-    if far and not few_y and not few_left:
-        value = _far(y, left, odds, p, phi, n, s)
-    else:
-        value = _rising(few_y, least_a, a, y, n, s, da)
-        value += _rising(few_left, least_b, b, left, n, s, db)
+    value = _rising(few_y, far_y, a, y, n, s, da)
+    value += _rising(few_left, far_left, b, left, n, s, db)
     for i in range(n):
         on_eta[i] = dp[i] * phi * (da[i] - db[i])
     return value, dot(p, da, n) + dot(q, db, n)
@@ -240,9 +233,8 @@ def counts(h: np.ndarray, at: np.ndarray) -> float:
     eta, g = line(at, 0, width), line(at, 2, width)
     phi, r, out = line(at, 1, 2)[0], line(at, 1, 2)[1], line(at, 3, 2)
     s = np.empty((INNER + 6, BLOCK))
-    x, mu, size, odds = s[INNER], s[INNER + 1], s[INNER + 2], s[INNER + 3]
-    v, slope = s[INNER + 4], s[INNER + 5]
-    top, over, ratio, shrink, step, one = s[3], s[4], s[5], s[6], s[7], s[8]
+    x, mu, size, slope = s[INNER], s[INNER + 1], s[INNER + 2], s[INNER + 3]
+    tilt, one, v, ratio = s[INNER + 4], s[INNER + 5], s[2], s[3]
     value, on_r, count = 0.0, 0.0, cells.shape[0]
     for start in range(0, count, BLOCK):
         n = min(BLOCK, count - start)
@@ -252,31 +244,32 @@ def counts(h: np.ndarray, at: np.ndarray) -> float:
             x[i] = eta[cell[i]] + offset[i]
             persons = exposed[i] * r
             size[i] = persons * phi / (persons + phi)
-        exps(x, n, s, mu)
         # a rising factorial, as in `_rising`, whose first logarithm takes the share along
         raised(size, y, n, ratio, slope)
-        stirling(size, y, n, FAR, top, over, v, slope)
         value -= log_product(ratio, n, s)
         for i in range(n):
-            odds[i] = mu[i] / size[i]
+            mu[i] = exp(x[i])
+            odds = mu[i] / size[i]
             # without events 0 log 0 is 0: a share that is no double any more stays above 0
             share = mu[i] / (size[i] + mu[i])
-            top[i] *= share if share > TINY else TINY
-        # log1p keeps the digits where the cell is close to Poisson
-        log1ps(odds, n, s, shrink)
-        log1ps(over, n, s, step)
-        logs(top, n, s, x)
-        for i in range(n):
-            k = size[i]
-            v[i] += fma(y[i], x[i] - 1.0, fma(k + (FAR - 0.5), step[i], -k * shrink[i]))
+            share = share if share > TINY else TINY
+            low = size[i] + FAR
+            high = low + y[i]
+            per = 1.0 / (low * high)
+            near, far = high * per, low * per
+            # log1p keeps the digits where the cell is close to Poisson
+            k, shrink, step = size[i], log1p(odds), log1p(y[i] * near)
+            v[i] = fma(y[i], log(high * share) - 1.0, fma(low - 0.5, step, -k * shrink))
+            v[i] += remainder(far) - remainder(near)
             gap = (mu[i] - y[i]) / (k + mu[i])
-            d_size, part = slope[i] + step[i] - shrink[i] + gap, k / phi
+            d_size, part = slope[i] + step - shrink + gap, k / phi
+            d_size += shortfall(near) - shortfall(far)
             slope[i] = d_size * part * part
-            step[i] = d_size * k * (1.0 - part)
+            tilt[i] = d_size * k * (1.0 - part)
             mu[i], one[i] = -k * gap, 1.0
         value += dot(v, one, n)
         out[0] += dot(slope, one, n)
-        on_r += dot(step, one, n)
+        on_r += dot(tilt, one, n)
         for i in range(n):
             g[cell[i]] = mu[i]
     out[1] += on_r / r

@@ -153,7 +153,8 @@ def _cells(design: Design, counts: bool) -> tuple[dict[str, np.ndarray], float]:
     exact, ranged = (n > 0) & (low == high), (n > 0) & (low < high)
     levels, times = _lengths(n[exact])
     held = [n[exact], low[exact], coverage[exact], np.log(n[exact] * coverage[exact])]
-    order = _few_first(n[exact], low[exact])
+    # neighbours have like rates: few blocks then have a parameter near 0 among others far from it
+    order = _few_first(n[exact], low[exact], low[exact] / n[exact])
     out = {
         "cell": _array(np.flatnonzero(exact)[order], np.int64),
         "cell_value": _array(np.vstack(held)[:, order]),

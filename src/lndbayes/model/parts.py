@@ -114,7 +114,7 @@ def mix(
             value += v[i]
             slope[start + i] = d[i]
         g_kappa += dot(d, here, n)
-        logs(here, n, s, v)
+        logs(here, n, v)
         for i in range(n):
             value += alpha * v[i]
     g = np.empty(kinds)

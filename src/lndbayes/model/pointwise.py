@@ -67,10 +67,10 @@ def _compile_counts(stamp: int) -> Any:
                     m[j] = y[start + j]
                     odds[j] = mean[i, start + j] / k[j]
                 risings(k, m, n, s, v, slope)
-                log1ps(odds, n, s, shrink)
+                log1ps(odds, n, shrink)
                 for j in range(n):
                     odds[j] = mean[i, start + j] / (k[j] + mean[i, start + j])
-                logs(odds, n, s, log_share)
+                logs(odds, n, log_share)
                 for j in range(n):
                     out[i, start + j] = v[j] + m[j] * log_share[j] - k[j] * shrink[j]
 

@@ -14,7 +14,7 @@ from lndbayes.model.address import FIELDS, floats, grid, line, places, spots, ta
 from lndbayes.model.lanes import dot
 from lndbayes.model.pack import BLOCKS
 from lndbayes.model.special import rates, rising
-from lndbayes.model.vector import BLOCK, INNER, INSIDE, LINKS, TINY, exps, log1ps, logs, shares_of
+from lndbayes.model.vector import BLOCK, INSIDE, LINKS, TINY, exps, log1ps, logs, shares_of
 
 __all__ = ["channels", "ranged"]
 
@@ -190,13 +190,13 @@ def _evidence(
             else:
                 x[i] = 0.0
         return value
-    p, q, dp, log_p, log_q = s[5], s[6], s[7], s[8], s[9]
+    p, q, dp, log_p, log_q = s[2], s[3], s[4], s[5], s[6]
     if link != _CLOGLOG:
         # without probabilities, which far out are no doubles any more
         for i in range(n):
             q[i] = -abs(x[i])
-        exps(q, n, s, p)
-        log1ps(p, n, s, log_q)
+        exps(q, n, p)
+        log1ps(p, n, log_q)
         for i in range(n):
             share = 1.0 / (1.0 + p[i])
             share = share if x[i] > 0.0 else p[i] * share
@@ -208,8 +208,8 @@ def _evidence(
         # a probability that is no double any more still has a logarithm
         p[i] = p[i] if p[i] > TINY else TINY
         q[i] = q[i] if q[i] > TINY else TINY
-    logs(p, n, s, log_p)
-    logs(q, n, s, log_q)
+    logs(p, n, log_p)
+    logs(q, n, log_q)
     for i in range(n):
         left = trials[i] - y[i]
         x[i] = y[i] * (dp[i] / p[i]) - left * (dp[i] / q[i])
@@ -252,8 +252,8 @@ def _counted(
     """Counts read back from records, and referred persons' own counts before referral."""
     asked, asked_value = spots(h, _RETRO), table(h, _RETRO_VALUE)
     own, own_value = spots(h, _HISTORY), table(h, _HISTORY_VALUE)
-    link, value, s = places(h, _FAMILY)[0], 0.0, np.empty((INNER + 5, BLOCK))
-    x, decay = s[INNER + 3], s[INNER + 4]
+    link, value, s = places(h, _FAMILY)[0], 0.0, np.empty((9, BLOCK))
+    x, decay = s[7], s[8]
     for start in range(0, asked.shape[0], BLOCK):
         n = min(BLOCK, asked.shape[0] - start)
         for i in range(n):
@@ -318,8 +318,8 @@ def _national(
             if weight[i, t] > 0.0:
                 first, last = min(first, t), max(last, t + 1)
     rate, slope = np.zeros(months), np.empty((sites, months))
-    s = np.empty((INNER, BLOCK))
-    x, p, q, dp = s[5], s[6], s[7], s[8]
+    s = np.empty((6, BLOCK))
+    x, p, q, dp = s[2], s[3], s[4], s[5]
     # rows of a few sites side by side fill a block
     width = max(min(last - first, BLOCK), 1)
     together = BLOCK // width
@@ -331,7 +331,7 @@ def _national(
                 for i in range(n):
                     x[k * n + i] = eta0[start + k, left + i]
             if link == _LOG:
-                exps(x, rows * n, s, p)
+                exps(x, rows * n, p)
                 dp[: rows * n] = p[: rows * n]
             else:
                 shares_of(link, x, rows * n, s, p, q, dp)

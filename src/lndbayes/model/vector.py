@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numba import njit
 
-from lndbayes.model.lanes import fma
+from lndbayes.model.lanes import bits, double, fma
 
 __all__ = [
     "BLOCK",
@@ -27,15 +27,22 @@ __all__ = [
     "LINKS",
     "ONCE",
     "TINY",
+    "above",
+    "exp",
     "exps",
+    "far_risings",
+    "log",
+    "log1p",
     "log1ps",
     "log_product",
+    "log_shares",
     "logs",
     "products",
     "raised",
+    "remainder",
     "risings",
     "shares_of",
-    "stirling",
+    "shortfall",
 ]
 
 # No fastmath. With sums reassociated, the compiler keeps two versions of a loop and chooses by
@@ -59,7 +66,7 @@ FAR: Final = 8.0
 #: Least parameter of a beta distribution: below it, a share that was rounded to 0 is meant.
 TINY: Final = 1e-280
 #: Rows of scratch that the functions here need, each of `BLOCK` elements.
-INNER: Final = 9
+INNER: Final = 4
 _CLOGLOG: Final = LINKS["cloglog"]
 
 # A double's bits: exponent, significand, and the number that moves an integer into a significand.
@@ -76,21 +83,64 @@ _LEAST = 2.2250738585072014e-308
 
 
 @njit(**ONCE)
-def _split(x: np.ndarray, n: int, m: np.ndarray, e: np.ndarray) -> None:
-    """Significands of the first `n` between 0.707 and 1.414, and exponents above `_MAGIC`."""
-    bits, m_bits, e_bits = x.view(np.uint64), m.view(np.uint64), e.view(np.uint64)
+def above(x: np.ndarray, n: int, level: float) -> int:
+    """How many of the first `n` are larger."""
+    # a whole number: its sum may run in any order, that of doubles or a maximum may not
+    count = 0
     for i in range(n):
-        moved = bits[i] + _FROM_ROOT
-        e_bits[i] = (moved >> _PLACES) + _MAGIC_BITS
-        m_bits[i] = (moved & _SIGNIFICAND) + _ROOT
+        count += x[i] > level
+    return count
+
+
+@njit(**ONCE)
+def _significand(moved: Any) -> Any:
+    """Between 0.707 and 1.414, of a number whose bits were moved by `_FROM_ROOT`."""
+    return double((moved & _SIGNIFICAND) + _ROOT)
+
+
+@njit(**ONCE)
+def _exponent(moved: Any) -> Any:
+    return double((moved >> _PLACES) + _MAGIC_BITS) - (_MAGIC + 1023.0)
+
+
+@njit(**ONCE)
+def log(x: Any) -> Any:
+    """Natural logarithm of a normal positive number, within a unit in the last place.
+
+    The algorithm of fdlibm's ``log`` (Sun Microsystems 1993), for loops over elements.
+    """
+    moved = bits(x) + _FROM_ROOT
+    k, f = _exponent(moved), _significand(moved) - 1.0
+    r = f / (2.0 + f)
+    z = r * r
+    w = z * z
+    even = w * fma(
+        w,
+        fma(w, 1.531383769920937332e-01, 2.222219843214978396e-01),
+        3.999999999940941908e-01,
+    )
+    odd = fma(w, 1.479819860511658591e-01, 1.818357216161805012e-01)
+    odd = fma(w, fma(w, odd, 2.857142874366239149e-01), 6.666666666666735130e-01)
+    half = 0.5 * f * f
+    tail = fma(r, half + fma(z, odd, even), k * _LN2_LOW)
+    return fma(k, _LN2_HIGH, f - (half - tail))
+
+
+@njit(**ONCE)
+def log1p(x: Any) -> Any:
+    """``log(1 + x)`` of a finite number that is not negative, to full relative precision.
+
+    The rounding of 1 + x is put back to first order (Kahan).
+    """
+    one = 1.0 + x
+    return log(one) + (x - (one - 1.0)) / one
 
 
 @njit(**JIT)
-def logs(x: np.ndarray, n: int, s: np.ndarray, out: np.ndarray) -> None:
+def logs(x: np.ndarray, n: int, out: np.ndarray) -> None:
     """Natural logarithms of the first `n` of `x`, within a unit in the last place.
 
-    The algorithm of fdlibm's ``log`` (Sun Microsystems 1993). Numbers below the least normal double
-    count as 0.
+    Numbers below the least normal double count as 0.
 
     Parameters
     ----------
@@ -98,29 +148,10 @@ def logs(x: np.ndarray, n: int, s: np.ndarray, out: np.ndarray) -> None:
         Different arrays: in place, the compiler gives up vectors.
     n : int
         Elements to work on.
-    s : ndarray, shape (2, BLOCK)
-        Scratch.
     """
-    m, e = s[0], s[1]
-    _split(x, n, m, e)
     for i in range(n):
-        k = e[i] - (_MAGIC + 1023.0)
-        f = m[i] - 1.0
-        r = f / (2.0 + f)
-        z = r * r
-        w = z * z
-        even = w * fma(
-            w,
-            fma(w, 1.531383769920937332e-01, 2.222219843214978396e-01),
-            3.999999999940941908e-01,
-        )
-        odd = fma(w, 1.479819860511658591e-01, 1.818357216161805012e-01)
-        odd = fma(w, fma(w, odd, 2.857142874366239149e-01), 6.666666666666735130e-01)
-        half = 0.5 * f * f
-        tail = fma(r, half + fma(z, odd, even), k * _LN2_LOW)
-        value = fma(k, _LN2_HIGH, f - (half - tail))
         odd_one = np.inf if x[i] > 1.0 else (-np.inf if x[i] >= 0.0 else np.nan)
-        out[i] = value if x[i] >= _LEAST and x[i] < np.inf else odd_one
+        out[i] = log(x[i]) if x[i] >= _LEAST and x[i] < np.inf else odd_one
 
 
 @njit(**JIT)
@@ -131,10 +162,11 @@ def log_product(x: np.ndarray, n: int, s: np.ndarray) -> float:
     number where one is none, or infinite.
     """
     m, e = s[0], s[1]
-    _split(x, n, m, e)
     for i in range(n):
+        moved = bits(x[i]) + _FROM_ROOT
         # infinity less itself is no number
-        e[i] = e[i] - (_MAGIC + 1023.0) + (x[i] - x[i])
+        e[i] = _exponent(moved) + (x[i] - x[i])
+        m[i] = _significand(moved)
     for i in range(n, BLOCK):
         m[i], e[i] = 1.0, 0.0
     half = BLOCK // 2
@@ -148,43 +180,55 @@ def log_product(x: np.ndarray, n: int, s: np.ndarray) -> float:
 
 
 @njit(**JIT)
-def log1ps(x: np.ndarray, n: int, s: np.ndarray, out: np.ndarray) -> None:
-    """``log(1 + x)`` of the first `n`, to full relative precision; `s` has three rows.
+def log_shares(x: np.ndarray, n: int, s: np.ndarray) -> float:
+    """Logarithm of the product of the first `n` of `x`, between 1e-4 and 1; `s` has a row.
 
-    The rounding of 1 + x is put back to first order (Kahan).
+    So many of them have a product that is a double.
     """
-    one = s[2]
+    m = s[0]
     for i in range(n):
-        one[i] = 1.0 + x[i]
-    logs(one, n, s, out)
-    for i in range(n):
-        lost = (x[i] - (one[i] - 1.0)) / one[i]
-        out[i] += lost if one[i] < np.inf else 0.0
+        m[i] = x[i]
+    for i in range(n, BLOCK):
+        m[i] = 1.0
+    half = BLOCK // 2
+    while half > 1:
+        for i in range(half):
+            m[i] *= m[i + half]
+        half //= 2
+    return math.log(m[0]) + math.log(m[1])
 
 
 @njit(**JIT)
-def exps(x: np.ndarray, n: int, s: np.ndarray, out: np.ndarray) -> None:
-    """Exponentials of the first `n`, arguments held within -708 and 709; `s` has two rows.
+def log1ps(x: np.ndarray, n: int, out: np.ndarray) -> None:
+    """``log(1 + x)`` of the first `n`, not negative, to full relative precision."""
+    for i in range(n):
+        out[i] = log1p(x[i]) if x[i] < np.inf else x[i]
 
-    The algorithm of fdlibm's ``exp`` (Sun Microsystems 1993).
+
+@njit(**ONCE)
+def exp(x: Any) -> Any:
+    """Exponential of a number, held within -708 and 709.
+
+    The algorithm of fdlibm's ``exp`` (Sun Microsystems 1993), for loops over elements.
     """
-    power, scale = s[0], s[1]
-    bits, scale_bits = power.view(np.uint64), scale.view(np.uint64)
+    v = -708.0 if x < -708.0 else (709.0 if x > 709.0 else x)
+    power = v * _LOG2_E + _MAGIC
+    k = power - _MAGIC
+    high, low = fma(-k, _LN2_HIGH, v), k * _LN2_LOW
+    r = high - low
+    z = r * r
+    c = fma(z, 4.13813679705723846039e-08, -1.65339022054652515390e-06)
+    c = fma(z, fma(z, c, 6.61375632143793436117e-05), -2.77777777770155933842e-03)
+    c = fma(-z, fma(z, c, 1.66666666666666019037e-01), r)
+    part = 1.0 - ((low - (r * c) / (2.0 - c)) - high)
+    return part * double((bits(power) + _BIAS) << _PLACES)
+
+
+@njit(**JIT)
+def exps(x: np.ndarray, n: int, out: np.ndarray) -> None:
+    """Exponentials of the first `n`, arguments held within -708 and 709."""
     for i in range(n):
-        v = -708.0 if x[i] < -708.0 else (709.0 if x[i] > 709.0 else x[i])
-        power[i] = v * _LOG2_E + _MAGIC
-        k = power[i] - _MAGIC
-        high, low = fma(-k, _LN2_HIGH, v), k * _LN2_LOW
-        r = high - low
-        z = r * r
-        c = fma(z, 4.13813679705723846039e-08, -1.65339022054652515390e-06)
-        c = fma(z, fma(z, c, 6.61375632143793436117e-05), -2.77777777770155933842e-03)
-        c = fma(-z, fma(z, c, 1.66666666666666019037e-01), r)
-        out[i] = 1.0 - ((low - (r * c) / (2.0 - c)) - high)
-    for i in range(n):
-        scale_bits[i] = (bits[i] + _BIAS) << _PLACES
-    for i in range(n):
-        out[i] *= scale[i]
+        out[i] = exp(x[i])
 
 
 @njit(**JIT)
@@ -199,15 +243,14 @@ def shares_of(
 ) -> None:
     """Probabilities, complements and derivatives in `eta`, for the two links of shares.
 
-    `s` has five rows. Both `p` and `q` keep full relative precision at their small end.
+    `s` has two rows. Both `p` and `q` keep full relative precision at their small end.
     """
-    a, b = s[3], s[4]
+    a, b = s[0], s[1]
     if link == _CLOGLOG:
-        exps(eta, n, s, a)
+        exps(eta, n, a)
         for i in range(n):
-            b[i] = -a[i]
-        exps(b, n, s, q)
-        logs(q, n, s, b)
+            q[i] = exp(-a[i])
+        logs(q, n, b)
         for i in range(n):
             # 1 - exp(-h) without cancellation: where exp(-h) is rounded, so is its logarithm
             whole = (1.0 - q[i]) * a[i] / -b[i]
@@ -215,11 +258,9 @@ def shares_of(
             dp[i] = q[i] * a[i] if a[i] < 700.0 else 0.0
         return
     for i in range(n):
-        a[i] = -abs(eta[i])
-    exps(a, n, s, b)
-    for i in range(n):
-        large = 1.0 / (1.0 + b[i])
-        small = b[i] * large
+        odds = exp(-abs(eta[i]))
+        large = 1.0 / (1.0 + odds)
+        small = odds * large
         p[i] = large if eta[i] > 0.0 else small
         q[i] = small if eta[i] > 0.0 else large
         dp[i] = large * small
@@ -245,41 +286,45 @@ def raised(a: np.ndarray, k: np.ndarray, n: int, ratio: np.ndarray, slope: np.nd
         slope[i] = d1 * per1 - d2 * per2
 
 
-@njit(**JIT)
-def stirling(
-    a: np.ndarray,
-    k: np.ndarray,
-    n: int,
-    shift: float,
-    top: np.ndarray,
-    over: np.ndarray,
-    value: np.ndarray,
-    slope: np.ndarray,
-) -> None:
-    """What of `risings` needs no logarithm, for arguments that are at least `FAR` with the shift.
+@njit(**ONCE)
+def remainder(h: Any) -> Any:
+    """What Stirling's series adds to log gamma, for one over an argument of `FAR` or more.
 
-    Their logarithms are wanted of `top`, and of 1 and `over`; adds to `slope`.
+    To the sixth term (Abramowitz and Stegun 6.1.41).
     """
+    z = h * h
+    v = fma(-z, fma(-z, 691.0 / 360360.0, 1.0 / 1188.0), 1.0 / 1680.0)
+    v = fma(-z, fma(-z, v, 1.0 / 1260.0), 1.0 / 360.0)
+    return h * fma(-z, v, 1.0 / 12.0)
+
+
+@njit(**ONCE)
+def shortfall(h: Any) -> Any:
+    """How far digamma stays below the logarithm, for one over an argument of `FAR` or more.
+
+    To the sixth term (Abramowitz and Stegun 6.3.18).
+    """
+    z = h * h
+    v = fma(-z, fma(-z, 691.0 / 32760.0, 1.0 / 132.0), 1.0 / 240.0)
+    v = fma(-z, fma(-z, v, 1.0 / 252.0), 1.0 / 120.0)
+    return fma(0.5, h, z * fma(-z, v, 1.0 / 12.0))
+
+
+@njit(**JIT)
+def far_risings(
+    a: np.ndarray, k: np.ndarray, n: int, shift: float, value: np.ndarray, slope: np.ndarray
+) -> None:
+    """`risings` of arguments that are at least `FAR` with the shift; adds to `slope`."""
     for i in range(n):
         low = a[i] + shift
         high = low + k[i]
-        top[i] = high
         # division is slow: one for two reciprocals
         per = 1.0 / (low * high)
         g, h = high * per, low * per
-        over[i] = k[i] * g
-        g2, h2 = g * g, h * h
-        s1 = fma(-g2, fma(-g2, 691.0 / 360360.0, 1.0 / 1188.0), 1.0 / 1680.0)
-        s2 = fma(-h2, fma(-h2, 691.0 / 360360.0, 1.0 / 1188.0), 1.0 / 1680.0)
-        s1 = fma(-g2, fma(-g2, s1, 1.0 / 1260.0), 1.0 / 360.0)
-        s2 = fma(-h2, fma(-h2, s2, 1.0 / 1260.0), 1.0 / 360.0)
-        value[i] = h * fma(-h2, s2, 1.0 / 12.0) - g * fma(-g2, s1, 1.0 / 12.0)
-        t1 = fma(-g2, fma(-g2, 691.0 / 32760.0, 1.0 / 132.0), 1.0 / 240.0)
-        t2 = fma(-h2, fma(-h2, 691.0 / 32760.0, 1.0 / 132.0), 1.0 / 240.0)
-        t1 = fma(-g2, fma(-g2, t1, 1.0 / 252.0), 1.0 / 120.0)
-        t2 = fma(-h2, fma(-h2, t2, 1.0 / 252.0), 1.0 / 120.0)
-        steep = g2 * fma(-g2, t1, 1.0 / 12.0) - h2 * fma(-h2, t2, 1.0 / 12.0)
-        slope[i] += fma(0.5, g - h, steep)
+        step = log1p(k[i] * g)
+        v = fma(k[i], log(high) - 1.0, fma(low - 0.5, step, remainder(h) - remainder(g)))
+        value[i] = v
+        slope[i] += step + (shortfall(g) - shortfall(h))
 
 
 @njit(**JIT)
@@ -289,7 +334,7 @@ def risings(
     """Log rising factorials ``lgamma(a + k) - lgamma(a)`` and their derivatives in `a`.
 
     Written as differences throughout, so that nothing cancels where k is small beside a: for k = 0
-    both are 0 exactly. Stirling series to the sixth term (Abramowitz and Stegun 6.1.41, 6.3.18).
+    both are 0 exactly. By Stirling's series, both ends raised by `FAR`.
 
     Parameters
     ----------
@@ -299,36 +344,30 @@ def risings(
         Not negative.
     n : int
         Elements to work on.
-    s : ndarray, shape (INNER, BLOCK)
+    s : ndarray, shape (1, BLOCK)
         Scratch.
     value, slope : ndarray, shape (BLOCK,)
         Filled.
     """
-    top, over, ratio = s[3], s[4], s[5]
-    log_top, step, log_ratio = s[6], s[7], s[8]
+    ratio = s[0]
     raised(a, k, n, ratio, slope)
-    stirling(a, k, n, FAR, top, over, value, slope)
-    logs(top, n, s, log_top)
-    log1ps(over, n, s, step)
-    logs(ratio, n, s, log_ratio)
+    far_risings(a, k, n, FAR, value, slope)
     for i in range(n):
-        value[i] += fma(k[i], log_top[i] - 1.0, fma(a[i] + (FAR - 0.5), step[i], -log_ratio[i]))
-        slope[i] += step[i]
+        value[i] -= log(ratio[i])
 
 
 @njit(**JIT)
-def products(
-    a: np.ndarray, k: np.ndarray, n: int, most: int, value: np.ndarray, slope: np.ndarray
-) -> None:
-    """Rising factorials themselves, multiplied out, for whole k up to `most`, and log derivatives.
+def products(a: np.ndarray, k: np.ndarray, n: int, value: np.ndarray, slope: np.ndarray) -> None:
+    """Rising factorials themselves, multiplied out, for small whole k, and log derivatives.
 
     Exact, and cheaper than `risings` where k is small. Arguments are those of `risings`.
     """
     for i in range(n):
         value[i], slope[i] = 1.0, 0.0
-    for j in range(0, most, 2):
+    step = 0.0
+    while above(k, n, step) > 0:
         # two at a time: what is read and written once serves both
-        step, further = float(j), float(j + 1)
+        further = step + 1.0
         for i in range(n):
             u, v, more, yet = a[i] + step, a[i] + further, k[i] > step, k[i] > further
             p, d = value[i], slope[i]
@@ -336,5 +375,6 @@ def products(
             p = p * u if more else p
             slope[i] = fma(d, v, p) if yet else d
             value[i] = p * v if yet else p
+        step += 2.0
     for i in range(n):
         slope[i] /= value[i]
