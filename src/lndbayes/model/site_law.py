@@ -142,7 +142,8 @@ def within_groups(
     """Negative second derivatives of a log density within disjoint groups of coordinates.
 
     One coordinate of every group moves at a time, so that the cost does not grow with the groups.
-    What groups have to do with each other comes with signs that differ, and cancels on average.
+    What groups have to do with each other comes with signs that differ: over points it cancels, and
+    so does what one-sided differences leave.
 
     Parameters
     ----------
@@ -153,7 +154,7 @@ def within_groups(
     members : ndarray of int, shape (G, m)
         Coordinates of each group; -1 where it has fewer.
     step : ndarray, shape (D,)
-        Of the central differences.
+        Of the differences.
     sign : ndarray, shape (G, m)
         1 or -1: which way each group moves.
 
@@ -171,16 +172,15 @@ def within_groups(
     """
     is_one = members >= 0
     out = np.zeros((*members.shape, members.shape[1]))
-    above, below = np.empty_like(x), np.empty_like(x)
+    here, there = np.empty_like(x), np.empty_like(x)
+    evaluate(x, here)
     for j in range(members.shape[1]):
         moved = is_one[:, j]
         at = members[moved, j]
         change = step[at] * sign[moved, j]
         point = x.copy()
-        point[at] = x[at] + change
-        evaluate(point, above)
-        point[at] = x[at] - change
-        evaluate(point, below)
-        out[moved, :, j] = ((below - above)[members[moved]]) / (2 * change)[:, None]
+        point[at] += change
+        evaluate(point, there)
+        out[moved, :, j] = ((here - there)[members[moved]]) / change[:, None]
     out *= is_one[:, :, None] & is_one[:, None, :]
     return (out + out.swapaxes(1, 2)) / 2
