@@ -28,6 +28,7 @@ from lndbayes.model.metric_parts import metric_parts
 from lndbayes.model.site_law import SiteLaw
 from lndbayes.model.stamp import source_stamp
 from lndbayes.model.start import start_point
+from lndbayes.model.vector import FEW
 from lndbayes.spec import ModelSpec
 
 pytestmark = pytest.mark.slow
@@ -289,6 +290,16 @@ entry._COMPILE["density"] = lambda stamp: "here"
 entry.prepare(["ranged"])
 print(entry.entry("density"), entry.entry("ranged").cache_hits)
 """
+
+
+def test_cells_of_one_sort_are_neighbours_and_so_are_like_rates(data):
+    """Blocks of few events multiply out; blocks with no parameter near 0 take fewer logarithms."""
+    trials, events = data.cell_value[:2]
+    sort = 1 * (trials - events > FEW) + 2 * (events > FEW)
+    assert (np.diff(sort) >= 0).all() and len(np.unique(sort)) > 1
+    for kind in np.unique(sort[sort > 0]):
+        assert (np.diff((events / trials)[sort == kind]) >= 0).all()
+    assert (np.diff(np.maximum(events, trials - events)[sort == 0]) >= 0).all()
 
 
 def test_a_second_process_compiles_what_the_first_then_finds(tmp_path):

@@ -306,6 +306,31 @@ def test_curvature_within_groups_is_that_of_the_density(rng):
     np.testing.assert_allclose(found.mean(axis=0), expected, atol=1e-5)
 
 
+def test_curvature_within_as_many_sites_as_the_national_model_has_is_exact(rng):
+    members = np.arange(54).reshape(27, 2)
+    root = rng.normal(size=(54, 60))
+    precision = root @ root.T / 60
+    curvature = curvature_at(rng.normal(size=(64, 54)), of_normal(np.linalg.inv(precision)))
+    expected = precision[members[:, :, None], members[:, None, :]]
+    np.testing.assert_allclose(curvature.within(members).mean(axis=0), expected, atol=1e-6)
+
+
+def test_curvature_is_that_at_the_points_themselves(rng):
+    """Of a density whose curvature changes by its own size in a standard deviation."""
+
+    def gradient(point, out):
+        out[:] = -np.exp(point)
+
+    draws = rng.normal(size=(64, 6))
+    curvature = curvature_at(draws, gradient)
+    members = np.arange(6).reshape(3, 2)
+    expected = np.exp(curvature.points)[:, members]
+    found = np.diagonal(curvature.within(members), axis1=2, axis2=3)
+    np.testing.assert_allclose(found, expected, rtol=3e-5)
+    along = curvature.bend_at(draws[0])(np.eye(6))
+    np.testing.assert_allclose(np.diag(along), np.exp(draws[0]), rtol=3e-5)
+
+
 @pytest.mark.parametrize("groups", [1, 27, 32, 100])
 def test_signs_of_so_many_groups_cancel(groups):
     signs = _signs(32, groups)

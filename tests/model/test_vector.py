@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from lndbayes.model import vector
 from lndbayes.model.lanes import dot, fma
-from lndbayes.model.likelihood import _far, _rising
+from lndbayes.model.likelihood import _beta_binomials, _far, _rising
 from lndbayes.model.vector import (
     BLOCK,
     FAR,
@@ -19,6 +19,7 @@ from lndbayes.model.vector import (
     JIT,
     above,
     exps,
+    far_risings,
     log1ps,
     log_product,
     log_shares,
@@ -66,7 +67,7 @@ def test_logarithms_of_what_has_none() -> None:
 
 
 def test_log_of_one_plus_keeps_its_digits() -> None:
-    x = np.concatenate([np.exp(RNG.uniform(-700, 300, 5000)), [0.0]])
+    x = np.concatenate([np.exp(RNG.uniform(-700, 300, 5000)), [0.0, np.inf]])
     np.testing.assert_allclose(over(log1ps, x), np.log1p(x), rtol=1e-15)
 
 
@@ -139,6 +140,17 @@ def test_every_sort_of_block_has_the_same_sums(least: float, most: int) -> None:
     assert slope[1] == 0
 
 
+def test_the_series_is_long_enough_where_it_starts() -> None:
+    """At the least argument and few factors, where nothing hides what the last terms add."""
+    a, k = np.repeat([FAR, FAR + 0.5], 5), np.tile(np.arange(1.0, 6.0), 2)
+    value, slope = np.full((2, BLOCK), np.nan)
+    slope[: len(a)] = 0.0
+    far_risings(block(a), block(k), len(a), 0.0, value, slope)
+    exact = np.array([exact_rising(*pair) for pair in zip(a, k, strict=True)])
+    np.testing.assert_allclose(value[: len(a)], exact[:, 0], rtol=1e-13)
+    np.testing.assert_allclose(slope[: len(a)], exact[:, 1], rtol=2e-13)
+
+
 @njit(**JIT)
 def sum_of_far(
     y: np.ndarray, left: np.ndarray, odds: np.ndarray, phi: float, s: np.ndarray, out: np.ndarray
@@ -166,6 +178,36 @@ def test_both_rising_factorials_of_many_trials_at_once(phi: float, n: int) -> No
     (_, da), (_, db) = (e.T for e in exact)
     np.testing.assert_allclose(on_eta, p * q * phi * (da - db), rtol=1e-11, atol=1e-11 * phi)
     assert on_phi == pytest.approx(math.fsum(p * da + q * db), rel=1e-11)
+
+
+@njit(**JIT)
+def sum_of_beta_binomials(
+    y: np.ndarray, left: np.ndarray, odds: np.ndarray, phi: float, s: np.ndarray, out: np.ndarray
+) -> tuple[float, float]:
+    p, q, dp = np.empty_like(y), np.empty_like(y), np.empty_like(y)
+    shares_of(LOGIT, odds, len(y), s, p, q, dp)
+    return _beta_binomials(y, left, p, q, dp, phi, len(y), s, out, odds, True)
+
+
+@pytest.mark.parametrize(("most_y", "most_left"), [(6, 6), (6, 900), (900, 6), (900, 900)])
+@pytest.mark.parametrize(
+    ("phi", "middle"), [(0.3, 0.0), (9.0, 0.0), (20.0, -2.0), (20.0, 2.0), (300.0, 0.0), (1e7, 0.0)]
+)
+def test_every_sort_of_beta_binomials_has_its_sums(
+    phi: float, middle: float, most_y: int, most_left: int
+) -> None:
+    """Few and many, near 0 and far, either or both; and too concentrated for the fastest."""
+    odds = middle + RNG.uniform(-1.0, 1.0, BLOCK)
+    y, left = (RNG.integers(0, most + 1, BLOCK).astype(float) for most in (most_y, most_left))
+    s, on_eta = np.full((INNER + 4, BLOCK), np.nan), np.full(BLOCK, np.nan)
+    total, on_phi = sum_of_beta_binomials(y, left, odds, phi, s, on_eta)
+    p, q = expit(odds), expit(-odds)
+    ends = [(p * phi, y), (q * phi, left)]
+    exact = [np.array([exact_rising(*pair) for pair in zip(*end, strict=True)]) for end in ends]
+    assert total == pytest.approx(sum(math.fsum(e[:, 0]) for e in exact), rel=1e-13)
+    (_, da), (_, db) = (e.T for e in exact)
+    np.testing.assert_allclose(on_eta, p * q * phi * (da - db), rtol=1e-9, atol=1e-10)
+    assert on_phi == pytest.approx(math.fsum(p * da + q * db), rel=1e-9)
 
 
 @pytest.mark.parametrize("most", range(9))
