@@ -40,7 +40,7 @@ from lndbayes.spec import ModelSpec
 __all__ = ["fit", "fit_key", "load_fit", "metric_of", "save_fit", "stored_fit", "versions"]
 
 #: Version of what a fit file holds; part of the key under which finished fits are reused.
-SCHEMA = 7
+SCHEMA = 8
 
 _PRIOR_DRAWS = 1000
 _PREDICTIVE_DRAWS = 250

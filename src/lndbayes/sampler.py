@@ -18,6 +18,7 @@ from lndbayes.model.kernel import kernel_data
 from lndbayes.model.metric import Bends, Metric, without_bends
 from lndbayes.model.metric_draws import metric_from
 from lndbayes.model.metric_parts import metric_parts
+from lndbayes.model.metric_stretch import stretched
 from lndbayes.model.site_law import SiteLaw
 from lndbayes.model.start import start_point
 from lndbayes.spec import ModelSpec, Sampling, with_changes
@@ -180,9 +181,10 @@ def find_metric(
         every = settings | {"seed": int(seed)}
         changed = with_changes(spec, {f"sampling.{key}": value for key, value in every.items()})
         raw = sample_density(changed, design, cores=cores, metric=near, depth=depth)
-        density = compiled_density(kernel_data(spec, design), raw.x.shape[-1])
-        found = metric_from(raw.x, metric_parts(design), density.evaluate)
-        return found, float(raw.stats["n_steps"].mean())
+        data, size = kernel_data(spec, design), raw.x.shape[-1]
+        found = metric_from(raw.x, metric_parts(design), compiled_density(data, size).evaluate)
+        curved = compiled_density(data, size, found).evaluate
+        return stretched(found, raw.x, curved), float(raw.stats["n_steps"].mean())
 
     if start is not None:
         return pilot(_PILOT_NEAR, first, without_bends(start))[0]
@@ -316,6 +318,10 @@ def stored_metric(found: Metric) -> xr.Dataset:
             "unconstrained_law_score": (("law_site", "law_kind"), law.score),
             "unconstrained_law_told": (("law_site", "law_kind", "law_shared"), law.told),
             "unconstrained_law_products": (("law_shared",), law.products),
+            "unconstrained_law_usual": (("mix_site", "mix_kind"), law.usual),
+            "unconstrained_law_mix_at": (("mix_place",), law.mix_at),
+            "unconstrained_directions": (("direction", "coordinate"), found.directions),
+            "unconstrained_stretch": (("direction",), found.stretch),
         }
     )
 
@@ -326,11 +332,14 @@ def metric_of(tree: xr.DataTree) -> Metric:
     linear, bends, law = (
         {name: constants[f"unconstrained_{name}"].to_numpy() for name in names}
         for names in (
-            ("mean", "scale", "factor", "local", "members"),
+            ("mean", "scale", "factor", "local", "members", "directions", "stretch"),
             ("skewed", "shape", "runs", "middle", "information"),
             tuple(
                 f"law_{name}"
-                for name in ("members", "scalars", "information", "score", "told", "products")
+                for name in (
+                    *("members", "scalars", "information", "score", "told", "products"),
+                    *("usual", "mix_at"),
+                )
             ),
         )
     )

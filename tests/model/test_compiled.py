@@ -53,7 +53,9 @@ def metric(kind: str, length: int, rng: np.random.Generator) -> Metric:
     members = shared + rng.permutation(length - shared)[:12].reshape(4, 3)
     members[2, 2], local[2, 2] = -1, 0.0
     scale[:shared] = scale[members[members >= 0]] = 0
-    return Metric(mean, scale, factor, local, members)
+    directions = np.linalg.qr(rng.normal(size=(length, 3)))[0].T
+    stretch = np.array([0.2, 0.7, 1.5])
+    return Metric(mean, scale, factor, local, members, Bends(), directions, stretch)
 
 
 def bends(spec: ModelSpec, design: Design, rng: np.random.Generator) -> Bends:
@@ -72,7 +74,11 @@ def bends(spec: ModelSpec, design: Design, rng: np.random.Generator) -> Bends:
     told = rng.normal(0, 0.3, (*parts.sites.shape, parts.shared)) * (parts.sites >= 0)[..., None]
     assert (parts.products >= 0).any()
     information = root @ root.swapaxes(1, 2)
-    law = SiteLaw(parts.sites, parts.scalars, information, score, told, parts.products)
+    usual = rng.dirichlet(np.ones(design["mix_count"].shape[1]), sites)
+    law = SiteLaw(
+        *(parts.sites, parts.scalars, information, score, told, parts.products),
+        *(usual, parts.mix_at),
+    )
     return Bends(skewed, shape, np.array(runs), middle, known, law)
 
 
@@ -83,6 +89,8 @@ def matrix(m: Metric) -> np.ndarray:
     for members, block in zip(m.members, m.local, strict=True):
         at = members[members >= 0]
         whole[np.ix_(at, at)] += block[: len(at), : len(at)]
+    for direction, by in zip(m.directions, m.stretch, strict=True):
+        whole = whole @ (np.eye(len(direction)) + (by - 1) * np.outer(direction, direction))
     return whole
 
 
@@ -96,6 +104,7 @@ def test_a_metric_is_a_linear_change_of_coordinates(spec, plain_world, data, rng
     x = start_point(spec, design) + rng.normal(0, 0.2, length)
     y = np.linalg.solve(full, x - m.mean)
     np.testing.assert_allclose(m.to_x(y), x, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(m.to_y(x), y, rtol=1e-9, atol=1e-9)
     inside, outside = np.empty(length), np.empty(length)
     value = compiled_density(data, length, m).evaluate(y, inside)
     assert value == pytest.approx(log_density(x, outside, data), rel=1e-11)
@@ -136,6 +145,7 @@ def test_draws_are_expanded_to_the_metrics_image(spec, plain_world, data, rng):
     at = [a.ctypes.data_as(pointer) for a in (y, x)]
     assert call(length, length, *at, density.header_address) == 0
     np.testing.assert_allclose(x, m.to_x(y), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(m.to_y(x), y, rtol=1e-9, atol=1e-9)
     assert call(length, length + 1, *at, density.header_address) < 0
 
 

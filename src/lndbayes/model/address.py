@@ -43,7 +43,7 @@ FIELDS: Final = {
             *(*KernelData._fields, "mean", "scale", "rows", "factor", "local", "members"),
             *("skewed", "shape", "runs", "middle", "information"),
             *("law_members", "law_scalars", "law_information", "law_score"),
-            *("law_told", "law_products"),
+            *("law_told", "law_products", "law_usual", "law_mix_at", "directions", "stretch"),
         )
     )
 }

@@ -99,6 +99,8 @@ def compiled_density(data: KernelData, size: int, metric: Metric | None = None) 
         *(law.members.T.astype(np.int64), law.scalars.astype(np.int64)),
         *(law.information.reshape(sites, kinds * kinds).T, law.score.T),
         *(law.told.reshape(sites, kinds * shared).T, law.products.astype(np.int64)),
+        *(law.usual, law.mix_at.astype(np.int64)),
+        *(metric.directions, metric.stretch),
     )
     arrays = [np.ascontiguousarray(value) for value in given]
     header = [size]

@@ -24,6 +24,7 @@ from lndbayes.model import (
     layout,
     likelihood,
     moves,
+    offset,
     pack,
     parts,
     special,
@@ -44,7 +45,10 @@ _double = types.CPointer(types.double)
 _DENSITY = types.int64(types.uint64, _double, _double, _double, types.voidptr)
 _EXPAND = types.int64(types.uint64, types.uint64, _double, _double, types.voidptr)
 _compiled: dict[str, Any] = {}
-_MODULES = (kernel, likelihood, terms, parts, pack, layout, special, vector, lanes, address, moves)
+_MODULES = (
+    *(kernel, likelihood, terms, parts, pack, layout, special, vector, lanes, address, moves),
+    offset,
+)
 _SOURCES = (*(module.__file__ for module in _MODULES), __file__)
 
 

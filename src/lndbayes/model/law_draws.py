@@ -123,6 +123,9 @@ def law_from(x: np.ndarray, parts: MetricParts, curvature: Curvature) -> SiteLaw
     information = known / np.multiply.outer(typical, typical)
     law = SiteLaw(members, scalars, information, 0.0 * members, _told(x, parts, curvature, known))
     law = replace(law, products=parts.products)
+    if parts.mix_at.size:
+        law = replace(law, mix_at=parts.mix_at, usual=np.zeros((len(members), _mixed(parts))))
+        law = replace(law, usual=law.shares(_middle(x, parts)))
     middle = x.copy()
     law.bend(np.zeros_like(x), middle)
     left = np.where(is_one, (x - middle)[:, members], 0.0) * v[:, None, :]
@@ -141,7 +144,7 @@ def _told(x: np.ndarray, parts: MetricParts, curvature: Curvature, known: np.nda
     # scales, of sites or of what is shared, say nothing beyond what they multiply
     others = np.setdiff1d(np.arange(parts.shared), np.union1d(scalars, parts.products))
     typical = x.mean(axis=0)
-    point = _at_typical_scales(x, typical, parts).mean(axis=0)
+    point = _middle(x, parts)
     own = np.where(is_one[:, None, :] & is_one[:, :, None], known, 0.0)
     own += np.where(is_one, 1.0 * (scalars >= 0), 1.0)[:, None, :] * np.eye(len(scalars))
     bend = curvature.bend_at(point)
@@ -159,6 +162,16 @@ def _told(x: np.ndarray, parts: MetricParts, curvature: Curvature, known: np.nda
     scale = np.exp(np.where(scalars >= 0, typical[scalars], 0.0))
     size = np.exp(np.where(parts.products >= 0, typical[parts.products], 0.0))
     return told / scale[:, None] / size
+
+
+def _mixed(parts: MetricParts) -> int:
+    """How many interventions share a mix."""
+    return 1 + parts.groups.shape[1]
+
+
+def _middle(x: np.ndarray, parts: MetricParts) -> np.ndarray:
+    """Where the density's modes are followed from, and where shares are the usual ones."""
+    return np.asarray(_at_typical_scales(x, x.mean(axis=0), parts).mean(axis=0))
 
 
 def conjugate_gradients(

@@ -134,6 +134,11 @@ class Metric:
         Coordinates of each group, in their order, then -1 where a group has fewer than m.
     bends : Bends
         From w to x; by default the two are the same.
+    directions : ndarray, shape (R, D)
+        Orthonormal; along each of them y is taken `stretch` times before all else. So what couples
+        all coordinates at once, as numbers that sum to zero over sites do, is taken off as well.
+    stretch : ndarray, shape (R,)
+        Positive.
     """
 
     mean: np.ndarray
@@ -142,6 +147,8 @@ class Metric:
     local: np.ndarray
     members: np.ndarray
     bends: Bends = field(default_factory=Bends)
+    directions: np.ndarray = field(default_factory=lambda: _empty(0, 0))
+    stretch: np.ndarray = field(default_factory=lambda: _empty(0))
 
     @staticmethod
     def diagonal(mean: np.ndarray, scale: np.ndarray) -> Metric:
@@ -151,11 +158,33 @@ class Metric:
 
     def to_x(self, y: np.ndarray) -> np.ndarray:
         """Coordinates x of points y, shape (..., D)."""
+        y = self._stretched(y, self.stretch)
         w = self.mean + self.scale * y + y[..., : self.factor.shape[1]] @ self.factor.T
         moved = np.einsum("bij,...bj->...bi", self.local, y[..., self.members])
         is_one = self.members >= 0
         w[..., self.members[is_one]] += moved[..., is_one]
         return self.bends.bend(np.asarray(w))
+
+    def to_y(self, x: np.ndarray) -> np.ndarray:
+        """Undo `to_x`."""
+        left = self.bends.straighten(x)[0] - self.mean
+        shared = self.factor.shape[1]
+        y = left / np.where(self.scale > 0, self.scale, 1.0)
+        y[..., :shared] = np.linalg.solve(self.factor[:shared], left[..., :shared, None])[..., 0]
+        left = left - y[..., :shared] @ self.factor.T
+        alone = self.scale > 0
+        y[..., alone] = left[..., alone] / self.scale[alone]
+        is_one = self.members >= 0
+        # a group that has fewer members than others stands still in the places left over
+        local = self.local + (~is_one)[:, :, None] * np.eye(is_one.shape[1])
+        own = np.where(is_one, left[..., self.members], 0.0)[..., None]
+        y[..., self.members[is_one]] = np.linalg.solve(local, own)[..., 0][..., is_one]
+        return self._stretched(y, 1.0 / self.stretch)
+
+    def _stretched(self, y: np.ndarray, by: np.ndarray) -> np.ndarray:
+        if not len(by):
+            return y
+        return y + ((by - 1.0) * (y @ self.directions.T)) @ self.directions
 
 
 def without_bends(metric: Metric) -> Metric:

@@ -79,7 +79,11 @@ def _within(curvature: Curvature, bends: Bends, members: np.ndarray, sd: np.ndar
         return np.zeros((len(members), members.shape[1], members.shape[1]))
     slopes = np.stack([bends.slopes(bends.straighten(x)[0])[members] for x in curvature.points])
     scale = slopes * sd[members]
-    precision = (scale[..., :, None] * curvature.within(members) * scale[..., None, :]).mean(axis=0)
+    known = curvature.within(members)
+    if bends.law.usual.size:
+        # sites follow their shares: what is left is known of shares alone
+        known = known - bends.law.followed(curvature.points)
+    precision = (scale[..., :, None] * known * scale[..., None, :]).mean(axis=0)
     values, vectors = np.linalg.eigh(precision)
     # where the density is flat, what draws show of each coordinate
     covariance = (vectors / np.maximum(values, 0.25)[:, None, :]) @ vectors.swapaxes(1, 2)

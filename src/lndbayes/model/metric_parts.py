@@ -73,6 +73,9 @@ class MetricParts:
         Positive scalars, stored as logarithms, whose posterior may be far from normal.
     runs : tuple of Run
         Coordinates whose spread follows a scalar.
+    mix_at : ndarray of int, shape (4,) or (0,)
+        Where shares, effects of interventions, and these effects' scale are, and which of the
+        sites' kinds is their deviation, as `lndbayes.model.site_law.SiteLaw` has it.
     """
 
     shared: int
@@ -81,6 +84,7 @@ class MetricParts:
     scalars: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     scales: tuple[int, ...] = ()
     runs: tuple[Run, ...] = ()
+    mix_at: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @property
     def products(self) -> np.ndarray:
@@ -101,12 +105,15 @@ def metric_parts(design: Design) -> MetricParts:
     effects = blocks["mix_effect"]
     runs = [Run(SCALARS.index("mix_effect_sd"), effects.start, effects.stop)]
     recorded = np.repeat(design["mix_count"].sum(axis=1), kinds).astype(float)
-    at = SCALARS.index("mix_concentration")
-    runs.append(Run(at, shares.start, shares.stop, rate=-1, information=recorded))
+    concentration = SCALARS.index("mix_concentration")
+    runs.append(Run(concentration, shares.start, shares.stop, rate=-1, information=recorded))
     some = tuple(run for run in runs if run.last > run.first)
     mixes = np.arange(shares.start, shares.stop).reshape(shares.shape)
     sites, scalars = _of_sites(design, blocks)
-    return MetricParts(blocks["site_drift"].start, mixes, sites, scalars, positive, some)
+    kind = scalars.tolist().index(SCALARS.index("site_effect_sd"))
+    at = np.array([shares.start, effects.start, SCALARS.index("mix_effect_sd"), kind])
+    at = at if kinds > 1 else at[:0]
+    return MetricParts(blocks["site_drift"].start, mixes, sites, scalars, positive, some, at)
 
 
 def _of_sites(design: Design, blocks: Mapping[str, Block]) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from numba import njit
 
 from lndbayes.model.address import FIELDS, floats, places, spots, table
 from lndbayes.model.lanes import dot, fma
+from lndbayes.model.offset import offset_back, offset_forth
 from lndbayes.model.vector import BLOCK, INSIDE, ONCE, log_product
 
 __all__ = ["from_x", "law_back", "law_forth", "law_room", "to_w", "to_x", "to_y"]
@@ -23,6 +24,8 @@ _LAW_MEMBERS, _LAW_SCALARS, _LAW_INFORMATION, _LAW_SCORE, _LAW_TOLD, _LAW_PRODUC
     FIELDS[f"law_{name}"]
     for name in ("members", "scalars", "information", "score", "told", "products")
 )
+_LAW_USUAL = FIELDS["law_usual"]
+_DIRECTIONS, _STRETCH = FIELDS["directions"], FIELDS["stretch"]
 
 
 @njit(**INSIDE)
@@ -100,7 +103,7 @@ def law_forth(h: np.ndarray, w: np.ndarray, x: np.ndarray, room: np.ndarray) -> 
     information, score = table(h, _LAW_INFORMATION), table(h, _LAW_SCORE)
     told, products = table(h, _LAW_TOLD), places(h, _LAW_PRODUCTS)
     kinds, sites = members.shape
-    shared = products.shape[0]
+    shared, mixed = products.shape[0], table(h, _LAW_USUAL).shape[1]
     scale, value = np.ones(kinds), 0.0
     for a in range(kinds):
         if scalars[a] >= 0:
@@ -111,13 +114,17 @@ def law_forth(h: np.ndarray, w: np.ndarray, x: np.ndarray, room: np.ndarray) -> 
     s, part = np.empty((2, BLOCK)), np.empty(BLOCK)
     known, out = room[kinds + 1], room[kinds + 2]
     for a in range(kinds):
-        mine, own, total = known[a], score[a], room[kinds + 3, a]
+        own, total = score[a], room[kinds + 3, a]
         for i in range(sites):
             total[i] = own[i]
         for j in range(shared):
             one, more = signal[j], told[a * shared + j]
             for i in range(sites):
                 total[i] = fma(one, more[i], total[i])
+    if mixed > 0:
+        offset_forth(h, x, room)
+    for a in range(kinds):
+        mine, total = known[a], room[kinds + 3, a]
         for i in range(sites):
             mine[i] = scale[a] * total[i]
         for b in range(a + 1):
@@ -212,6 +219,8 @@ def law_back(h: np.ndarray, x: np.ndarray, grad: np.ndarray, room: np.ndarray) -
     for a in range(kinds):
         if scalars[a] >= 0:
             grad[scalars[a]] += scale[a] * dot(by_scale[a], ones, sites)
+    if table(h, _LAW_USUAL).shape[1] > 0:
+        offset_back(h, x, grad, scale, by_score)
     for j in range(shared):
         pull = 0.0
         for a in range(kinds):
@@ -223,9 +232,23 @@ def law_back(h: np.ndarray, x: np.ndarray, grad: np.ndarray, room: np.ndarray) -
             grad[at] += pull * size * x[j]
 
 
+@njit(**INSIDE)
+def _stretched(h: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Points, or gradients, with their parts along some directions stretched."""
+    directions, stretch, n = table(h, _DIRECTIONS), floats(h, _STRETCH), y.shape[0]
+    out = y.copy()
+    for k in range(stretch.shape[0]):
+        direction = directions[k]
+        more = (stretch[k] - 1.0) * dot(direction, y, n)
+        for i in range(n):
+            out[i] = fma(more, direction[i], out[i])
+    return out
+
+
 @njit(**ONCE)
-def to_w(h: np.ndarray, y: np.ndarray, w: np.ndarray) -> None:
+def to_w(h: np.ndarray, given: np.ndarray, w: np.ndarray) -> None:
     """Linear part of the change of coordinates; see `lndbayes.model.metric.Metric`."""
+    y = _stretched(h, given)
     mean, scale = floats(h, _MEAN), floats(h, _SCALE)
     rows, factor = places(h, _ROWS), table(h, _FACTOR)
     for i in range(y.shape[0]):
@@ -260,6 +283,7 @@ def to_y(h: np.ndarray, grad: np.ndarray, out: np.ndarray) -> None:
             for j in range(row + 1):
                 place = members[group, j]
                 out[place] = fma(local[i, j], g, out[place])
+    out[:] = _stretched(h, out)
 
 
 @njit(**ONCE)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.special import softmax
 
 __all__ = ["SiteLaw", "within_groups"]
 
@@ -30,7 +31,9 @@ class SiteLaw:
     ``exp(score b - b information b / 2)``, x has the precision
     ``P = prior + v information v = L L'`` and the mean ``P^-1 v score``; so
     ``x = L'^-1 (w + L^-1 v score)``. `prior` is 1 for what a scale multiplies. What all sites share
-    moves the score: the first K coordinates, each times its own scale if it has one.
+    moves the score: the first K coordinates, each times its own scale if it has one. What data know
+    of a site's deviation they know of its sum with the offset of the site's mix: shares less the
+    `usual` ones, times the effects of interventions.
 
     Attributes
     ----------
@@ -46,6 +49,11 @@ class SiteLaw:
         What each shared coordinate, times its scale, adds to the score.
     products : ndarray of int, shape (K,)
         Place of the log scale of each shared coordinate; -1 where none multiplies it.
+    usual : ndarray, shape (S, M)
+        Shares of M interventions; M = 0: no mix.
+    mix_at : ndarray of int, shape (4,)
+        First coordinate of shares, M - 1 for each site; that of effects, M - 1; the place of the
+        effects' log scale; which kind is the deviation.
     """
 
     members: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
@@ -54,6 +62,8 @@ class SiteLaw:
     score: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     told: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0)))
     products: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    usual: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    mix_at: np.ndarray = field(default_factory=lambda: np.zeros(4, dtype=np.int64))
 
     def bend(self, w: np.ndarray, x: np.ndarray) -> None:
         """Fill sites' coordinates of x, shape (..., D), whose shared ones are already there."""
@@ -102,10 +112,55 @@ class SiteLaw:
     def _sizes(self, x: np.ndarray) -> np.ndarray:
         return np.where(self.products >= 0, np.exp(x[..., np.maximum(self.products, 0)]), 1.0)
 
+    def shares(self, x: np.ndarray) -> np.ndarray:
+        """Each site's shares of interventions, shape (..., S, M)."""
+        sites, kinds = self.usual.shape
+        first, length = self.mix_at[0], sites * (kinds - 1)
+        logits = x[..., first : first + length].reshape(*x.shape[:-1], sites, kinds - 1)
+        return np.asarray(softmax(_balanced(logits), axis=-1))
+
+    def effects(self, x: np.ndarray) -> np.ndarray:
+        """Effects of interventions, which sum to zero, shape (..., M)."""
+        kinds = self.usual.shape[1]
+        _, first, scale, _ = self.mix_at
+        z = x[..., first : first + kinds - 1]
+        total = z.sum(axis=-1, keepdims=True)
+        whole = np.concatenate([z - total / (kinds + np.sqrt(kinds)), -total / np.sqrt(kinds)], -1)
+        return np.asarray(np.exp(x[..., scale, None]) * whole)
+
+    def followed(self, x: np.ndarray) -> np.ndarray:
+        """Curvature in a site's own coordinates of shares that its `members` take off by following.
+
+        Shape (..., S, M - 1, M - 1), at points x.
+        """
+        shares, effects = self.shares(x), self.effects(x)[..., None, :]
+        kind = self.mix_at[3]
+        rows, _ = self._roots(x)
+        scale = [np.exp(x[..., at])[..., None] if at >= 0 else 1.0 for at in self.scalars.tolist()]
+        # L^-1 v information, in the deviation's column: its square is what following takes off
+        taken = np.zeros(shares.shape[:-1])
+        solved: list[np.ndarray] = []
+        for a, own in enumerate(scale):
+            here = own * self.information[:, a, kind]
+            for b in range(a):
+                here = here - rows[a][b] * solved[b]
+            solved.append(here / rows[a][a])
+            taken = taken + solved[a] ** 2
+        pull = shares * (effects - (shares * effects).sum(axis=-1, keepdims=True))
+        slope = pull[..., :-1] - pull[..., -1:]
+        return np.asarray(taken[..., None, None] * slope[..., :, None] * slope[..., None, :])
+
+    def _offset(self, x: np.ndarray) -> np.ndarray:
+        """What the mix adds to each site's deviation, times its scale, shape (..., S)."""
+        if not self.usual.size:
+            return np.zeros((*x.shape[:-1], len(self.members)))
+        moved = self.shares(x) - self.usual
+        return np.asarray((moved * self.effects(x)[..., None, :]).sum(axis=-1))
+
     def _roots(self, x: np.ndarray) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
         """Rows of L and ``L^-1 v score``, each of shape (..., S)."""
         scale = [np.exp(x[..., at])[..., None] if at >= 0 else 1.0 for at in self.scalars.tolist()]
-        signals = self.signals(x)
+        signals, offset, kind = self.signals(x), self._offset(x), self.mix_at[3]
         rows: list[list[np.ndarray]] = []
         known: list[np.ndarray] = []
         for a, own in enumerate(scale):
@@ -117,7 +172,8 @@ class SiteLaw:
                 for k in range(b):
                     value = value - rows[a][k] * rows[b][k]
                 rows[a].append(np.sqrt(value) if a == b else value / rows[b][b])
-            here = own * (self.score[:, a] + signals @ self.told[:, a].T)
+            score = self.score[:, a] + signals @ self.told[:, a].T
+            here = own * (score - self.information[:, a, kind] * offset)
             for k in range(a):
                 here = here - rows[a][k] * known[k]
             known.append(here / rows[a][a])
@@ -130,6 +186,11 @@ class SiteLaw:
     def _put(self, values: list[np.ndarray], x: np.ndarray) -> None:
         for at, value in zip(self.members.T, values, strict=True):
             x[..., at[at >= 0]] = value[..., at >= 0]
+
+
+def _balanced(z: np.ndarray) -> np.ndarray:
+    """Log shares up to a constant, which sum to zero: the last one is what is left."""
+    return np.concatenate([z, -z.sum(axis=-1, keepdims=True)], axis=-1)
 
 
 def within_groups(
