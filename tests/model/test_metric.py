@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -16,6 +18,7 @@ from lndbayes.model.law_draws import (
 from lndbayes.model.metric import Bends, Metric, without_bends
 from lndbayes.model.metric_draws import metric_from
 from lndbayes.model.metric_parts import MetricParts, Run
+from lndbayes.model.metric_stretch import stretched
 from lndbayes.model.shrinkage import regressions
 from lndbayes.model.site_law import SiteLaw, within_groups
 
@@ -266,6 +269,136 @@ def test_a_sites_law_is_undone_and_knows_its_jacobian(rng):
     for i in range(4):
         slopes = (bends.bend(w[i] + step) - bends.bend(w[i] - step)) / 2e-5
         assert np.linalg.slogdet(slopes)[1] == pytest.approx(jacobian[i], abs=1e-7)
+
+
+def a_mixed_law(rng, sites=4, mixed=3, kinds=2):
+    """Log scale of the deviation, effects and their log scale, shares, then sites by kind."""
+    first = 2 + mixed - 1
+    last = first + sites * (mixed - 1)
+    members = last + np.arange(sites * kinds).reshape(kinds, sites).T
+    root = rng.normal(size=(sites, kinds, kinds))
+    information = root @ root.swapaxes(1, 2) + np.eye(kinds)
+    score, told = rng.normal(size=(sites, kinds)), np.zeros((sites, kinds, first))
+    usual = rng.dirichlet(np.ones(mixed), sites)
+    law = SiteLaw(
+        *(members, np.array([-1, 0]), information, score, told, np.full(first, -1), usual),
+        np.array([first, 2, 1, 1]),
+    )
+    return law, slice(first, last), last + sites * kinds
+
+
+def a_mixed_density(law, x):
+    """Log prior and likelihood of sites' coordinates, written out, at points of shape (..., D)."""
+    sites, mixed = law.usual.shape
+    first, at, scale, kind = law.mix_at
+    logits = x[..., first : first + sites * (mixed - 1)].reshape(*x.shape[:-1], sites, -1)
+    weights = np.exp(np.concatenate([logits, -logits.sum(-1, keepdims=True)], -1))
+    shares = weights / weights.sum(-1, keepdims=True)
+    z = x[..., at : at + mixed - 1]
+    # an orthonormal basis of what sums to zero, in PyMC's own order
+    eye = np.eye(mixed - 1)
+    basis = np.vstack([eye - 1 / (mixed + np.sqrt(mixed)), np.full(mixed - 1, -(mixed**-0.5))])
+    np.testing.assert_allclose(basis.T @ basis, eye, atol=1e-12)
+    effects = np.exp(x[..., scale, None]) * (z @ basis.T)
+    own = x[..., law.members]
+    known = own * np.array([1.0, 0.0]) + np.exp(x[..., 0, None, None]) * own * np.array([0.0, 1.0])
+    offset = np.einsum("...sm,...m->...s", shares - law.usual, effects)
+    known[..., kind] += offset
+    value = np.einsum("sk,...sk->...", law.score, known)
+    value -= 0.5 * np.einsum("...sk,skl,...sl->...", known, law.information, known)
+    return value - 0.5 * (own[..., kind] ** 2).sum(axis=(-1))
+
+
+def test_a_site_follows_its_mix(rng):
+    """In coordinates w a site is standard normal whatever shares and effects are."""
+    law, _, size = a_mixed_law(rng)
+    bends = Bends(law=law)
+    others = rng.normal(size=(40, size))
+    values = []
+    for w in (np.zeros(8), rng.normal(size=8), 3.0 * rng.normal(size=8)):
+        at = others.copy()
+        at[:, law.members.T.ravel()] = w
+        x = bends.bend(at)
+        again, jacobian = bends.straighten(x)
+        np.testing.assert_allclose(again, at, rtol=1e-9, atol=1e-9)
+        values.append(a_mixed_density(law, x) + jacobian + 0.5 * w @ w)
+    assert np.ptp(values[0]) > 1
+    for value in values[1:]:
+        np.testing.assert_allclose(value, values[0], rtol=1e-9, atol=1e-9)
+
+
+def test_what_follows_shares_is_no_longer_known_of_them(rng):
+    """Second derivatives in shares, sites' x held against sites' w held, where nothing is left
+    over for the curvature of the shares themselves."""
+    law, shares, size = a_mixed_law(rng)
+    law = replace(law, score=np.zeros_like(law.score))
+    bends = Bends(law=law)
+    x = rng.normal(size=size)
+    x[law.members] = 0.0
+    law.usual[:] = law.shares(x)
+    w, _ = bends.straighten(x)
+    np.testing.assert_allclose(w[law.members], 0.0, atol=1e-12)
+    step, at = 1e-3, np.arange(shares.start, shares.stop)
+
+    def second(density, point):
+        moved = step * np.eye(size)[at]
+        pairs = moved[:, None] + moved, moved[:, None] - moved
+        both, apart = (density(point + pair) + density(point - pair) for pair in pairs)
+        return -(both - apart) / (4 * step**2)
+
+    def in_w(point):
+        x = bends.bend(point)
+        return a_mixed_density(law, x) + bends.straighten(x)[1]
+
+    taken = second(lambda point: a_mixed_density(law, point), x) - second(in_w, w)
+    blocks = taken.reshape(4, 2, 4, 2)
+    own = np.stack([blocks[i, :, i] for i in range(4)])
+    np.testing.assert_allclose(law.followed(x), own, rtol=1e-4, atol=1e-6)
+    assert np.abs(own).max() > 0.01
+    # and sites do not follow each other's
+    np.testing.assert_allclose(np.abs(blocks).sum(), np.abs(own).sum(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [2, 10, 60])
+def test_steep_directions_are_shortened_to_their_length(rng, size):
+    """A normal law with some eigenvalues far above 1: found, and 1 afterwards; others left."""
+    turn = np.linalg.qr(rng.normal(size=(size, size)))[0]
+    values = np.ones(size)
+    values[: min(6, size)] = [900.0, 5.0, 30.0, 3.0, 2.0, 0.1][: min(6, size)]
+    precision = (turn * values) @ turn.T
+    mean, scale = rng.normal(size=size), rng.uniform(0.5, 2.0, size)
+    x = mean + scale * rng.normal(size=(2, 50, size))
+
+    def gradient(y, out):
+        out[:] = -precision @ y
+
+    found = stretched(Metric.diagonal(mean, scale), x, gradient)
+    steep = values > 4
+    assert len(found.stretch) == steep.sum()
+    np.testing.assert_allclose(found.stretch, np.sort(values[steep])[::-1] ** -0.5, rtol=1e-3)
+    near = turn[:, steep] @ turn[:, steep].T
+    np.testing.assert_allclose(found.directions.T @ found.directions, near, atol=1e-2)
+    # as the sampler sees it
+    inside = (found.to_x(np.eye(size)) - found.to_x(np.zeros(size))) / scale
+    np.testing.assert_allclose(
+        np.linalg.eigvalsh(inside @ precision @ inside.T),
+        np.sort(np.where(steep, 1.0, values)),
+        rtol=1e-2,
+    )
+
+
+def test_steep_directions_are_those_of_the_mean_over_draws(rng):
+    """Curvature ``3 y^2`` of each coordinate, at the draws that are looked at."""
+    x = np.abs(rng.normal(2.0, 0.5, size=(1, 16, 20))) * np.r_[np.full(14, 3.0), np.full(6, 0.1)]
+
+    def gradient(y, out):
+        out[:] = -(y**3)
+
+    found = stretched(Metric.diagonal(np.zeros(20), np.ones(20)), x, gradient)
+    mean = 3 * (x[0] ** 2).mean(axis=0)
+    assert len(found.stretch) == 12
+    np.testing.assert_allclose(found.stretch, np.sort(mean)[::-1][:12] ** -0.5, rtol=1e-3)
+    assert (np.sort(np.abs(found.directions), axis=1)[:, -1] > 0.99).all()
 
 
 def test_linear_coordinates_of_a_law_have_its_covariance(rng):

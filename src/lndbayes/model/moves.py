@@ -86,11 +86,32 @@ def law_room(h: np.ndarray) -> np.ndarray:
 
     For m kinds the first m tables hold the Cholesky factors by row and column, then one each their
     reciprocal diagonals, what is known in coordinates w, the coordinates x, and the score with what
-    shared coordinates add to it; sites last, so that loops run over sites.
+    shared coordinates and the mix add to it; sites last, so that loops run over sites.
     """
     members = spots(h, _LAW_MEMBERS)
     kinds = members.shape[0]
     return np.zeros((kinds + 4, kinds, members.shape[1]))
+
+
+@njit(**INSIDE)
+def _scores(h: np.ndarray, x: np.ndarray, room: np.ndarray) -> None:
+    """Fill the scores of `law_room` with what shared coordinates and the sites' mixes make them."""
+    score, told, products = table(h, _LAW_SCORE), table(h, _LAW_TOLD), places(h, _LAW_PRODUCTS)
+    kinds, sites = score.shape
+    shared = products.shape[0]
+    signal = np.empty(shared)
+    for j in range(shared):
+        signal[j] = x[j] * (math.exp(x[products[j]]) if products[j] >= 0 else 1.0)
+    for a in range(kinds):
+        own, total = score[a], room[kinds + 3, a]
+        for i in range(sites):
+            total[i] = own[i]
+        for j in range(shared):
+            one, more = signal[j], told[a * shared + j]
+            for i in range(sites):
+                total[i] = fma(one, more[i], total[i])
+    if table(h, _LAW_USUAL).shape[1] > 0:
+        offset_forth(h, x, room)
 
 
 @njit(**INSIDE)
@@ -100,29 +121,15 @@ def law_forth(h: np.ndarray, w: np.ndarray, x: np.ndarray, room: np.ndarray) -> 
     See `lndbayes.model.site_law.SiteLaw`; what is shared of x is already there.
     """
     members, scalars = spots(h, _LAW_MEMBERS), places(h, _LAW_SCALARS)
-    information, score = table(h, _LAW_INFORMATION), table(h, _LAW_SCORE)
-    told, products = table(h, _LAW_TOLD), places(h, _LAW_PRODUCTS)
+    information = table(h, _LAW_INFORMATION)
     kinds, sites = members.shape
-    shared, mixed = products.shape[0], table(h, _LAW_USUAL).shape[1]
     scale, value = np.ones(kinds), 0.0
     for a in range(kinds):
         if scalars[a] >= 0:
             scale[a] = math.exp(x[scalars[a]])
-    signal = np.empty(shared)
-    for j in range(shared):
-        signal[j] = x[j] * (math.exp(x[products[j]]) if products[j] >= 0 else 1.0)
+    _scores(h, x, room)
     s, part = np.empty((2, BLOCK)), np.empty(BLOCK)
     known, out = room[kinds + 1], room[kinds + 2]
-    for a in range(kinds):
-        own, total = score[a], room[kinds + 3, a]
-        for i in range(sites):
-            total[i] = own[i]
-        for j in range(shared):
-            one, more = signal[j], told[a * shared + j]
-            for i in range(sites):
-                total[i] = fma(one, more[i], total[i])
-    if mixed > 0:
-        offset_forth(h, x, room)
     for a in range(kinds):
         mine, total = known[a], room[kinds + 3, a]
         for i in range(sites):
