@@ -422,7 +422,7 @@ def test_a_fit_of_another_schema_is_not_read(light, tmp_path, schema) -> None:
     if schema is not None:
         old.attrs["schema"] = schema
     path = save_fit(old, tmp_path / "old.nc")
-    with pytest.raises(FitError, match="was not written with schema 7"):
+    with pytest.raises(FitError, match="was not written with schema 8"):
         load_fit(path)
     assert stored_fit(path, "key") is None
 

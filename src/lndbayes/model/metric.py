@@ -191,7 +191,8 @@ def without_bends(metric: Metric) -> Metric:
     """Linear coordinates that agree with a metric's in its middle.
 
     Bends follow one posterior into its tails. Where another is far off they lead astray: what one
-    data set knows of a scale's coordinates another does not.
+    data set knows of a scale's coordinates another does not. Nor do its directions go along, or how
+    sites follow their shares.
     """
     bends = metric.bends
     slope = bends.slopes(metric.mean)
