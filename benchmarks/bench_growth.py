@@ -42,7 +42,7 @@ PARTS = ("sites", "months", "persons", "outcomes")
 SITES, MONTHS = (27, 54, 108, 270), (48, 96, 144, 192)
 PERSONS, OUTCOMES = (1, 10, 100, 1000), (1, 2, 4)
 #: Times that each fit is made.
-TURNS = 2
+TURNS, TURNS_OF_PERSONS = 2, 4
 
 
 def world(folder: Path, *, sites: int = 27, months: int = 96, persons: int = 1) -> EvaluationData:
@@ -87,16 +87,18 @@ def cut(path: Path, kept: pd.PeriodIndex) -> None:
     (path / "evaluation.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def measure(spec: ModelSpec, worlds: dict[str, EvaluationData]) -> list[dict[str, Any]]:
+def measure(
+    spec: ModelSpec, worlds: dict[str, EvaluationData], turns: int = TURNS
+) -> list[dict[str, Any]]:
     """Seconds of a gradient and of a fit, and effective draws, of each size in turns.
 
-    The machine changes its speed within minutes: what is compared is done in turns, and the least
-    of several times is kept.
+    The machine changes its speed within minutes: what is compared is done in turns, there and back,
+    and the least of several times is kept.
     """
     rows: dict[str, dict[str, Any]] = {}
     densities = {}
-    for turn in range(TURNS):
-        for label, data in worlds.items():
+    for turn in range(turns):
+        for label, data in list(worlds.items())[:: -1 if turn % 2 else 1]:
             start = time.perf_counter()
             tree = fit(spec, data, predictive=False)
             wall = time.perf_counter() - start
@@ -232,7 +234,8 @@ def part_rows(part: str, spec: ModelSpec, folder: Path) -> list[Any]:
         case "months":
             return measure(spec, {str(n): world(folder, months=n) for n in MONTHS})
         case "persons":
-            return measure(spec, {f"x {n}": world(folder, persons=n) for n in PERSONS})
+            several_times = {f"x {n}": world(folder, persons=n) for n in PERSONS}
+            return measure(spec, several_times, TURNS_OF_PERSONS)
         case _:
             return several(spec, world(folder), folder)
 
@@ -248,15 +251,19 @@ def write(spec: ModelSpec, kept: dict[str, list[Any]]) -> None:
     sites, months, persons, outcomes = (kept[part] for part in PARTS)
     figure(sites, months, ROOT / "docs" / "images" / "growth.png")
     ratio = sites[-1]["fit_s"] / sites[0]["fit_s"]
-    visited = ", ".join(f"{r['counts']:,} counts at {r['case']}" for r in persons)
+    visited = ", ".join(f"{r['counts']:,} at {r['case']}" for r in persons)
+    each = ", ".join(f"{1e3 * r['gradient_us'] / r['counts']:.0f}" for r in persons)
+    longer = ", ".join(f"{r['fit_s'] / persons[0]['fit_s']:.2f}" for r in persons[1:])
+    more = ", ".join(f"{r['counts'] / persons[0]['counts']:.2f}" for r in persons[1:])
     many = "\n".join(f"| {n} | {wall:.1f} | {wall / n:.1f} |" for n, wall in outcomes)
     page = f"""# How cost grows
 
 Made by `python benchmarks/bench_growth.py` on {os.cpu_count()} cores: simulated worlds, the
 shipped custody spec with its own settings ({spec.sampling.chains} chains of {spec.sampling.tune}
 + {spec.sampling.draws} draws after a pilot run), compiled code cached. The machine changes its
-speed, so sizes take turns: a fit is the less of {TURNS}, a gradient the least of 25 means over
-40, the change of coordinates included. Memory is the process's peak so far.
+speed, so sizes take turns, there and back: a fit is the least of {TURNS}, with more persons of
+{TURNS_OF_PERSONS}, a gradient the least of 25 means over 40, the change of coordinates included.
+Memory is the process's peak so far.
 
 ![Time of a gradient and of a fit against sites and months](images/growth.png)
 
@@ -282,12 +289,12 @@ The same 27 sites and 96 months, with as many times the persons.
 {table(persons, "persons")}
 
 Persons enter as counts. What a gradient visits are cells and later stages that anybody is in
-({visited}). At the first size most hold six events or fewer, which multiply out, and a
-fifth of the later stages are empty. With ten times the persons all are filled, and from there on
-time does not grow up to a hundred times, a million referrals a year. With a thousand times paths
-are twice as long: data leave so little open that numbers which sum to zero over sites couple them
-all, and the direction that moves every site's deviation alike is known seven times as
-closely as the coordinates have it ([performance](performance.md)).
+({visited}), and it takes {each} ns for each. At the first size a fifth of the later
+stages are empty, with ten times the persons all are filled. So {more} times the counts are
+visited, and a fit takes {longer} times the seconds; from ten times to a thousand times, ten
+million referrals a year, nothing is added. Paths are as long at every size: what data leave
+open becomes less, and the coordinates follow ([performance](performance.md)). The slowest scale
+has fewer effective draws the more persons there are.
 
 ## Outcomes
 

@@ -151,6 +151,17 @@ def test_the_series_is_long_enough_where_it_starts() -> None:
     np.testing.assert_allclose(slope[: len(a)], exact[:, 1], rtol=2e-13)
 
 
+def exact_beta_binomials(
+    y: np.ndarray, left: np.ndarray, odds: np.ndarray, phi: float
+) -> tuple[float, np.ndarray, float]:
+    """Their sum without what depends on phi alone, by sums over factors, and its derivatives."""
+    p, q = expit(odds), expit(-odds)
+    ends = [(p * phi, y), (q * phi, left)]
+    exact = [np.array([exact_rising(*pair) for pair in zip(*end, strict=True)]) for end in ends]
+    (a, da), (b, db) = (end.T for end in exact)
+    return math.fsum((*a, *b)), p * q * phi * (da - db), math.fsum(p * da + q * db)
+
+
 @njit(**JIT)
 def sum_of_far(
     y: np.ndarray, left: np.ndarray, odds: np.ndarray, phi: float, s: np.ndarray, out: np.ndarray
@@ -169,15 +180,12 @@ def test_both_rising_factorials_of_many_trials_at_once(phi: float, n: int) -> No
     y[0] = left[-1] = 0.0
     s, on_eta = np.full((INNER, BLOCK), np.nan), np.full(n, np.nan)
     total, on_phi = sum_of_far(y, left, odds, phi, s, on_eta)
-    p, q = expit(odds), expit(-odds)
-    ends = [(p * phi, y), (q * phi, left)]
-    exact = [np.array([exact_rising(*pair) for pair in zip(*end, strict=True)]) for end in ends]
+    exact, exact_on_eta, exact_on_phi = exact_beta_binomials(y, left, odds, phi)
     # what cancels has phi log a in every row
     lost = 2e-16 * n * phi * math.log(phi)
-    assert total == pytest.approx(sum(math.fsum(e[:, 0]) for e in exact), rel=1e-13, abs=lost)
-    (_, da), (_, db) = (e.T for e in exact)
-    np.testing.assert_allclose(on_eta, p * q * phi * (da - db), rtol=1e-11, atol=1e-11 * phi)
-    assert on_phi == pytest.approx(math.fsum(p * da + q * db), rel=1e-11)
+    assert total == pytest.approx(exact, rel=1e-13, abs=lost)
+    np.testing.assert_allclose(on_eta, exact_on_eta, rtol=1e-11, atol=1e-11 * phi)
+    assert on_phi == pytest.approx(exact_on_phi, rel=1e-11)
 
 
 @njit(**JIT)
@@ -201,13 +209,10 @@ def test_every_sort_of_beta_binomials_has_its_sums(
     y, left = (RNG.integers(0, most + 1, BLOCK).astype(float) for most in (most_y, most_left))
     s, on_eta = np.full((INNER + 4, BLOCK), np.nan), np.full(BLOCK, np.nan)
     total, on_phi = sum_of_beta_binomials(y, left, odds, phi, s, on_eta)
-    p, q = expit(odds), expit(-odds)
-    ends = [(p * phi, y), (q * phi, left)]
-    exact = [np.array([exact_rising(*pair) for pair in zip(*end, strict=True)]) for end in ends]
-    assert total == pytest.approx(sum(math.fsum(e[:, 0]) for e in exact), rel=1e-13)
-    (_, da), (_, db) = (e.T for e in exact)
-    np.testing.assert_allclose(on_eta, p * q * phi * (da - db), rtol=1e-9, atol=1e-10)
-    assert on_phi == pytest.approx(math.fsum(p * da + q * db), rel=1e-9)
+    exact, exact_on_eta, exact_on_phi = exact_beta_binomials(y, left, odds, phi)
+    assert total == pytest.approx(exact, rel=1e-13)
+    np.testing.assert_allclose(on_eta, exact_on_eta, rtol=1e-9, atol=1e-10)
+    assert on_phi == pytest.approx(exact_on_phi, rel=1e-9)
 
 
 @pytest.mark.parametrize("most", range(9))

@@ -17,8 +17,8 @@ __all__ = ["Curvature", "Gradient", "curvature_at", "law_from"]
 #: Fills its second argument with the gradient of the log density at the first.
 Gradient = Callable[[np.ndarray, np.ndarray], float]
 
-#: Draws at which the density's curvature is looked at: a power of two, and more than most have
-#: sites.
+#: Draws at which the density's curvature is looked at: a power of two, as Hadamard matrices have
+#: rows, and more than the 27 sites.
 _POINTS = 32
 #: Of the solution for what sites follow: as near as this in the sites' own units, or so many steps.
 _CLOSE, _MOST_STEPS = 0.001, 30
