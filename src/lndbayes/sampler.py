@@ -141,8 +141,9 @@ class _Native(CompiledModel):
 _PILOT_FAR = {"chains": 2, "tune": 100, "draws": 50, "target_accept": 0.55}
 _PILOT_DEPTH = 5
 #: The second one, in the coordinates that the first has found; again, in those that it has found
-#: itself, so long as its paths are longer than they are near the posterior.
-_ROUNDS, _SHORT = 3, 20
+#: itself, so long as its paths are longer than they are near the posterior. Where the first run has
+#: missed it they would have a thousand steps; 63 are enough for the next one to find it.
+_ROUNDS, _SHORT, _ROUND_DEPTH = 3, 14, 6
 _PILOT = {"chains": 2, "tune": 100, "draws": 250, "target_accept": 0.55}
 #: The same in the linear part of another fit's coordinates: few steps to find the way. Where that
 #: fit's scales are wrong for this one, small steps would make long paths.
@@ -190,7 +191,7 @@ def find_metric(
         return pilot(_PILOT_NEAR, first, without_bends(start))[0]
     near, _ = pilot(_PILOT_FAR, first, None, _PILOT_DEPTH)
     for seed in others:
-        near, steps = pilot(_PILOT, seed, near)
+        near, steps = pilot(_PILOT, seed, near, _ROUND_DEPTH)
         if steps <= _SHORT:
             break
     return near
