@@ -42,7 +42,7 @@ PARTS = ("sites", "months", "persons", "outcomes")
 SITES, MONTHS = (27, 54, 108, 270), (48, 96, 144, 192)
 PERSONS, OUTCOMES = (1, 10, 100, 1000), (1, 2, 4)
 #: Times that each fit is made.
-TURNS, TURNS_OF_PERSONS = 2, 4
+TURNS, TURNS_OF_PERSONS = 2, 8
 
 
 def world(folder: Path, *, sites: int = 27, months: int = 96, persons: int = 1) -> EvaluationData:
@@ -106,6 +106,7 @@ def measure(
                 rows[label] = facts(spec, data, tree) | {"case": label, "fit_s": wall}
                 densities[label] = density_of(spec, data, tree)
             rows[label]["fit_s"] = min(rows[label]["fit_s"], wall)
+            rows[label]["most_s"] = max(rows[label].get("most_s", wall), wall)
             print(label, f"{wall:.1f} s", flush=True)
     for label, least in gradients(densities).items():
         rows[label]["gradient_us"] = 1e6 * least
@@ -254,6 +255,7 @@ def write(spec: ModelSpec, kept: dict[str, list[Any]]) -> None:
     visited = ", ".join(f"{r['counts']:,} at {r['case']}" for r in persons)
     each = ", ".join(f"{1e3 * r['gradient_us'] / r['counts']:.0f}" for r in persons)
     longer = ", ".join(f"{r['fit_s'] / persons[0]['fit_s']:.2f}" for r in persons[1:])
+    spread = max(r["most_s"] / r["fit_s"] for r in persons) - 1
     more = ", ".join(f"{r['counts'] / persons[0]['counts']:.2f}" for r in persons[1:])
     many = "\n".join(f"| {n} | {wall:.1f} | {wall / n:.1f} |" for n, wall in outcomes)
     page = f"""# How cost grows
@@ -289,12 +291,13 @@ The same 27 sites and 96 months, with as many times the persons.
 {table(persons, "persons")}
 
 Persons enter as counts. What a gradient visits are cells and later stages that anybody is in
-({visited}), and it takes {each} ns for each. At the first size a fifth of the later
-stages are empty, with ten times the persons all are filled. So {more} times the counts are
-visited, and a fit takes {longer} times the seconds; from ten times to a thousand times, ten
-million referrals a year, nothing is added. Paths are as long at every size: what data leave
-open becomes less, and the coordinates follow ([performance](performance.md)). The slowest scale
-has fewer effective draws the more persons there are.
+({visited}): {more} times as many as at the first size, where a fifth of the later stages are
+empty. It takes {each} ns for each. Paths are as long at every size: what data leave open becomes
+less, and the coordinates follow ([performance](performance.md)). A fit takes {longer} times the
+seconds of the first size, of which the counts that fill are the most; the rest is tuning, the
+first pilot run, which is farther from where it starts, and the machine, on which the same fit
+takes up to {spread:.0%} more from one time to the next. The slowest scale has fewer effective draws the
+more persons there are.
 
 ## Outcomes
 
