@@ -296,8 +296,8 @@ empty. It takes {each} ns for each. Paths are as long at every size: what data l
 less, and the coordinates follow ([performance](performance.md)). A fit takes {longer} times the
 seconds of the first size, of which the counts that fill are the most; the rest is tuning, the
 first pilot run, which is farther from where it starts, and the machine, on which the same fit
-takes up to {spread:.0%} more from one time to the next. The slowest scale has fewer effective draws the
-more persons there are.
+takes up to {spread:.0%} more from one time to the next. The slowest scale has fewer effective
+draws the more persons there are.
 
 ## Outcomes
 
