@@ -273,7 +273,7 @@ Memory is the process's peak so far.
 
 {table(sites, "sites")}
 
-A gradient costs less a cell at 270 sites, and most paths end at 7 steps as they do at 27:
+A gradient costs no more a cell at 270 sites, and most paths end at 7 steps as they do at 27:
 steps shrink with the coordinates (at a fixed acceptance rate as their fourth root: Beskos et al.
 2013) and come near to where paths double. So ten times the sites take {ratio:.1f} times the seconds
 of a fit. Its draws are worth fewer independent ones: one effective draw of the
