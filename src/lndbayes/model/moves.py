@@ -86,13 +86,11 @@ def law_room(h: np.ndarray) -> np.ndarray:
 
     For m kinds the first m tables hold the Cholesky factors by row and column, then one each their
     reciprocal diagonals, what is known in coordinates w, the coordinates x, and the score with what
-    shared coordinates and the mix add to it; then as many as shares of interventions take. Sites
-    last, so that loops run over sites.
+    shared coordinates and the mix add to it; sites last, so that loops run over sites.
     """
-    members, mixed = spots(h, _LAW_MEMBERS), table(h, _LAW_USUAL).shape[1]
+    members = spots(h, _LAW_MEMBERS)
     kinds = members.shape[0]
-    more = (mixed + kinds - 1) // kinds if kinds > 0 else 0
-    return np.zeros((kinds + 4 + more, kinds, members.shape[1]))
+    return np.zeros((kinds + 4, kinds, members.shape[1]))
 
 
 @njit(**INSIDE)
@@ -229,7 +227,7 @@ def law_back(h: np.ndarray, x: np.ndarray, grad: np.ndarray, room: np.ndarray) -
         if scalars[a] >= 0:
             grad[scalars[a]] += scale[a] * dot(by_scale[a], ones, sites)
     if table(h, _LAW_USUAL).shape[1] > 0:
-        offset_back(h, x, grad, room, scale, by_score)
+        offset_back(h, x, grad, scale, by_score)
     for j in range(shared):
         pull = 0.0
         for a in range(kinds):

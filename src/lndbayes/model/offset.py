@@ -11,107 +11,72 @@ import numpy as np
 from numba import njit
 
 from lndbayes.model.address import FIELDS, places, table
-from lndbayes.model.lanes import dot, fma
-from lndbayes.model.parts import extend
-from lndbayes.model.vector import INSIDE, ONCE, exp
+from lndbayes.model.lanes import fma
+from lndbayes.model.parts import extend, shares
+from lndbayes.model.vector import INSIDE
 
 __all__ = ["offset_back", "offset_forth"]
 
 _INFORMATION, _USUAL, _MIX_AT = (
-    FIELDS[name] for name in ("law_information", "law_usual", "law_mix_at")
+    FIELDS[f"law_{name}"] for name in ("information", "usual", "mix_at")
 )
 
 
-@njit(**ONCE)
-def _row(room: np.ndarray, m: int) -> np.ndarray:
-    """Shares of intervention m by site: rows of what the law's scratch has beyond its own."""
-    kinds = room.shape[1]
-    return room[kinds + 4 + m // kinds, m % kinds]
-
-
 @njit(**INSIDE)
-def _effects(h: np.ndarray, x: np.ndarray) -> np.ndarray:
-    at, mixed = places(h, _MIX_AT), table(h, _USUAL).shape[1]
-    effect, size = np.empty(mixed), math.exp(x[at[2]])
-    extend(x[at[1] : at[1] + mixed - 1], effect)
-    for m in range(mixed):
+def _mix(h: np.ndarray, x: np.ndarray, share: np.ndarray, effect: np.ndarray) -> None:
+    """Fill shares, shape (S, M), and effects of interventions, shape (M,)."""
+    at = places(h, _MIX_AT)
+    shares(x, at[0], share)
+    extend(x[at[1] : at[1] + effect.shape[0] - 1], effect)
+    size = math.exp(x[at[2]])
+    for m in range(effect.shape[0]):
         effect[m] *= size
-    return effect
 
 
 @njit(**INSIDE)
 def offset_forth(h: np.ndarray, x: np.ndarray, room: np.ndarray) -> None:
-    """Take from the scores in `lndbayes.model.moves.law_room` what the mix adds to deviations."""
-    usual, information, at = table(h, _USUAL), table(h, _INFORMATION), places(h, _MIX_AT)
+    """Take from the scores what the mix adds to the sites' deviations."""
+    usual, information = table(h, _USUAL), table(h, _INFORMATION)
     sites, mixed = usual.shape
-    kinds, first, last = room.shape[1], at[0], mixed - 1
-    effect, total, least = _effects(h, x), np.zeros(sites), _row(room, last)
+    kinds, kind = room.shape[1], places(h, _MIX_AT)[3]
+    share, effect = np.empty((sites, mixed)), np.empty(mixed)
+    _mix(h, x, share, effect)
     for i in range(sites):
-        least[i] = 0.0
-    for m in range(last):
-        here = _row(room, m)
-        for i in range(sites):
-            here[i] = x[first + i * last + m]
-            least[i] -= here[i]
-    top = np.full(sites, -np.inf)
-    for m in range(mixed):
-        here = _row(room, m)
-        for i in range(sites):
-            top[i] = max(top[i], here[i])
-    for m in range(mixed):
-        here = _row(room, m)
-        for i in range(sites):
-            here[i] = exp(here[i] - top[i])
-            total[i] += here[i]
-    offset = np.zeros(sites)
-    for m in range(mixed):
-        here = _row(room, m)
-        for i in range(sites):
-            here[i] /= total[i]
-            offset[i] = fma(here[i] - usual[i, m], effect[m], offset[i])
-    for a in range(kinds):
-        mine, given = room[kinds + 3, a], information[a * kinds + at[3]]
-        for i in range(sites):
-            mine[i] = fma(-given[i], offset[i], mine[i])
+        offset = 0.0
+        for m in range(mixed):
+            offset = fma(share[i, m] - usual[i, m], effect[m], offset)
+        for a in range(kinds):
+            room[kinds + 3, a, i] -= information[a * kinds + kind, i] * offset
 
 
 @njit(**INSIDE)
 def offset_back(
-    h: np.ndarray,
-    x: np.ndarray,
-    grad: np.ndarray,
-    room: np.ndarray,
-    scale: np.ndarray,
-    by_score: np.ndarray,
+    h: np.ndarray, x: np.ndarray, grad: np.ndarray, scale: np.ndarray, by_score: np.ndarray
 ) -> None:
     """Add what the scores' derivatives, over their scales, say of shares and effects."""
-    usual, information, at = table(h, _USUAL), table(h, _INFORMATION), places(h, _MIX_AT)
+    usual, information = table(h, _USUAL), table(h, _INFORMATION)
     sites, mixed = usual.shape
-    kinds, first, last = by_score.shape[0], at[0], mixed - 1
-    effect, least = _effects(h, x), _row(room, last)
-    by, middle = np.zeros(sites), np.zeros(sites)
-    for a in range(kinds):
-        mine, given = by_score[a], information[a * kinds + at[3]]
-        for i in range(sites):
-            by[i] = fma(-scale[a] * mine[i], given[i], by[i])
-    for m in range(mixed):
-        here = _row(room, m)
-        for i in range(sites):
-            middle[i] = fma(here[i], effect[m], middle[i])
-    by_effect, moved = np.empty(mixed), np.empty(sites)
-    for m in range(mixed):
-        here = _row(room, m)
-        for i in range(sites):
-            moved[i] = here[i] - usual[i, m]
-        by_effect[m] = dot(by, moved, sites)
-        if m < last:
-            for i in range(sites):
-                pull = here[i] * (effect[m] - middle[i]) - least[i] * (effect[last] - middle[i])
-                grad[first + i * last + m] += by[i] * pull
+    at, kinds = places(h, _MIX_AT), by_score.shape[0]
+    share, effect = np.empty((sites, mixed)), np.empty(mixed)
+    by_effect = np.zeros(mixed)
+    _mix(h, x, share, effect)
+    for i in range(sites):
+        by = 0.0
+        for a in range(kinds):
+            by -= scale[a] * information[a * kinds + at[3], i] * by_score[a, i]
+        middle = 0.0
+        for m in range(mixed):
+            middle += share[i, m] * effect[m]
+            by_effect[m] += by * (share[i, m] - usual[i, m])
+        last = share[i, mixed - 1] * (effect[mixed - 1] - middle)
+        for m in range(mixed - 1):
+            pull = share[i, m] * (effect[m] - middle) - last
+            grad[at[0] + i * (mixed - 1) + m] += by * pull
     size, total = math.exp(x[at[2]]), 0.0
-    for m in range(last):
+    for m in range(mixed - 1):
         total += by_effect[m]
-    common = -total / (mixed + math.sqrt(mixed)) - by_effect[last] / math.sqrt(mixed)
-    for m in range(last):
-        grad[at[1] + m] += size * (by_effect[m] + common)
-    grad[at[2]] += dot(by_effect, effect, mixed)
+    common = -total / (mixed + math.sqrt(mixed)) - by_effect[mixed - 1] / math.sqrt(mixed)
+    for m in range(mixed):
+        grad[at[2]] += by_effect[m] * effect[m]
+        if m < mixed - 1:
+            grad[at[1] + m] += size * (by_effect[m] + common)
