@@ -321,7 +321,10 @@ def stored_metric(found: Metric) -> xr.Dataset:
             "unconstrained_law_products": (("law_shared",), law.products),
             "unconstrained_law_usual": (("mix_site", "mix_kind"), law.usual),
             "unconstrained_law_mix_at": (("mix_place",), law.mix_at),
-            "unconstrained_directions": (("direction", "coordinate"), found.directions),
+            "unconstrained_directions": (
+                ("direction", "coordinate"),
+                found.directions.reshape(len(found.stretch), len(found.mean)),
+            ),
             "unconstrained_stretch": (("direction",), found.stretch),
         }
     )

@@ -29,5 +29,6 @@ def test_paths_are_as_short_with_a_thousand_times_the_persons(spec, plain_world,
     assert design["count"].sum() == pytest.approx(times * whole["count"].sum(), rel=0.3)
     quick = with_changes(spec, {"sampling.chains": 2, "sampling.draws": 400})
     raw = sample_density(quick, design, cores=2, metric=find_metric(quick, design, cores=2))
-    assert raw.stats["n_steps"].mean() < 8
+    assert np.median(raw.stats["n_steps"]) == 7
+    assert raw.stats["n_steps"].mean() < 11
     assert raw.stats["diverging"].mean() < 0.02
