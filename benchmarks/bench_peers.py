@@ -1,8 +1,9 @@
 """The shipped custody posterior, by us and by others, on this machine in one run.
 
 Writes docs/peers.md. Each engine runs in a process of its own; what is not installed is skipped
-with a message. The others get the model as its text reads (benchmarks/peers/), we get the spec;
-that both are one posterior is checked on the draws. An engine is stopped after the limit.
+with a message. The others get the model as its text reads (benchmarks/peers/), but without its
+later stages; we get the spec. How far their posteriors are apart is told. An engine is stopped
+after the limit.
 
     python benchmarks/bench_peers.py [--limit 900] [--python PATH] [--engines ours,pymc]
 
@@ -312,6 +313,7 @@ def markdown(rows: list[Row]) -> str:
 Made by `python benchmarks/bench_peers.py` on {os.cpu_count()} cores, all engines in one run:
 the posterior of the shipped custody spec on the shipped data (27 sites, 96 months, every channel of
 evidence). The others get the model as its text reads (`benchmarks/peers/naive.py`, `naive.stan`),
+without its later stages,
 4 chains of 1,000 + 1,000 draws (PyMC's defaults; numpyro and rstan 300 + 300, to end in time), on 2
 cores; we get the spec with its own settings.
 
@@ -322,7 +324,7 @@ that samples, compiling, tuning and our pilot run included. *Gradients* are thos
 *Least ESS*: bulk, over the pooled effect, the sites' effects and the scales.
 
 {head}{body}
-One posterior:
+How far posteriors are apart:
 
 {agreement(rows)}
 """

@@ -1,7 +1,8 @@
 """The custody model as its text reads, in plain PyMC: what a user would write without our tricks.
 
-Same posterior as the shipped spec's, on the same numbers; nothing of `lndbayes` is imported, so
-that it runs in any environment with PyMC. Deviations are non-centred, as handbooks advise.
+The shipped spec's model without its later stages, bands of sentence length, on the same numbers:
+docs/peers.md says what that moves. Nothing of `lndbayes` is imported, so that it runs in any
+environment with PyMC. Deviations are non-centred, as handbooks advise.
 """
 
 from __future__ import annotations

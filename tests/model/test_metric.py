@@ -10,13 +10,14 @@ from scipy import stats
 
 from lndbayes.model import law_draws, metric_draws
 from lndbayes.model.law_draws import (
+    Curvature,
     _at_typical_scales,
     _signs,
     conjugate_gradients,
     curvature_at,
 )
 from lndbayes.model.metric import Bends, Metric, without_bends
-from lndbayes.model.metric_draws import metric_from
+from lndbayes.model.metric_draws import _within, metric_from
 from lndbayes.model.metric_parts import MetricParts, Run
 from lndbayes.model.metric_stretch import stretched
 from lndbayes.model.shrinkage import regressions
@@ -357,6 +358,24 @@ def test_what_follows_shares_is_no_longer_known_of_them(rng):
     assert np.abs(own).max() > 0.01
     # and sites do not follow each other's
     np.testing.assert_allclose(np.abs(blocks).sum(), np.abs(own).sum(), rtol=1e-4, atol=1e-6)
+
+
+def test_coordinates_of_shares_have_what_following_leaves_of_their_curvature(rng):
+    """A normal density whose curvature in shares is what sites take off, and a known rest."""
+    law, shares, size = a_mixed_law(rng)
+    x = rng.normal(size=size)
+    root = rng.normal(size=(4, 2, 2))
+    rest = root @ root.swapaxes(1, 2) + 0.5 * np.eye(2)
+    members = np.arange(shares.start, shares.stop).reshape(4, 2)
+    precision = np.eye(size)
+    for at, block in zip(members, law.followed(x) + rest, strict=True):
+        precision[np.ix_(at, at)] = block
+    curvature = Curvature(
+        of_normal(np.linalg.inv(precision), x), np.tile(x, (32, 1)), np.full(size, 1e-3)
+    )
+    local = _within(curvature, Bends(law=law), members, np.ones(size))
+    np.testing.assert_allclose(local @ local.swapaxes(1, 2), np.linalg.inv(rest), rtol=1e-6)
+    assert np.abs(law.followed(x)).max() > 0.1
 
 
 @pytest.mark.parametrize("size", [2, 10, 60])

@@ -22,8 +22,10 @@ __all__ = [
     "SCALARS",
     "Block",
     "constrain",
+    "extend_zero_sum",
     "inactive",
     "layout",
+    "simplex",
     "size",
     "unconstrain",
 ]
@@ -126,7 +128,7 @@ def size(design: Design) -> int:
     return list(layout(design).values())[-1].stop
 
 
-def _extend_zero_sum(x: np.ndarray) -> np.ndarray:
+def extend_zero_sum(x: np.ndarray) -> np.ndarray:
     """Map n-1 coordinates isometrically to n numbers that sum to zero, over the last axis."""
     n = x.shape[-1] + 1
     total = x.sum(axis=-1, keepdims=True)
@@ -134,7 +136,8 @@ def _extend_zero_sum(x: np.ndarray) -> np.ndarray:
     return np.concatenate([x, norm - total / np.sqrt(n)], axis=-1) - norm
 
 
-def _simplex(x: np.ndarray) -> np.ndarray:
+def simplex(x: np.ndarray) -> np.ndarray:
+    """Map n-1 coordinates to n shares: their logarithms up to a constant, which sum to zero."""
     full = np.concatenate([x, -x.sum(axis=-1, keepdims=True)], axis=-1)
     full = np.exp(full - full.max(axis=-1, keepdims=True))
     return full / full.sum(axis=-1, keepdims=True)
@@ -174,12 +177,12 @@ def constrain(x: np.ndarray, design: Design) -> dict[str, np.ndarray]:
     out["seam"] = design["seam_sd"] * raw["seam"]
     out["stage_level"] = raw["stage_level"]
     out["stage_site"] = out["stage_site_sd"][..., None] * raw["stage_site"]
-    out["site_drift"] = out["site_drift_sd"][..., None] * _extend_zero_sum(raw["site_drift"])
-    out["site_curve"] = out["site_curve_sd"][..., None, None] * _extend_zero_sum(raw["site_curve"])
-    out["mix_share"] = _simplex(raw["mix_share"])
-    out["mix_effect"] = out["mix_effect_sd"][..., None] * _extend_zero_sum(raw["mix_effect"])
+    out["site_drift"] = out["site_drift_sd"][..., None] * extend_zero_sum(raw["site_drift"])
+    out["site_curve"] = out["site_curve_sd"][..., None, None] * extend_zero_sum(raw["site_curve"])
+    out["mix_share"] = simplex(raw["mix_share"])
+    out["mix_effect"] = out["mix_effect_sd"][..., None] * extend_zero_sum(raw["mix_effect"])
     out["site_deviation"] = out["site_effect_sd"][..., None] * raw["site_deviation"]
-    out["wave_effect"] = design["wave_sd"] * _extend_zero_sum(raw["wave_effect"])
+    out["wave_effect"] = design["wave_sd"] * extend_zero_sum(raw["wave_effect"])
     out["retrospective_site_bias"] = (
         out["retrospective_bias"][..., None]
         + out["retrospective_bias_sd"][..., None] * raw["retrospective_site_bias"]

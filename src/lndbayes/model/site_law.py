@@ -18,7 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.special import softmax
+
+from lndbayes.model.layout import extend_zero_sum, simplex
 
 __all__ = ["SiteLaw", "within_groups"]
 
@@ -117,16 +118,15 @@ class SiteLaw:
         sites, kinds = self.usual.shape
         first, length = self.mix_at[0], sites * (kinds - 1)
         logits = x[..., first : first + length].reshape(*x.shape[:-1], sites, kinds - 1)
-        return np.asarray(softmax(_balanced(logits), axis=-1))
+        return simplex(logits)
 
     def effects(self, x: np.ndarray) -> np.ndarray:
         """Effects of interventions, which sum to zero, shape (..., M)."""
         kinds = self.usual.shape[1]
         _, first, scale, _ = self.mix_at
-        z = x[..., first : first + kinds - 1]
-        total = z.sum(axis=-1, keepdims=True)
-        whole = np.concatenate([z - total / (kinds + np.sqrt(kinds)), -total / np.sqrt(kinds)], -1)
-        return np.asarray(np.exp(x[..., scale, None]) * whole)
+        return np.asarray(
+            np.exp(x[..., scale, None]) * extend_zero_sum(x[..., first : first + kinds - 1])
+        )
 
     def followed(self, x: np.ndarray) -> np.ndarray:
         """Curvature in a site's own coordinates of shares that its `members` take off by following.
@@ -186,11 +186,6 @@ class SiteLaw:
     def _put(self, values: list[np.ndarray], x: np.ndarray) -> None:
         for at, value in zip(self.members.T, values, strict=True):
             x[..., at[at >= 0]] = value[..., at >= 0]
-
-
-def _balanced(z: np.ndarray) -> np.ndarray:
-    """Log shares up to a constant, which sum to zero: the last one is what is left."""
-    return np.concatenate([z, -z.sum(axis=-1, keepdims=True)], axis=-1)
 
 
 def within_groups(
