@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,6 +31,7 @@ from lndbayes.factors import (
     Year,
     deflate,
 )
+from lndbayes.files import Unreadable, read_toml
 from lndbayes.names import CI_PROB
 
 __all__ = [
@@ -173,13 +173,9 @@ def load_costs(path: str | Path) -> Costs:
     """
     path = Path(path)
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SpecError(Problem(str(path), f"cannot be read: {error.strerror}")) from error
-    except UnicodeDecodeError as error:
-        raise SpecError(Problem(str(path), "must be UTF-8 text")) from error
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(Problem(str(path), f"is not valid TOML: {error}")) from error
+        raw = read_toml(path)
+    except Unreadable as error:
+        raise SpecError(Problem(str(path), error.rule, error.row, None, error.value)) from error
     return parse_costs(raw, source=path.name)
 
 

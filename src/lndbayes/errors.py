@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 __all__ = [
     "UNREADABLE",
@@ -10,6 +11,7 @@ __all__ = [
     "DataError",
     "FitError",
     "LndbayesError",
+    "MachineError",
     "Problem",
     "SpecError",
     "UsageError",
@@ -61,7 +63,14 @@ class LndbayesError(Exception):
     ----------
     problems : list of Problem or str
         All problems found, never only the first.
+
+    Attributes
+    ----------
+    exit_code : int
+        With what a command that meets it ends.
     """
+
+    exit_code: ClassVar[int] = 2
 
     def __init__(self, problems: list[Problem] | Problem | str) -> None:
         if isinstance(problems, Problem):
@@ -89,6 +98,15 @@ class FitError(LndbayesError):
 
 class CheckError(LndbayesError):
     """A check could not be run as asked."""
+
+
+class MachineError(LndbayesError):
+    """The machine gave out: a full disk, a worker that was killed, a scheduler that is gone.
+
+    Nothing is wrong with what was given: what was finished is kept, and the same command continues.
+    """
+
+    exit_code = 70
 
 
 class UsageError(LndbayesError):

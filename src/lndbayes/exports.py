@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -50,7 +49,7 @@ from lndbayes.runs import (
 from lndbayes.savings import savings
 from lndbayes.savings_tables import savings_table
 from lndbayes.sensitivity import VARIANTS, kept_draws, sensitivity_table
-from lndbayes.spec import ModelSpec, parse_spec, with_changes
+from lndbayes.spec import ModelSpec, stored_spec, with_changes
 from lndbayes.summaries import summarise
 from lndbayes.tables import (
     baseline_table,
@@ -276,7 +275,7 @@ def _stored(run: Path, thresholds: Mapping[str, Any], steps: Steps) -> dict[str,
     done = {}
     with steps.step("read stored fits"):
         for name, tree in stored_outcomes(run).items():
-            spec = parse_spec(json.loads(str(tree.attrs["spec_text"])), source=f"fits/{name}.nc")
+            spec = stored_spec(str(tree.attrs.get("spec_text")), source=f"fits/{name}.nc")
             if name in thresholds:
                 spec = with_changes(spec, {"checks": thresholds[name]})
             variants: dict[str, xr.Dataset] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from lndbayes.joint import (
     sampling_problems,
 )
 from lndbayes.runs import Progress, write_dataset, write_table
-from lndbayes.spec import parse_spec
+from lndbayes.spec import stored_spec
 
 __all__ = ["joint_run"]
 
@@ -64,7 +63,7 @@ def joint_run(
     run = Path(run)
     fits = _stored(run, outcomes)
     windows = {
-        name: parse_spec(json.loads(fit.attrs["spec_text"]), source=f"fits/{name}.nc").effect.window
+        name: stored_spec(str(fit.attrs.get("spec_text")), source=f"fits/{name}.nc").effect.window
         for name, fit in fits.items()
     }
     seed = _seed(fits)

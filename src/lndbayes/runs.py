@@ -16,6 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.errors import UNREADABLE, DataError, Problem
+from lndbayes.files import Unreadable, read_json, there_is
 from lndbayes.fit import load_fit
 
 __all__ = [
@@ -116,12 +117,12 @@ def read_manifest(run: Path) -> dict[str, Any]:
         If the directory is not a run.
     """
     path = run / "manifest.json"
-    if not path.is_file():
+    if not there_is(path):
         raise DataError(Problem(str(path), "is absent: this is not a run directory"))
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(Problem(str(path), f"is not valid JSON: {error}")) from error
+        manifest = read_json(path)
+    except Unreadable as error:
+        raise DataError(Problem(str(path), error.rule, error.row, None, error.value)) from error
     if not isinstance(manifest, dict):
         raise DataError(Problem(str(path), "must hold one JSON object"))
     return manifest

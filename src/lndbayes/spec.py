@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -26,9 +25,10 @@ from pydantic import (
 
 from lndbayes.errors import Problem, SpecError
 from lndbayes.families import FAMILIES, Family, FamilyName
+from lndbayes.files import Unreadable, parse_json, read_toml
 from lndbayes.priors import SLOTS, PriorDistribution, required_slots
 
-__all__ = ["CHANNELS", "ModelSpec", "load_spec", "parse_spec"]
+__all__ = ["CHANNELS", "ModelSpec", "load_spec", "parse_spec", "stored_spec"]
 
 CHANNELS = ("not_yet_treated", "retrospective", "national", "history", "elicited")
 
@@ -255,16 +255,38 @@ def load_spec(path: str | Path) -> ModelSpec:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SpecError(Problem(str(path), f"cannot be read: {error.strerror}")) from error
-    except UnicodeDecodeError as error:
-        raise SpecError(Problem(str(path), "must be UTF-8 text")) from error
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(Problem(str(path), f"is not valid TOML: {error}")) from error
+        raw = read_toml(path)
+    except Unreadable as error:
+        raise SpecError(Problem(str(path), error.rule, error.row, None, error.value)) from error
     return parse_spec(raw, source=path.name)
+
+
+def stored_spec(text: str, *, source: str) -> ModelSpec:
+    """Read a spec back from its canonical JSON, as a fit carries it.
+
+    Parameters
+    ----------
+    text : str
+        What `ModelSpec.canonical` gave.
+    source : str
+        Where it stands, for messages.
+
+    Returns
+    -------
+    ModelSpec
+
+    Raises
+    ------
+    SpecError
+        If it is no JSON object, or no spec of this version.
+    """
+    try:
+        raw = parse_json(text)
+    except Unreadable as error:
+        raise SpecError(Problem(source, f"the stored spec {error.rule}")) from error
+    if not isinstance(raw, dict):
+        raise SpecError(Problem(source, "the stored spec must be one JSON object"))
+    return parse_spec(raw, source=source)
 
 
 def parse_spec(raw: Mapping[str, Any], *, source: str) -> ModelSpec:

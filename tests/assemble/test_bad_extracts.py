@@ -296,7 +296,7 @@ def test_settings(folder, change, column, rule) -> None:
 def test_settings_that_are_no_toml(folder) -> None:
     (folder / "extracts.toml").write_text("name = Small\n", encoding="utf-8")
     (problem,) = refused(folder)
-    assert "must be TOML" in problem.rule
+    assert "not valid TOML" in problem.rule
     (folder / "extracts.toml").unlink()
     (problem,) = refused(folder)
     assert (problem.file, problem.rule) == ("extracts.toml", "the file is missing")

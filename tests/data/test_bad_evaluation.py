@@ -149,7 +149,15 @@ FACTS = [
     ("synthetic as text", "= true", '= "true"', 5, "synthetic", "true", "without quotes"),
     ("disclosure as text", '"none"', '"HES 2018"', 6, "disclosure", "HES 2018", "preset"),
     ("name empty", '"Tiny evaluation"', '" "', 1, "name", " ", "must be a text that is not empty"),
-    ("no quotes", '"none"', "none", 6, None, None, "must be TOML, with texts in quotes"),
+    (
+        "no quotes",
+        '"none"',
+        "none",
+        6,
+        None,
+        None,
+        "is not valid TOML, in which texts stand in quotes",
+    ),
 ]
 
 

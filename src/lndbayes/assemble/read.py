@@ -17,6 +17,7 @@ import duckdb
 from lndbayes.assemble.shape import Field, Shape
 from lndbayes.data.problems import hint
 from lndbayes.errors import Problem
+from lndbayes.files import there_is, why_no_file, why_no_folder
 
 __all__ = ["Extract", "open_extract", "quoted", "reading_problem", "typed"]
 
@@ -67,7 +68,7 @@ def open_extract(
         No extract where the table is absent, unreadable or lacks a column.
     """
     places = [root / f"{shape.name}.csv", root / f"{shape.name}.parquet", root / shape.name]
-    found = [place for place in places if place.exists()]
+    found = [place for place in places if there_is(place)]
     if len(found) != 1:
         rule = (
             f"the table is there twice, as {found[0].name} and {found[1].name}: keep one"
@@ -77,6 +78,8 @@ def open_extract(
         return None, [Problem(shape.name, rule)]
     path = found[0]
     file = f"{path.name}/" if path.is_dir() else path.name
+    if why := why_no_folder(path) if path.is_dir() and not path.suffix else why_no_file(path):
+        return None, [Problem(file, why)]
     if path.suffix == ".csv":
         types, scan, problems = _open_csv(path)
     else:
@@ -120,6 +123,9 @@ def _open_parquet(
     schemas: list[dict[str, str]] = []
     for part in parts:
         name = part.relative_to(path.parent).as_posix()
+        if why := why_no_file(part):
+            problems.append(Problem(name, why))
+            continue
         try:
             rows = connection.execute(f"DESCRIBE FROM read_parquet({quoted(part)})").fetchall()
         except duckdb.Error:

@@ -42,6 +42,7 @@ from lndbayes.data.evaluation import check_evaluation
 from lndbayes.data.schema import SITES
 from lndbayes.data.tables import month_number, month_text, read_table
 from lndbayes.errors import DataError, Problem, UsageError
+from lndbayes.files import there_is, why_no_folder
 
 __all__ = ["assemble"]
 
@@ -92,8 +93,10 @@ def assemble(
         If `memory` is not an amount, or is not enough.
     """
     root, target = Path(extracts), Path(out).resolve()
-    if not root.is_dir():
+    if not there_is(root):
         raise DataError(Problem(str(extracts), "there is no such directory"))
+    if why := why_no_folder(root):
+        raise DataError(Problem(str(extracts), why))
     if not _MEMORY.fullmatch(memory):
         raise UsageError(f"memory must be an amount such as 1GB, not {memory!r}")
     refuse_foreign(target)
@@ -252,7 +255,7 @@ def _load_sources(
     present = [
         name
         for name in EVENTS
-        if any((root / f"{name}{suffix}").exists() for suffix in (".csv", ".parquet", ""))
+        if any(there_is(root / f"{name}{suffix}") for suffix in (".csv", ".parquet", ""))
     ]
     extract, problems = open_extract(connection, root, SOURCES)
     if extract is None or settings is None:

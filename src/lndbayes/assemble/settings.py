@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Any, Final
 from lndbayes.assemble.disclosure import PRESETS
 from lndbayes.assemble.shape import EVENTS
 from lndbayes.data.problems import hint
-from lndbayes.data.tables import month_number, month_text, read_text
+from lndbayes.data.tables import month_number, month_text
 from lndbayes.errors import Problem
+from lndbayes.files import Unreadable, read_toml, there_is
 
 __all__ = ["FILE", "Settings", "Source", "parse_sources", "read_settings"]
 
@@ -106,17 +106,12 @@ def _coverage(delay: float | None, months: int) -> float:
 
 def read_settings(root: Path) -> tuple[Settings | None, list[Problem]]:
     """Read and check `extracts.toml`; no settings where anything in it is wrong."""
-    if not (root / FILE).is_file():
+    if not there_is(root / FILE):
         return None, [Problem(FILE, "the file is missing")]
-    text, problems = read_text(root, FILE)
-    if problems:
-        return None, problems
     try:
-        written = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        at = re.search(r"at line (\d+)", str(error))
-        rule = f"must be TOML, with texts in quotes: {error}"
-        return None, [Problem(FILE, rule, int(at[1]) if at else None)]
+        written = read_toml(root / FILE)
+    except Unreadable as error:
+        return None, [Problem(FILE, error.rule, error.row, None, error.value)]
     problems = [
         Problem(FILE, f"the key is not known{hint(key, _KEYS)}", None, key)
         for key in written

@@ -10,7 +10,9 @@ from typing import Any, Final
 
 import pandas as pd
 
+from lndbayes.data.problems import nearest
 from lndbayes.errors import DataError, Problem
+from lndbayes.files import there_is, why_no_file, why_no_folder
 
 __all__ = ["EVIDENCE", "QUALITY", "refuse_foreign", "swap_in", "write_settings", "write_tables"]
 
@@ -82,8 +84,12 @@ def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 def copy_evidence(extracts: Path, folder: Path) -> list[Problem]:
     """Copy the evidence that does not come from persons; tell of files that are not it."""
     source = extracts / "evidence"
-    if not source.exists():
-        return []
+    if not there_is(source):
+        rule = "is not a folder of the extracts and would be left out (is it 'evidence'?)"
+        folders = [path.name for path in sorted(extracts.iterdir()) if path.is_dir()]
+        return [Problem(name, rule) for name in folders if nearest(name, ["evidence"])]
+    if why := why_no_folder(source):
+        return [Problem("evidence", why)]
     problems = []
     for path in sorted(source.iterdir()):
         name = f"evidence/{path.name}"
@@ -91,7 +97,9 @@ def copy_evidence(extracts: Path, folder: Path) -> list[Problem]:
             continue
         if name == "evidence/history.csv":
             problems.append(Problem(name, "must not be there: it is made from the extracts"))
-        elif name not in EVIDENCE or not path.is_file():
+        elif name in EVIDENCE and (why := why_no_file(path)):
+            problems.append(Problem(name, why))
+        elif name not in EVIDENCE:
             problems.append(Problem(name, f"must be one of {', '.join(EVIDENCE)}"))
         else:
             (folder / "evidence").mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,7 @@ from lndbayes.checks.ranks import replicate, shipped_layout
 from lndbayes.costs import Costs
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.errors import CheckError
+from lndbayes.files import Unreadable, read_json
 from lndbayes.fit import versions
 from lndbayes.many import Task, run_tasks
 from lndbayes.model.design import Design, build_design
@@ -128,8 +129,8 @@ def _key(spec: ModelSpec, costs: Costs | None, layout: Design | None) -> str:
 
 def _stored(path: Path, key: str) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(path)
+    except Unreadable:
         # absent or torn: made again
         return None
     return found if isinstance(found, dict) and found.get("key") == key else None

@@ -24,6 +24,7 @@ from lndbayes.data.rules import check_tables
 from lndbayes.data.schema import EVIDENCE, TABLES
 from lndbayes.data.tables import Parsed, empty_frame, read_table
 from lndbayes.errors import Problem
+from lndbayes.files import there_is, why_no_folder
 
 __all__ = ["EvaluationData", "check_evaluation", "read_evaluation", "with_rows_of"]
 
@@ -189,9 +190,10 @@ def with_rows_of(data: EvaluationData, outcome: str) -> EvaluationData:
 
 def _checked(path: str | Path) -> tuple[Facts, dict[str, Parsed], dict[str, str]]:
     root = Path(path)
-    if not root.is_dir():
-        rule = "is a file, not a directory" if root.exists() else "there is no such directory"
-        raise data_error([Problem(str(path), rule)])
+    if not there_is(root):
+        raise data_error([Problem(str(path), "there is no such directory")])
+    if why := why_no_folder(root):
+        raise data_error([Problem(str(path), why)])
     facts, problems = read_facts(root)
     tables, notes, table_problems = _read_tables(root)
     problems += table_problems + check_tables(tables, facts)
@@ -199,6 +201,9 @@ def _checked(path: str | Path) -> tuple[Facts, dict[str, Parsed], dict[str, str]
         raise data_error(problems)
     return facts, tables, notes
 
+
+#: Folder of the tables of evidence.
+_EVIDENCE: Final = "evidence"
 
 #: Files that somebody may take for a table.
 _TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx")
@@ -213,15 +218,8 @@ _STEMS: Final[Mapping[str, Table]] = {Path(table.file).stem: table for table in 
 def _read_tables(root: Path) -> tuple[dict[str, Parsed], dict[str, str], list[Problem]]:
     tables: dict[str, Parsed] = {}
     notes: dict[str, str] = {}
-    folders = (root, root / "evidence")
-    present = {
-        path.relative_to(root).as_posix()
-        for folder in folders
-        if folder.is_dir()
-        for path in folder.iterdir()
-        if path.is_file() and not path.name.startswith(".")
-    }
-    problems = _check_files(present)
+    present, problems = _found(root)
+    problems += _check_files(present)
     for stem, table in _STEMS.items():
         if table.file not in present:
             notes[table.file] = "absent"
@@ -241,6 +239,30 @@ def _read_tables(root: Path) -> tuple[dict[str, Parsed], dict[str, str], list[Pr
     if others := sorted(present - known):
         notes["files not read"] = ", ".join(others)
     return tables, notes, problems
+
+
+def _found(root: Path) -> tuple[set[str], list[Problem]]:
+    """Files of the directory and of its evidence, by path inside it, and folders to be told of.
+
+    What has the name of a table is among them whatever it is: a folder or a pipe called `mix.csv`
+    is a mistake to be told when it is read, not a table that is absent.
+    """
+    problems = []
+    entries = [path for path in sorted(root.iterdir()) if not path.name.startswith(".")]
+    evidence = root / _EVIDENCE
+    if there_is(evidence):
+        if why := why_no_folder(evidence):
+            problems.append(Problem(_EVIDENCE, why))
+        else:
+            entries += [path for path in sorted(evidence.iterdir()) if path.name[0] != "."]
+    else:
+        rule = f"is not a folder of the contract and would be left out (is it {_EVIDENCE!r}?)"
+        folders = [path.name for path in entries if path.is_dir()]
+        problems += [Problem(name, rule) for name in folders if nearest(name, [_EVIDENCE])]
+    named = {table.file for table in TABLES} | _UNREAD
+    present = {path.relative_to(root).as_posix() for path in entries if not path.is_dir()}
+    present |= {name for name in named if there_is(root / name)}
+    return present - {_EVIDENCE}, problems
 
 
 def _check_files(present: set[str]) -> list[Problem]:

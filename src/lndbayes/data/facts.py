@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lndbayes.data.problems import hint
 from lndbayes.data.schema import FACTS
-from lndbayes.data.tables import month_number, month_text, read_text
+from lndbayes.data.tables import month_number, month_text
 from lndbayes.errors import Problem
+from lndbayes.files import Unreadable, read_text, read_toml, there_is
 from lndbayes.names import PERIOD_MONTHS
 
 __all__ = ["FILE", "Facts", "read_facts"]
@@ -69,18 +69,13 @@ def read_facts(root: Path) -> tuple[Facts | None, list[Problem]]:
     tuple of Facts or None, and list of Problem
         No facts where any of them is wrong.
     """
-    if not (root / FILE).is_file():
+    if not there_is(root / FILE):
         return None, [Problem(FILE, "the file is missing")]
-    text, problems = read_text(root, FILE)
-    if problems:
-        return None, problems
     try:
-        written = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        at = re.search(r"at line (\d+)", str(error))
-        rule = f"must be TOML, with texts in quotes: {error}"
-        return None, [Problem(FILE, rule, int(at[1]) if at else None)]
-    lines = _key_lines(text)
+        written = read_toml(root / FILE)
+        lines = _key_lines(read_text(root / FILE))
+    except Unreadable as error:
+        return None, [Problem(FILE, error.rule, error.row, None, error.value)]
     problems = _check_keys(written, lines) + _check_values(written, lines)
     if problems:
         return None, problems

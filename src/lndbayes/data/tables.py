@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lndbayes import files
 from lndbayes.data.columns import Column, Table
 from lndbayes.data.problems import hint, nearest
 from lndbayes.data.schema import CONTINUOUS
@@ -101,18 +102,12 @@ def read_text(root: Path, file: str) -> tuple[str, list[Problem]]:
     Returns
     -------
     tuple of str and list of Problem
-        The text, and a problem naming the line of the first byte that is not UTF-8.
+        The text, and what keeps it from being read: see `lndbayes.files.read_text`.
     """
     try:
-        content = (root / file).read_bytes()
-    except OSError as error:
-        return "", [Problem(file, f"cannot be read: {error.strerror}")]
-    try:
-        return content.decode("utf-8-sig"), []
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        rule = "must be UTF-8 text (in a spreadsheet, save as 'CSV UTF-8')"
-        return "", [Problem(file, rule, line, None, repr(content[error.start : error.start + 1]))]
+        return files.read_text(root / file), []
+    except files.Unreadable as error:
+        return "", [Problem(file, error.rule, error.row, None, error.value)]
 
 
 def read_table(root: Path, table: Table) -> tuple[Parsed | None, list[Problem]]:

@@ -7,7 +7,7 @@ is remembered with the reason, so that its section can say why it is empty.
 from __future__ import annotations
 
 import csv
-import json
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.errors import UNREADABLE, DataError, Problem
+from lndbayes.files import Unreadable, read_json, read_text, there_is
 from lndbayes.names import MONTH, SITE
 
 __all__ = ["STATUSES", "Design", "Run", "read_run"]
@@ -200,12 +201,12 @@ def read_run(path: Path) -> Run:
     problems = [
         Problem(name, "is required to write a report and is not in the run directory")
         for name in _REQUIRED
-        if not (path / name).is_file()
+        if not there_is(path / name)
     ]
     frames: dict[str, pd.DataFrame] = {}
     missing: dict[str, str] = {}
     for name in _COLUMNS:
-        if (path / name).is_file():
+        if there_is(path / name):
             frame, found = _read_table(path / name)
             problems += found
             frames[name.removesuffix(".csv")] = frame
@@ -270,9 +271,10 @@ def _without_selected(run: Run) -> Run:
 def _read_table(path: Path) -> tuple[pd.DataFrame, list[Problem]]:
     texts, numbers = _COLUMNS[path.name]
     try:
-        with path.open(encoding="utf-8", newline="") as handle:
-            rows = list(csv.reader(handle, strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
+        rows = list(csv.reader(io.StringIO(read_text(path), newline=""), strict=True))
+    except Unreadable as error:
+        return pd.DataFrame(), [Problem(path.name, error.rule, error.row, None, error.value)]
+    except csv.Error as error:
         return pd.DataFrame(), [Problem(path.name, f"must be readable as UTF-8 CSV: {error}")]
     if not rows:
         return pd.DataFrame(), [Problem(path.name, "must have a header line")]
@@ -324,12 +326,12 @@ def _without_tier_d(effects: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read_manifest(path: Path, problems: list[Problem]) -> Mapping[str, Any]:
-    if not path.is_file():
+    if not there_is(path):
         return {}
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        problems.append(Problem(path.name, f"must be readable as JSON: {error}"))
+        manifest = read_json(path)
+    except Unreadable as error:
+        problems.append(Problem(path.name, error.rule, error.row, None, error.value))
         return {}
     if not isinstance(manifest, dict):
         problems.append(Problem(path.name, "must hold one JSON object"))

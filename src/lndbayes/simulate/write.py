@@ -6,11 +6,11 @@ import json
 import math
 import shutil
 import tempfile
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lndbayes.errors import DataError, Problem
+from lndbayes.files import Unreadable, read_toml
 
 if TYPE_CHECKING:
     import os
@@ -89,7 +89,7 @@ def _refuse_foreign(target: Path, known: set[str]) -> None:
     if not held:
         return
     settings = target / _SETTINGS
-    if not settings.is_file() or not _synthetic(settings):
+    if not _synthetic(settings):
         rule = "must be empty or hold an earlier simulation (evaluation.toml with synthetic = true)"
         raise DataError(Problem(where, rule))
     foreign = sorted(held - known)
@@ -100,8 +100,8 @@ def _refuse_foreign(target: Path, known: set[str]) -> None:
 
 def _synthetic(settings: Path) -> bool:
     try:
-        return tomllib.loads(settings.read_text(encoding="utf-8")).get("synthetic") is True
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return read_toml(settings).get("synthetic") is True
+    except Unreadable:
         return False
 
 

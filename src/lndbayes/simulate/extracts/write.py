@@ -6,11 +6,11 @@ import json
 import math
 import shutil
 import tempfile
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lndbayes.errors import DataError, Problem, UsageError
+from lndbayes.files import Unreadable, read_toml
 from lndbayes.simulate.extracts.world import SOURCES
 
 if TYPE_CHECKING:
@@ -116,11 +116,9 @@ def check_target(target: Path) -> None:
 
 
 def _synthetic(settings: Path) -> bool:
-    if not settings.is_file():
-        return False
     try:
-        return tomllib.loads(settings.read_text(encoding="utf-8")).get("synthetic") is True
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return read_toml(settings).get("synthetic") is True
+    except Unreadable:
         return False
 
 
