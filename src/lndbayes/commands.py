@@ -94,9 +94,8 @@ def validate(options: argparse.Namespace) -> int:
     from lndbayes.evaluate import check_models
 
     data = read_evaluation(options.directory)
-    if options.models:
-        check_models(options.models, data)
-    print(describe(data))
+    specs = check_models(options.models, data) if options.models else {}
+    print(describe(data, {name: spec.likelihood.bands for name, spec in specs.items()}))
     return OK
 
 

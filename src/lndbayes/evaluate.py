@@ -162,7 +162,7 @@ def _keep_quality(directory: Path, out: Path) -> None:
         target.unlink(missing_ok=True)
 
 
-def check_models(models: str | Path, data: EvaluationData) -> None:
+def check_models(models: str | Path, data: EvaluationData) -> dict[str, ModelSpec]:
     """Read the specs and build their designs on the data, fitting nothing.
 
     Parameters
@@ -172,6 +172,11 @@ def check_models(models: str | Path, data: EvaluationData) -> None:
     data : EvaluationData
         The evaluation data.
 
+    Returns
+    -------
+    dict of str to ModelSpec
+        The specs of outcomes that the data hold.
+
     Raises
     ------
     SpecError, DataError
@@ -179,7 +184,7 @@ def check_models(models: str | Path, data: EvaluationData) -> None:
     """
     specs = load_models(models)
     load_costs(Path(models) / COSTS_FILE)
-    _with_data(specs, data, explicit=False)
+    return _with_data(specs, data, explicit=False)
 
 
 def fit_outcome(

@@ -70,9 +70,31 @@ class Outcome(_Strict):
 
 
 class Likelihood(_Strict):
-    """Observation family; a key of `lndbayes.families.FAMILIES`."""
+    """Observation family, a key of `lndbayes.families.FAMILIES`, and the order of its bands."""
 
     family: FamilyName
+    #: bands from the lowest to the highest; empty: the numbers in their labels say the order
+    bands: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _arrays(cls, value: Any) -> Any:
+        return _tuples(value)
+
+    @field_validator("bands")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        named = all(label and label == label.strip() for label in value)
+        if not named or len(value) == 1 or len(set(value)) < len(value):
+            raise ValueError("must be two or more different labels, lowest first, or left out")
+        return value
+
+    @model_validator(mode="after")
+    def _banded(self) -> Likelihood:
+        if self.bands and not FAMILIES[self.family].staged:
+            staged = ", ".join(name for name, family in FAMILIES.items() if family.staged)
+            raise ValueError(f"bands must be left out: only {staged} have bands")
+        return self
 
 
 class Channels(_Strict):

@@ -468,6 +468,7 @@ def test_description(tiny):
         "outcome sentence: 6 rows",
         "  of 72 site-months: 3 observed, 0 suppressed, 0 rounded, 0 missing, 69 without a row",
         "  sites without an untreated month: A02",
+        "  bands, lowest first, by the numbers in their labels: 1 up to 3 months, 2 over 3 months",
         "outcome wellbeing: 6 rows",
         "  of 72 site-months: 3 observed, 0 suppressed, 0 rounded, 0 missing, 69 without a row",
         "  sites without an untreated month: A01",

@@ -74,7 +74,9 @@ def family_tables(family: str, *, ranged: bool = False, coverage: bool = False) 
                 rows["count"] = rows["count"] + shift * rows[trials]
             tables.frames[name] = rows
     if coverage:
-        frame = frame.assign(coverage=np.where(frame.index % 3 == 0, 0.8, 1.0))
+        # the same in all rows of a cell
+        cell = frame.groupby(["site", "month"]).ngroup() if staged else frame.index
+        frame = frame.assign(coverage=np.where(cell % 3 == 0, 0.8, 1.0))
     if ranged:
         low = np.maximum(frame["count"] - 3, FAMILIES[family].shift * frame["exposure"]).astype(int)
         hide = (frame.index % 3 == 0) & (frame["count"] - low >= 0)

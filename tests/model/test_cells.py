@@ -231,6 +231,90 @@ def test_changes_are_bands_of_each_start(cells):
         assert stages(found, s, t) == expected
 
 
+#: Labels of the same bands that sort otherwise as text, by family.
+RELABELLED = {
+    "ordered_bands": {"1 short": "under 6", "2 middle": "6 to 12", "3 long": "12 or more"},
+    "duration_hazard": {
+        **{"1 first": "0-30 days", "2 month": "31-180 days", "3 later": "181+ days"},
+        **{"2 month open": "31-180 days open", "3 later open": "181+ days open"},
+    },
+    "ordered_change": {
+        f"{a}>{b}": f"{new[a]}>{new[b]}"
+        for new in ({"1": "9", "2": "10", "3": "100"},)
+        for a in "123"
+        for b in "123"
+    },
+}
+
+
+def relabel(family: str, labels: dict[str, str]) -> Change:
+    return lambda frame: frame.assign(category=frame["category"].map(labels))
+
+
+@pytest.mark.parametrize("family", LEVELS)
+def test_other_labels_of_the_same_bands_are_the_same_arrays(cells, family):
+    """Text order would put 181 before 31: a hazard ratio of 0.40 was found as 0.27."""
+    first, again = cells(family), cells(family, relabel(family, RELABELLED[family]))
+    assert first.pop("stage").tolist() != again.pop("stage").tolist()
+    for name, value in first.items():
+        assert value.tobytes() == again[name].tobytes(), name
+
+
+def test_bands_have_the_order_that_the_spec_declares(tmp_path):
+    labels = {"1 short": "short", "2 middle": "middle", "3 long": "long"}
+    tables = family_tables("ordered_bands")
+    first = cell_arrays(family_spec("ordered_bands"), read_tables(tables, tmp_path / "first"))
+    renamed = tables.change("outcomes.csv", relabel("ordered_bands", labels))
+    data = read_tables(renamed, tmp_path / "renamed")
+    (problem,) = refused(lambda: cell_arrays(family_spec("ordered_bands"), data))
+    assert (problem.file, problem.column) == ("outcomes.csv", "category")
+    assert "'long' has no number" in problem.rule
+    assert "bands = [...] in [likelihood]" in problem.rule
+    bands = [*labels.values(), "life"]
+    spec = with_changes(family_spec("ordered_bands"), {"likelihood.bands": bands})
+    again = cell_arrays(spec, data)
+    assert again["stage"].tolist() == ["middle or more", "long or more", "life or more"]
+    for name in ("stage_exposure", "stage_count"):
+        np.testing.assert_array_equal(again[name][..., :2], first[name])
+    # a band without any case in these data is a band
+    np.testing.assert_array_equal(again["stage_exposure"][..., 2], first["stage_count"][..., 1])
+    assert not again["stage_count"][..., 2].any()
+    wrong = with_changes(spec, {"likelihood.bands": ["short", "midle", "long"]})
+    (problem,) = refused(lambda: cell_arrays(wrong, data))
+    assert "lack 'middle' (did you mean 'midle'?)" in problem.rule
+
+
+def test_spaces_round_the_arrow_of_a_change_are_no_part_of_a_band(cells):
+    spaced = {f"{a}>{b}": f"{a} > {b}" for a in "123" for b in "123"}
+    first = cells("ordered_change")
+    again = cells("ordered_change", relabel("ordered_change", spaced))
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, again[name], err_msg=name)
+
+
+@pytest.mark.parametrize("family", LEVELS)
+def test_coverage_of_bands(cells, family):
+    """It thins any band, and the first bin; of a change both sides go missing together."""
+    whole = cells(family)
+    covered = cells(family, tables=family_tables(family, coverage=True))
+    less = covered["coverage"] < 1
+    first = ("exposure", "low", "high", "total")
+    later = ("stage_exposure", "stage_count")
+    for name in first if family == "duration_hazard" else (*first, *later):
+        np.testing.assert_array_equal(covered[name], whole[name])
+    if family == "ordered_change":
+        assert not less.any()
+        return
+    used = whole["total"] > 0
+    assert less.any()
+    assert set(covered["coverage"][less]) == {0.8}
+    assert 0.2 < less[used].mean() < 0.5
+    if family == "duration_hazard":
+        # an end that is missed looks like no end: shares of later bins are no hazards
+        for name in later:
+            np.testing.assert_array_equal(covered[name], whole[name] * ~less[..., None])
+
+
 @pytest.mark.parametrize("family", LEVELS)
 def test_order_of_rows_does_not_matter(cells, family):
     def shuffle(frame: pd.DataFrame) -> pd.DataFrame:

@@ -33,6 +33,7 @@ CASES: Mapping[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "beta-binomial, intervals": ("beta_binomial", {}, {"ranged": True}),
     "beta-binomial, coverage": ("beta_binomial", {}, {"coverage": True}),
     "bands": ("ordered_bands", {}, {}),
+    "bands, coverage": ("ordered_bands", {}, {"coverage": True}),
     "counts": ("negative_binomial", {}, {}),
     "counts, intervals, coverage": (
         "negative_binomial",
@@ -46,6 +47,7 @@ CASES: Mapping[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
     "from one": ("negative_binomial_from_one", {}, {}),
     "hazard": ("duration_hazard", {}, {}),
+    "hazard, coverage": ("duration_hazard", {}, {"coverage": True}),
     "change": ("ordered_change", {}, {}),
 }
 

@@ -21,7 +21,7 @@ from lndbayes.spec import ModelSpec, with_changes
 REPLICATES = 400
 CASES: Mapping[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "shares, coverage": ("beta_binomial", {}, {"coverage": True}),
-    "bands": ("ordered_bands", {}, {}),
+    "bands, coverage": ("ordered_bands", {}, {"coverage": True}),
     "counts, coverage, pulse and seams": (
         "negative_binomial",
         {"pulse_sd": 0.5, "seams": ("2013-05", "2014-02")},
@@ -29,6 +29,7 @@ CASES: Mapping[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
     "from one": ("negative_binomial_from_one", {}, {}),
     "hazard": ("duration_hazard", {}, {}),
+    "hazard, coverage": ("duration_hazard", {}, {"coverage": True}),
     "change": ("ordered_change", {}, {}),
 }
 

@@ -40,6 +40,9 @@ class Outcome:
         Whether a count cannot fall below its exposure.
     parts : bool
         Whether the categories of a cell add up to its exposure.
+    together : bool
+        Whether a record that comes late is missing from exposure and count alike, so that of the
+        exposure counted no event is missing.
     """
 
     name: str
@@ -48,10 +51,11 @@ class Outcome:
     trials: bool = False
     at_least_one: bool = False
     parts: bool = False
+    together: bool = False
 
 
 OUTCOMES = (
-    Outcome("custody", "pnc", _SENTENCES, trials=True),
+    Outcome("custody", "pnc", _SENTENCES, trials=True, together=True),
     Outcome("offending", "pnc", trials=True),
     Outcome("ae_attendances", "hes_ae"),
     Outcome("mh_referrals", "mhsds"),
@@ -60,7 +64,7 @@ OUTCOMES = (
     Outcome("iapt_attendances", "iapt"),
     Outcome("drug_alcohol_referrals", "ndtms"),
     Outcome("drug_alcohol_attendances", "ndtms"),
-    Outcome("wellbeing", "ndtms", _CHANGES, trials=True, parts=True),
+    Outcome("wellbeing", "ndtms", _CHANGES, trials=True, parts=True, together=True),
     Outcome("court_duration", "hmcts", _DURATIONS, trials=True, parts=True),
     Outcome("hearings", "hmcts", at_least_one=True),
 )

@@ -321,7 +321,7 @@ def _named(cells: pd.DataFrame, outcome: Outcome, sources: Mapping[str, Source])
         outcome=outcome.name,
         source=outcome.source,
         month=cells["m"].pipe(_month_texts),
-        coverage=cells["m"].map(coverage),
+        coverage=1.0 if outcome.together else cells["m"].map(coverage),
         trials=outcome.trials,
         at_least_one=outcome.at_least_one,
         parts=outcome.parts,

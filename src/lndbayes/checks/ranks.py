@@ -184,7 +184,8 @@ def _truth(simulated: Any, design: Design, drawn: Mapping[str, float]) -> dict[s
     truth["mix_effect"] = truth["mix_effect"][order]
     truth["mix_effect_sd"] = np.asarray(drawn["mix_effect_sd"])
     truth.setdefault("pulse", np.zeros(()))
-    stages = [drawn[k] for k in sorted(drawn) if k.startswith("stage_level ")]
+    levels = [k for k in drawn if k.startswith("stage_level ")]
+    stages = [drawn[k] for k in sorted(levels, key=lambda k: int(k.split()[1]))]
     truth["stage_level"] = np.array(stages)
     truth |= {k: np.asarray(drawn[k]) for k in ("stage_site_sd", "stage_effect") if k in drawn}
     if stages:

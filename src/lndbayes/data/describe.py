@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
+from lndbayes.data.bands import band_levels, order_bands
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.data.schema import EVIDENCE, STATUS, TABLES
 from lndbayes.data.tables import month_number, month_text
@@ -12,20 +15,22 @@ from lndbayes.names import PERIOD_MONTHS
 __all__ = ["describe"]
 
 
-def describe(data: EvaluationData) -> str:
+def describe(data: EvaluationData, bands: Mapping[str, Sequence[str]] | None = None) -> str:
     """Say what was found.
 
     Parameters
     ----------
     data : EvaluationData
         The evaluation data.
+    bands : mapping of str to sequence of str, optional
+        Order of an outcome's bands where a spec declares it.
 
     Returns
     -------
     str
         Several lines, without a line break at the end: the period, sites by wave, each outcome with
-        its cells by status and the sites without an untreated period, mix, referrals, evidence, and
-        what was ignored or set aside.
+        its cells by status, the sites without an untreated period and the order of its bands, mix,
+        referrals, evidence, and what was ignored or set aside.
     """
     months = data.ds["month"].to_numpy()
     kind = "synthetic data" if data.synthetic else "real data"
@@ -36,6 +41,7 @@ def describe(data: EvaluationData) -> str:
     ]
     for outcome in data.ds["outcome"].to_numpy():
         lines += _outcome(data, str(outcome))
+        lines += _bands(data, str(outcome), (bands or {}).get(str(outcome), ()))
     lines += [*_activity(data), *_evidence(data)]
     said = {table.file for table in TABLES}
     lines += [f"{subject}: {note}" for subject, note in data.notes.items() if subject not in said]
@@ -81,6 +87,24 @@ def _outcome(data: EvaluationData, outcome: str) -> list[str]:
     without = told.any(axis=1) & ~(told & untreated).any(axis=1)
     names = ", ".join(str(site) for site in ds["site"].to_numpy()[without])
     return [*lines, f"  sites without an untreated {data.period}: {names or 'none'}"]
+
+
+def _bands(data: EvaluationData, outcome: str, declared: Sequence[str]) -> list[str]:
+    """Bands of an outcome in the order that a model takes them in."""
+    rows = data.outcomes
+    labels = band_levels(
+        str(c) for c in rows.loc[rows["outcome"] == outcome, "category"].unique() if c
+    )
+    if not labels:
+        return []
+    found = order_bands(labels, declared)
+    if found.problem:
+        return [f"  order of the bands unknown, declare it in the spec: {found.problem}"]
+    source = "as the spec declares" if found.declared else "by the numbers in their labels"
+    lines = [f"  bands, lowest first, {source}: {', '.join(found.labels)}"]
+    if absent := [label for label in found.labels if label not in labels]:
+        lines.append(f"  bands without a row: {', '.join(absent)}")
+    return lines
 
 
 def _activity(data: EvaluationData) -> list[str]:

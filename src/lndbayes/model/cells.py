@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from lndbayes.data.bands import OPEN, order_bands
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.data.trials import check_trials
 from lndbayes.errors import DataError, Problem
@@ -20,7 +21,6 @@ __all__ = ["WIDEST", "CellArrays", "cell_arrays"]
 WIDEST = 40
 
 CellArrays = Mapping[str, np.ndarray]
-_OPEN = " open"
 _FILE = "outcomes.csv"
 
 
@@ -39,14 +39,15 @@ def cell_arrays(spec: ModelSpec, data: EvaluationData) -> dict[str, np.ndarray]:
     dict of str to ndarray
         S sites, T months, L later stages. ``exposure``, ``low``, ``high``, ``coverage``, shape
         (S, T): trials or amount of the first stage, bounds of its count (equal where exact), share
-        of events the source holds. ``total``, shape (S, T): exposure of the whole cell.
+        of its events that the source holds. ``total``, shape (S, T): exposure of the whole cell.
         ``stage_exposure``, ``stage_count``, shape (S, T, L). Cells without usable data have
         exposure 0 and counts 0. ``stage``, shape (L,): labels.
 
     Raises
     ------
     DataError
-        If the outcome is absent or has cells that the family cannot use, with every problem.
+        If the outcome is absent, has cells that the family cannot use, with every problem, or has
+        bands whose order cannot be known.
     """
     name, family = spec.outcome.name, spec.family
     if name not in data.ds["outcome"].to_numpy():
@@ -132,22 +133,36 @@ def _coverage(ds: xr.Dataset) -> np.ndarray:
 
 def _staged(spec: ModelSpec, data: EvaluationData) -> dict[str, np.ndarray]:
     """Counts at risk and counts that go on, stage by stage."""
-    name = spec.outcome.name
+    name, family = spec.outcome.name, spec.likelihood.family
     ds = data.ds.sel(outcome=name)
     rows = data.outcomes[data.outcomes["outcome"] == name]
-    bands, counts = _by_band(rows, data)
-    if not bands[0]:
-        rule = f"the family {spec.likelihood.family!r} needs ordered bands of {name}"
+    # a month that is missing as a whole need not name its bands
+    rows = rows[(rows["category"] != "") | (rows["status"] != "missing")]
+    if (rows["category"] == "").any() or rows.empty:
+        rule = f"the family {family!r} needs ordered bands of {name}"
         raise DataError(Problem(_FILE, rule, column="category"))
+    places = _places(list(rows["category"].unique()), family, name)
+    levels = {level for place in places.values() for level in place if level is not None}
+    bands = _ordered(levels, spec)
+    counts = _by_band(rows, data)
     usable = (ds["status"].to_numpy() == 0) & (np.nan_to_num(ds["exposure"].to_numpy()) > 0)
     total = np.where(usable, np.nan_to_num(ds["exposure"].to_numpy()), 0.0)
-    match spec.likelihood.family:
+    coverage = np.where(usable, _coverage(ds), 1.0)
+    by_place = _summed(counts, places, bands)
+    match family:
         case "ordered_bands":
-            at_risk, going_on, labels = _bands(total, bands, counts)
+            at_risk, going_on, labels = _bands(total, bands, by_place)
         case "duration_hazard":
-            at_risk, going_on, labels = _hazard(total, bands, counts, name)
+            at_risk, going_on, labels = _hazard(total, bands, by_place)
+            # a case whose end the source lacks is at risk in every later bin, so that their shares
+            # are no hazards: of such a cell the first bin alone is used
+            at_risk[..., 1:] *= (coverage == 1.0)[..., None]
+            going_on[..., 1:] *= (coverage == 1.0)[..., None]
         case _:
-            at_risk, going_on, labels = _change(bands, counts, name)
+            at_risk, going_on, labels = _change(bands, by_place)
+            # a record that the source lacks is in neither the start nor the review: shares of those
+            # recorded are what they are of all
+            coverage = np.ones(total.shape)
     on = usable[:, :, None]
     at_risk, going_on = np.where(on, at_risk, 0.0), np.where(on, going_on, 0.0)
     return {
@@ -155,65 +170,101 @@ def _staged(spec: ModelSpec, data: EvaluationData) -> dict[str, np.ndarray]:
         "total": total,
         "low": going_on[..., 0],
         "high": going_on[..., 0],
-        "coverage": np.ones(total.shape),
+        "coverage": coverage,
         "stage_exposure": at_risk[..., 1:],
         "stage_count": going_on[..., 1:],
         "stage": np.array(labels[1:], dtype=str),
     }
 
 
-def _by_band(rows: pd.DataFrame, data: EvaluationData) -> tuple[list[str], np.ndarray]:
-    """Band labels in their order, and counts, shape (S, T, K); strata are added up."""
-    bands = sorted(rows["category"].unique())
-    shape = (data.ds.sizes["site"], data.ds.sizes["month"], len(bands))
+#: Where a category counts: its band, or the band at the start and that at the review; or its bin,
+#: and None beside it where the case is still open.
+_Place = tuple[str | None, ...]
+
+
+def _places(categories: list[str], family: str, name: str) -> dict[str, _Place]:
+    """Bands of every category, as the family writes them."""
+    if family == "ordered_bands":
+        places: dict[str, _Place] = {category: (category,) for category in categories}
+        least, rule = 1, ""
+    elif family == "duration_hazard":
+        places = {c: (c.removesuffix(OPEN), None) if c.endswith(OPEN) else (c,) for c in categories}
+        least, rule = 2, f"{name} needs at least two bins"
+    else:
+        places = {c: tuple(map(str.strip, c.split(">"))) for c in categories}
+        least, rule = 2, f"{name} needs categories written start>review, such as 1>2"
+        if any(len(place) != 2 or not all(place) for place in places.values()):
+            raise DataError(Problem(_FILE, rule, column="category"))
+    if len({level for place in places.values() for level in place} - {None}) < least:
+        raise DataError(Problem(_FILE, rule, column="category"))
+    return places
+
+
+def _ordered(levels: set[str], spec: ModelSpec) -> list[str]:
+    """Bands from the lowest to the highest."""
+    found = order_bands(levels, spec.likelihood.bands)
+    if not found.problem:
+        return list(found.labels)
+    name = spec.outcome.name
+    rule = f"the order of the bands of {name} cannot be known: {found.problem}"
+    if not found.declared:
+        rule += "; declare it, lowest first, in the spec: bands = [...] in [likelihood]"
+    raise DataError(Problem(_FILE, rule, column="category"))
+
+
+def _by_band(rows: pd.DataFrame, data: EvaluationData) -> dict[str, np.ndarray]:
+    """Counts of every category, each of shape (S, T); strata are added up."""
+    shape = (data.ds.sizes["site"], data.ds.sizes["month"])
     site = pd.Index(data.ds["site"].to_numpy()).get_indexer(pd.Index(rows["site"]))
-    at = (site, rows["month_index"].to_numpy(), pd.Index(bands).get_indexer(rows["category"]))
-    counts = np.zeros(shape)
-    np.add.at(counts, at, np.nan_to_num(rows["count"].to_numpy(float)))
-    return bands, counts
+    month, count = rows["month_index"].to_numpy(), np.nan_to_num(rows["count"].to_numpy(float))
+    counts = {}
+    for category in rows["category"].unique():
+        own = (rows["category"] == category).to_numpy(bool)
+        counts[str(category)] = np.zeros(shape)
+        np.add.at(counts[str(category)], (site[own], month[own]), count[own])
+    return counts
+
+
+def _summed(
+    counts: Mapping[str, np.ndarray], places: Mapping[str, _Place], bands: list[str]
+) -> dict[_Place, np.ndarray]:
+    """Counts by place; places without a category have none."""
+    (nothing, *_) = (np.zeros_like(count) for count in counts.values())
+    every: list[_Place] = [(band,) for band in bands]
+    every += [(one, other) for one in bands for other in (*bands, None)]
+    found = {place: nothing.copy() for place in every}
+    for category, count in counts.items():
+        found[places[category]] += count
+    return found
 
 
 _Stages = tuple[np.ndarray, np.ndarray, list[str]]
+_Counts = Mapping[_Place, np.ndarray]
 
 
-def _bands(total: np.ndarray, bands: list[str], counts: np.ndarray) -> _Stages:
+def _bands(total: np.ndarray, bands: list[str], counts: _Counts) -> _Stages:
     """Any band, then each band or a higher one given that it is at least the one before."""
-    at_least = np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
+    own = np.stack([counts[(band,)] for band in bands], axis=-1)
+    at_least = np.cumsum(own[..., ::-1], axis=-1)[..., ::-1]
     at_risk = np.concatenate([total[..., None], at_least[..., :-1]], axis=-1)
     return at_risk, at_least, ["any", *(f"{b} or more" for b in bands[1:])]
 
 
-def _hazard(total: np.ndarray, bands: list[str], counts: np.ndarray, name: str) -> _Stages:
+def _hazard(total: np.ndarray, bins: list[str], counts: _Counts) -> _Stages:
     """Cases that end in each bin among those at risk; open cases leave before their bin."""
-    bins = sorted({b.removesuffix(_OPEN) for b in bands})
-    if len(bins) < 2:
-        raise DataError(Problem(_FILE, f"{name} needs at least two bins", column="category"))
-    ended, left = (np.zeros((*total.shape, len(bins))) for _ in range(2))
-    for k, band in enumerate(bands):
-        into = left if band.endswith(_OPEN) else ended
-        into[..., bins.index(band.removesuffix(_OPEN))] += counts[..., k]
+    ended = np.stack([counts[(name,)] for name in bins], axis=-1)
+    left = np.stack([counts[(name, None)] for name in bins], axis=-1)
     gone = np.cumsum(ended + left, axis=-1) - ended - left
     at_risk = total[..., None] - gone - left
     # the last bin has no upper end, so nothing is known of ending within it
     return at_risk[..., :-1], ended[..., :-1], bins[:-1]
 
 
-def _change(bands: list[str], counts: np.ndarray, name: str) -> _Stages:
+def _change(levels: list[str], counts: _Counts) -> _Stages:
     """Each start band's review bands: that band or a higher one given at least the one before."""
-    pairs = [tuple(b.split(">")) for b in bands]
-    levels = sorted({x for pair in pairs for x in pair})
-    if any(len(pair) != 2 for pair in pairs) or len(levels) < 2:
-        rule = f"{name} needs categories written start>review, such as 1>2"
-        raise DataError(Problem(_FILE, rule, column="category"))
     at_risk, going_on, labels = [], [], []
     for start in levels:
-        here = np.stack(
-            [
-                counts[..., pairs.index((start, r))] if (start, r) in pairs else 0 * counts[..., 0]
-                for r in levels
-            ],
-            axis=-1,
-        )
+        here = np.stack([counts[(start, review)] for review in levels], axis=-1)
         at_least = np.cumsum(here[..., ::-1], axis=-1)[..., ::-1]
         at_risk.append(at_least[..., :-1])
         going_on.append(at_least[..., 1:])

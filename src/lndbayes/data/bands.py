@@ -1,0 +1,293 @@
+"""The order of bands: declared, or read from the numbers in their labels, or refused.
+
+Text has an order of its own that is almost never that of the bands: ``181+ days`` sorts before
+``31-90 days``. No order is taken from it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from typing import Final
+
+from lndbayes.data.problems import hint
+
+__all__ = ["OPEN", "BandOrder", "band_levels", "order_bands"]
+
+#: What follows the bin of a case that is still open.
+OPEN: Final = " open"
+
+_ARROW: Final = ">"
+#: Dashes that stand for a hyphen: hyphens proper, en and em dash.
+_DASHES: Final = "\u2010\u2011\u2013\u2014"
+#: A number, with a sign where it cannot be the dash of a range.
+_NUMBER = re.compile(
+    r"(?:(?:^|(?<=[a-z] ))[-\u2212])?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
+)
+#: A whole number at the start that may count the bands.
+_LEADING = re.compile(r"[^\w-]*([0-9]+)(?![.,]?[0-9])")
+_TIMES: Final = {
+    **dict.fromkeys(("minute", "min"), 1 / 1440),
+    **dict.fromkeys(("hour", "hr"), 1 / 24),
+    **dict.fromkeys(("day", "d"), 1.0),
+    **dict.fromkeys(("week", "wk"), 7.0),
+    **dict.fromkeys(("month", "mth"), 365.25 / 12),
+    **dict.fromkeys(("year", "yr"), 365.25),
+}
+#: The unit that may follow a number.
+_WORD = re.compile(r"[ -]?([^\W\d_]+)\.?")
+#: A number before it is the lower end of a range.
+_RUNS_ON = re.compile(rf" ?(?:[-\u2212{_DASHES}]|_?to\b)", re.IGNORECASE)
+_LAST = re.compile(r" ([^\W\d_]+)$")
+_LARGER = "(?:more|longer|older|higher|greater)"
+_SMALLER = "(?:less|fewer|shorter|younger|lower)"
+_BELOW = rf"(?:under|below|up to|to|until|within|at most|<=?|≤|-|no {_LARGER} than|{_SMALLER} than)"
+_ABOVE = rf"(?:over|above|from|at least|>=?|≥|exceeding|no {_SMALLER} than|{_LARGER} than)"
+_AND_LESS = rf"(?:or|and) (?:under|below|{_SMALLER})"
+_AND_MORE = rf"(?:\+|plus|(?:or|and) (?:over|above|up|{_LARGER})|up(?:wards)?|and upwards)"
+_BETWEEN = rf"(?:-|to|up to|until|and|(?:to|but|and) (?:under|below|{_SMALLER} than))"
+#: What may stand between a number that counts and the rest of its label.
+_MARKS: Final = " _-:.,;)]/" + _DASHES
+#: Words after a number that are no unit of it.
+_JOINING: Final = frozenset(
+    ("to", "up", "or", "and", "but", "until", "under", "below", "over", "above", "plus", "upwards")
+)
+#: How a range may be written, numbers being # and units left out.
+_RANGES: Final[tuple[tuple[re.Pattern[str], tuple[int | None, int | None]], ...]] = (
+    (re.compile(rf"{_BELOW} ?#|# ?{_AND_LESS}"), (None, 0)),
+    (re.compile(rf"{_ABOVE} ?#|# ?{_AND_MORE}"), (0, None)),
+    (re.compile(rf"(?:between |{_ABOVE} ?)?# ?{_BETWEEN} ?#"), (0, 1)),
+    (re.compile(r"(?:exactly )?#"), (0, 0)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BandOrder:
+    """An order of bands, or why there is none.
+
+    Attributes
+    ----------
+    labels : tuple of str
+        The bands from the lowest to the highest; empty where the order cannot be known.
+    problem : str
+        Why it cannot be known; empty where it is.
+    declared : bool
+        Whether a spec declares it.
+    """
+
+    labels: tuple[str, ...]
+    problem: str = ""
+    declared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """What a label says: numbers with their units, empty where it has none, and which are ends."""
+
+    numbers: tuple[float, ...]
+    units: tuple[str, ...]
+    ends: tuple[int | None, int | None]
+
+    def interval(self, days: bool) -> tuple[float, float]:
+        """Lower and upper end, infinite where open; in days if asked."""
+        values = [
+            number * (_TIMES[unit] if days and unit else 1.0)
+            for number, unit in zip(self.numbers, self.units, strict=True)
+        ]
+        low, high = self.ends
+        return (
+            -math.inf if low is None else values[low],
+            math.inf if high is None else values[high],
+        )
+
+
+def band_levels(categories: Iterable[str]) -> tuple[str, ...]:
+    """Bands that categories are made of, each once.
+
+    Parameters
+    ----------
+    categories : iterable of str
+        Categories of one outcome: bands, bins of which some end in `OPEN`, or pairs
+        ``start>review``.
+
+    Returns
+    -------
+    tuple of str
+        Bands, bins without `OPEN`, or the two sides of the pairs; in no order that means anything.
+    """
+    names = sorted(set(categories))
+    pairs = [name.split(_ARROW) for name in names]
+    if names and all(len(pair) == 2 and all(map(str.strip, pair)) for pair in pairs):
+        return tuple(sorted({band for pair in pairs for band in pair}))
+    return tuple(sorted({name.removesuffix(OPEN) for name in names}))
+
+
+def order_bands(labels: Iterable[str], declared: Sequence[str] = ()) -> BandOrder:
+    """Put bands in order.
+
+    Parameters
+    ----------
+    labels : iterable of str
+        The bands of the data, from `band_levels`.
+    declared : sequence of str
+        The order that a spec declares; may hold bands without any row in the data. Empty: the order
+        is read from the numbers in the labels.
+
+    Returns
+    -------
+    BandOrder
+        Numbers are read in two ways. Where all labels begin with whole numbers that follow each
+        other, these count them (``1 short``, ``2 long``). Else a label is a quantity or a range of
+        it (``under 6 months``, ``6 to 12 months``, ``1 year or more``), and units of time are
+        converted. Where numbers are lacking, equal, overlap or contradict each other, or units
+        differ, the order cannot be known.
+    """
+    labels = tuple(sorted(set(labels)))
+    if declared:
+        return _declared(labels, tuple(declared))
+    if len(labels) < 2:
+        return BandOrder(labels)
+    leading = _leading(labels)
+    if leading and _consecutive(list(leading)):
+        order = tuple(leading[number][0] for number in sorted(leading))
+        clash = _contradiction([leading[number] for number in sorted(leading)])
+        return _unknown(clash) if clash else BandOrder(order)
+    by_size, why = _by_size({label: label for label in labels})
+    if by_size is None and leading:
+        # a counted band has no row in these data: the ranges say whether the numbers count
+        order = tuple(leading[number][0] for number in sorted(leading))
+        if not any(map(_RUNS_ON.match, (rest for _, rest in leading.values()))):
+            rests = {label: rest.lstrip(_MARKS) for label, rest in leading.values()}
+            by_size = order if _by_size(rests)[0] == order else None
+    return _unknown(why) if by_size is None else BandOrder(by_size)
+
+
+def _declared(labels: tuple[str, ...], declared: tuple[str, ...]) -> BandOrder:
+    unknown = [label for label in labels if label not in declared]
+    if not unknown:
+        return BandOrder(declared, declared=True)
+    told = ", ".join(f"{label!r}{hint(label, declared)}" for label in unknown)
+    return BandOrder((), f"the spec's bands lack {told}", declared=True)
+
+
+def _unknown(why: str) -> BandOrder:
+    return BandOrder((), f"the numbers in the labels give no order: {why}")
+
+
+def _leading(labels: tuple[str, ...]) -> dict[int, tuple[str, str]]:
+    """Label and what follows, by the whole number that it begins with; empty if one has none."""
+    found: dict[int, tuple[str, str]] = {}
+    for label in labels:
+        number = _LEADING.match(label)
+        if number is None or int(number[1]) in found:
+            return {}
+        found[int(number[1])] = label, label[number.end() :]
+    # "6 months" and "1 year" are quantities
+    times = {_unit(rest.lower()) for _, rest in found.values()} & set(_TIMES)
+    return found if len(times) < 2 else {}
+
+
+def _consecutive(numbers: list[int]) -> bool:
+    return max(numbers) - min(numbers) == len(numbers) - 1
+
+
+def _contradiction(counted: list[tuple[str, str]]) -> str:
+    """Whether what follows the numbers that count says another order."""
+    said = {label: _range(rest.lstrip(_MARKS)) for label, rest in counted}
+    ranges = {label: found for label, found in said.items() if isinstance(found, _Range)}
+    days = _common_unit(list(ranges.values()))
+    if isinstance(days, str):
+        return days
+    ends = [(label, found.interval(days)) for label, found in ranges.items()]
+    for (one, a), (other, b) in combinations(ends, 2):
+        if a != b and a[0] >= b[0] and a[1] >= b[1]:
+            return f"{one!r} is before {other!r} by its first number and after it by the others"
+    return ""
+
+
+def _by_size(texts: Mapping[str, str]) -> tuple[tuple[str, ...] | None, str]:
+    """Labels by the ranges that their texts say, or why not."""
+    ranges: dict[str, _Range] = {}
+    for label, text in texts.items():
+        found = _range(text)
+        if isinstance(found, str):
+            return None, f"{label!r} {found}"
+        ranges[label] = found
+    days = _common_unit(list(ranges.values()))
+    if isinstance(days, str):
+        return None, days
+    ends = {label: found.interval(days) for label, found in ranges.items()}
+    order = tuple(sorted(ends, key=lambda label: ends[label]))
+    for one, other in pairwise(order):
+        if not _before(ends[one], ends[other]):
+            return None, f"{one!r} and {other!r} do not follow each other"
+    return order, ""
+
+
+def _before(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether one range lies below another, or both are open to the same side and one is wider."""
+    if one == other:
+        return False
+    nested = one[0] == other[0] == -math.inf or one[1] == other[1] == math.inf
+    return one[0] <= other[0] and one[1] <= other[1] and (nested or one[1] <= other[0])
+
+
+def _common_unit(ranges: Sequence[_Range]) -> bool | str:
+    """Whether numbers must be converted to days to compare them, or why they cannot be."""
+    units = {unit for found in ranges for unit in found.units}
+    named = units - {""}
+    if len(named) < 2:
+        return False
+    bare = any(
+        unit == "" and number != 0
+        for found in ranges
+        for number, unit in zip(found.numbers, found.units, strict=True)
+    )
+    if bare or not named <= set(_TIMES):
+        return f"they have different units ({', '.join(sorted(named))})"
+    return True
+
+
+def _range(label: str) -> _Range | str:
+    """Read a label as a range, or say why not."""
+    text = " ".join(re.sub(f"[{_DASHES}]", "-", label.lower()).replace("_", " ").split())
+    text = re.sub("[£$€]", "", text)
+    numbers = [float(n.replace(",", "").replace("\u2212", "-")) for n in _NUMBER.findall(text)]
+    parts = _NUMBER.split(text)
+    if not numbers:
+        return "has no number"
+    if any(part in (".", ",") for part in parts[1:-1]):
+        return "has a number that can be read in two ways"
+    units = [_unit(part) for part in parts[1:]]
+    if len(units) == 2 and not units[0]:
+        units[0] = units[1]  # "6 to 12 months"
+    shape = parts[0]
+    for part in parts[1:]:
+        shape += "#" + (_WORD.sub("", part, count=1) if _unit(part) else part)
+    ends = _ends(" ".join(shape.split()))
+    last = _LAST.search(text)
+    if ends is None and last and not any(units):
+        # "181+ days", "12 or more months"
+        ends = _ends(" ".join(shape.split()).removesuffix(last[1]).strip())
+        units = [_unit(last[1])] * len(units)
+    if ends is None:
+        return "cannot be read as a quantity or a range"
+    found = _Range(tuple(numbers), tuple(units), ends)
+    low, high = found.interval(days=set(units) <= set(_TIMES))
+    return found if low <= high else "has a range that ends before it begins"
+
+
+def _ends(shape: str) -> tuple[int | None, int | None] | None:
+    """Which numbers are the ends of a range so written, None where it is not one."""
+    return next((ends for pattern, ends in _RANGES if pattern.fullmatch(shape)), None)
+
+
+def _unit(after: str) -> str:
+    """Unit in the singular that follows a number, empty if another word or none does."""
+    word = _WORD.match(after)
+    if word is None or word[1] in _JOINING:
+        return ""
+    return word[1] if word[1] in _TIMES else word[1].removesuffix("s")
