@@ -27,7 +27,8 @@ from lndbayes.data.evaluation import EvaluationData
 from lndbayes.errors import DataError, Problem
 from lndbayes.fit import load_fit, versions
 from lndbayes.many import FitJob, fit_many
-from lndbayes.model.design import Design, build_design
+from lndbayes.model.design import Design
+from lndbayes.model.support import supported_design
 from lndbayes.names import PERIOD_MONTHS, SAMPLE_DIMS
 from lndbayes.observation import predicted_counts
 from lndbayes.predictors import untreated_predictor
@@ -115,7 +116,7 @@ def backtest(
     """
     folder, clock = Path(folder), time.perf_counter()
     spec = with_changes(spec, {**_SHORT, "baseline.channels.not_yet_treated": True})
-    design = build_design(spec, data)
+    design = supported_design(spec, data)
     members = folds_of(spec, design, folds)
     jobs = _jobs(spec, data, design, members, each_channel=each_channel)
     paths = fit_many(

@@ -146,6 +146,7 @@ def tipping(options: argparse.Namespace) -> int:
     from lndbayes.data.evaluation import read_evaluation
     from lndbayes.effects import pooled_effect
     from lndbayes.fit import fit, fit_key, save_fit, stored_fit
+    from lndbayes.model.support import supported_design
     from lndbayes.runs import write_table
     from lndbayes.spec import load_spec
     from lndbayes.summaries import summarise
@@ -153,6 +154,7 @@ def tipping(options: argparse.Namespace) -> int:
     from lndbayes.tipping import tipping_table
 
     spec, data = load_spec(options.spec), read_evaluation(options.data)
+    supported_design(spec, data)
     out = Path(options.out)
     path, say = out / "fits" / f"{spec.outcome.name}.nc", _say(options)
     main = stored_fit(path, fit_key(spec, data))

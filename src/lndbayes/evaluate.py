@@ -21,6 +21,7 @@ from lndbayes.exports import VARIANT_FOLDER, Outcome, check_fit, finish, with_ch
 from lndbayes.fit import fit, fit_key, save_fit, stored_fit
 from lndbayes.many import Task, run_tasks
 from lndbayes.model.design import build_design
+from lndbayes.model.support import supported_design
 from lndbayes.runs import Progress, Steps, file_hash, write_table
 from lndbayes.sensitivity import run_variants
 from lndbayes.spec import ModelSpec, load_spec
@@ -308,18 +309,9 @@ def _with_data(
     problems: list[Problem] = []
     for spec in usable.values():
         try:
-            design = build_design(spec, data)
+            supported_design(spec, data)
         except DataError as error:
             problems += error.problems
-            continue
-        first, last = spec.effect.window
-        event = design["event_time"]
-        if not ((event >= first) & (event <= last)).any():
-            rule = (
-                f"no site has a {data.period} {first} to {last} months after go-live within the "
-                f"evaluation's months: nothing to estimate for {spec.outcome.name}"
-            )
-            problems.append(Problem("sites.csv", rule, column="go_live"))
     if problems:
         raise DataError(problems)
     return usable

@@ -18,7 +18,7 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from lndbayes.data.evaluation import EvaluationData
-from lndbayes.errors import UNREADABLE, FitError, Problem
+from lndbayes.errors import UNREADABLE, DataError, FitError, Problem
 from lndbayes.families import inverse
 from lndbayes.model.design import NEVER, Design, build_design
 from lndbayes.model.layout import constrain, inactive
@@ -32,6 +32,7 @@ from lndbayes.model.predictive import (
     draw_stages,
     prior_draws,
 )
+from lndbayes.model.support import lacking
 from lndbayes.model.surface import linear_predictors
 from lndbayes.names import SAMPLE_DIMS
 from lndbayes.sampler import find_metric, metric_of, sample_density, stored_metric
@@ -150,6 +151,8 @@ def fit(
     """
     clock = time.perf_counter()
     design = build_design(spec, data)
+    if not design["exposure_all"].any():
+        raise DataError(lacking(spec, data, design))
     if hide_treated:
         design = without_treated(design)
     if hidden is not None:

@@ -22,7 +22,7 @@ from lndbayes.ledger_measures import FULL_COLUMNS, measures
 from lndbayes.ledger_page import ledger_page
 from lndbayes.ledger_refits import CUT, ledger_refits, present, run_refits
 from lndbayes.ledger_verdicts import verdicts_table
-from lndbayes.model.design import build_design
+from lndbayes.model.support import supported_design
 from lndbayes.runs import write_bytes, write_table
 from lndbayes.sensitivity import VARIANTS, run_variants, untreated_level
 from lndbayes.spec import ModelSpec
@@ -125,12 +125,7 @@ def _refuse(spec: ModelSpec, data: EvaluationData, out: Path) -> None:
     if spec.outcome.selected:
         rule = "is true: no effect is reported, so there is no ledger of one; see the bounds"
         raise UsageError(Problem("spec", rule, column="outcome.selected"))
-    design = build_design(spec, data)
-    first, last = spec.effect.window
-    event = design["event_time"]
-    if not ((event >= first) & (event <= last)).any():
-        rule = f"no site has a period {first} to {last} months after go-live: nothing to estimate"
-        raise DataError(Problem("sites.csv", rule, column="go_live"))
+    supported_design(spec, data)
     if out.exists() and not out.is_dir():
         raise DataError(Problem(str(out), "is a file; the run directory must be a folder"))
     known = any((out / name).exists() for name in ("fits", "manifest.json"))

@@ -18,6 +18,7 @@ from lndbayes.exports import check_fit
 from lndbayes.fit import load_fit
 from lndbayes.many import FitJob, fit_many
 from lndbayes.model.design import build_design
+from lndbayes.model.support import lacking
 from lndbayes.runs import Progress, write_dataset, write_table
 from lndbayes.spec import ModelSpec, with_changes
 from lndbayes.strata import (
@@ -169,7 +170,7 @@ def _too_little(spec: ModelSpec, part: EvaluationData) -> str:
     """Why a stratum cannot carry an effect; empty if it can."""
     design = build_design(spec, part)
     usable, event = design["site_weight"] > 0, design["event_time"]
-    lacking = [
+    absent = [
         name
         for name, cells in {
             "untreated": usable & (event < 0),
@@ -177,10 +178,10 @@ def _too_little(spec: ModelSpec, part: EvaluationData) -> str:
         }.items()
         if not cells.any()
     ]
-    if not lacking:
-        return ""
+    if not absent:
+        return "; ".join(problem.rule for problem in lacking(spec, part, design))
     exposure = np.nansum(part.ds["exposure"].to_numpy())
-    return f"no {' and no '.join(lacking)} cell with data (exposure {exposure:g} in all)"
+    return f"no {' and no '.join(absent)} cell with data (exposure {exposure:g} in all)"
 
 
 def _prepare(out: Path) -> None:

@@ -10,6 +10,7 @@ import xarray as xr
 
 from lndbayes.data.bands import OPEN, order_bands
 from lndbayes.data.evaluation import EvaluationData
+from lndbayes.data.rules import kinds_of_outcomes
 from lndbayes.data.trials import check_trials
 from lndbayes.errors import DataError, Problem
 from lndbayes.families import Family
@@ -53,6 +54,10 @@ def cell_arrays(spec: ModelSpec, data: EvaluationData) -> dict[str, np.ndarray]:
     if name not in data.ds["outcome"].to_numpy():
         rule = f"has no rows for outcome {name!r}, which the spec models"
         raise DataError(Problem(_FILE, rule, column="outcome"))
+    rows = data.outcomes[data.outcomes["outcome"] == name]
+    if kinds_of_outcomes(rows).get(name) == "continuous":
+        rule = f"{name} is given as n, mean and sd, which no family has a likelihood for"
+        raise DataError(Problem(_FILE, rule, column="mean"))
     problems: list[Problem] = []
     if family.trials:
         try:

@@ -1,0 +1,100 @@
+"""Whether data can carry a model: cells, treated and untreated, before anything is fitted."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lndbayes.data.evaluation import EvaluationData
+from lndbayes.errors import DataError, Problem
+from lndbayes.model.channels import OFF_SD
+from lndbayes.model.design import Design, build_design
+from lndbayes.spec import ModelSpec
+
+__all__ = ["lacking", "supported_design"]
+
+_FILE = "outcomes.csv"
+
+
+def supported_design(spec: ModelSpec, data: EvaluationData) -> Design:
+    """Build a design that data can carry.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The spec.
+    data : EvaluationData
+        The evaluation data.
+
+    Returns
+    -------
+    Design
+        See `lndbayes.model.design.build_design`.
+
+    Raises
+    ------
+    DataError
+        As `lndbayes.model.design.build_design`, or with what `lacking` finds.
+    """
+    design = build_design(spec, data)
+    if problems := lacking(spec, data, design):
+        raise DataError(problems)
+    return design
+
+
+def lacking(spec: ModelSpec, data: EvaluationData, design: Design) -> list[Problem]:
+    """Say what an effect needs and a design has not.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        Gives outcome, window and channels.
+    data : EvaluationData
+        Gives the length of a period.
+    design : Design
+        Of this spec and these data.
+
+    Returns
+    -------
+    list of Problem
+        Empty if there is a treated cell in the likelihood, one with data in the window, and
+        something that speaks of the untreated state. Without these the posterior of what they are
+        about is its prior, however narrow.
+    """
+    name = spec.outcome.name
+    held, used = design["exposure_all"] > 0, design["site_weight"] > 0
+    event = design["event_time"]
+    if not held.any():
+        rule = f"no cell of {name} has data: all are missing, without exposure or without a row"
+        return [Problem(_FILE, rule, column="status")]
+    first, last = spec.effect.window
+    window = (event >= first) & (event <= last)
+    problems = []
+    if not window.any():
+        rule = (
+            f"no site has a {data.period} {first} to {last} months after go-live within the "
+            f"evaluation's months: nothing to estimate for {name}"
+        )
+        problems.append(Problem("sites.csv", rule, column="go_live"))
+    elif not (held & window).any():
+        rule = f"no cell of {name} {first} to {last} months after go-live has data"
+        problems.append(Problem(_FILE, f"{rule}: nothing to estimate", column="month"))
+    elif not (used & (event >= 0)).any():
+        rule = (
+            f"no treated cell of {name} is in the likelihood: all lie in the transition or in the "
+            "months that the spec hides"
+        )
+        problems.append(Problem("spec", rule, column="effect"))
+    if not (used & (event < 0)).any() and not _channels(design):
+        rule = (
+            f"nothing speaks of {name} without the service: no untreated cell is in the "
+            "likelihood, and no source of evidence that is on has rows on it"
+        )
+        problems.append(Problem(_FILE, rule, column="month"))
+    return problems
+
+
+def _channels(design: Design) -> bool:
+    """Whether any reconstructed source is on and has rows."""
+    counted = (design[f"{name}_exposure"] for name in ("retrospective", "history"))
+    normal = (np.diag(design[f"{name}_chol"]) for name in ("national", "elicited"))
+    return any((n > 0).any() for n in counted) or any((sd < OFF_SD).any() for sd in normal)
