@@ -25,6 +25,7 @@ FLOORS: Mapping[str, int] = {
     "lndbayes.simulate": 1,
     "lndbayes.assemble": 2,
     "lndbayes.spec": 1,
+    "lndbayes.sections": 1,
     "lndbayes.priors": 1,
     "lndbayes.costs": 1,
     "lndbayes.costs_rules": 1,

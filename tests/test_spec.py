@@ -734,3 +734,32 @@ def test_a_value_of_the_wrong_kind_is_one_problem(changes, said) -> None:
         with_changes(load_spec(CUSTODY), changes)
     (problem,) = caught.value.problems
     assert said in problem.rule
+
+
+@pytest.mark.parametrize(
+    ("family", "bands", "said"),
+    [
+        ("ordered_bands", ["short"], "two or more different labels"),
+        ("ordered_bands", ["short", "short"], "two or more different labels"),
+        ("ordered_bands", ["short", " long"], "two or more different labels"),
+        ("ordered_bands", ["short", ""], "two or more different labels"),
+        ("ordered_bands", ["short", 2], "valid string"),
+        ("beta_binomial", ["short", "long"], "bands must be left out"),
+    ],
+)
+def test_bands_are_different_labels_of_a_family_that_has_bands(family, bands, said) -> None:
+    raw = raw_of(family)
+    raw["likelihood"]["bands"] = bands
+    found = only(lambda: parse_spec(raw, source="x"))
+    assert found.column is not None
+    assert found.column.startswith("likelihood")
+    assert said in found.rule
+
+
+def test_bands_may_be_declared_and_belong_to_the_hash(spec) -> None:
+    """Without them the numbers in the labels of the data say the order."""
+    declared = with_changes(spec, {"likelihood.bands": ["short", "long"]})
+    assert spec.likelihood.bands == ()
+    assert declared.likelihood.bands == ("short", "long")
+    assert declared.hash != spec.hash
+    assert parse_spec(json.loads(declared.canonical()), source="x") == declared
