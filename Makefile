@@ -26,6 +26,7 @@ evaluate: venv ## evaluate the synthetic data: fits, checks, effects, savings an
 	    0) meaning="all good" ;; \
 	    1) meaning="a check says FAIL; the results are written and marked" ;; \
 	    2) meaning="bad input, spec or usage" ;; \
+	    70) meaning="an error of the machine or the program; the log is named above" ;; \
 	    130) meaning="interrupted; finished fits are kept, run again to continue" ;; \
 	    *) meaning="unexpected" ;; \
 	esac; \

@@ -20,6 +20,7 @@ FLOORS: Mapping[str, int] = {
     "lndbayes.errors": 0,
     "lndbayes.files": 0,
     "lndbayes.names": 0,
+    "lndbayes.places": 0,
     "lndbayes.families": 0,
     "lndbayes.data": 1,
     "lndbayes.simulate": 1,
@@ -81,6 +82,7 @@ FLOORS: Mapping[str, int] = {
     "lndbayes.pytest_plugin": 6,
     "lndbayes.evaluate": 6,
     "lndbayes.cli": 6,
+    "lndbayes.endings": 6,
     "lndbayes.commands": 6,
     "lndbayes.__main__": 6,
 }
@@ -98,6 +100,8 @@ HOMES: Mapping[str, tuple[str, ...]] = {
 
 # Draws are carried to the end and reduced in one place, so that totals are sums of draws.
 REDUCERS = ("lndbayes.summaries", "lndbayes.checks", "lndbayes.backtest_scores")
+# Where a command ends: what nobody foresaw gets its own exit status there, and a log.
+LAST = "lndbayes.endings"
 REDUCTIONS = frozenset(
     {"all", "any", "argmax", "argmin", "count", "max", "mean", "median", "min", "prod", "quantile"}
     | {"reduce", "std", "sum", "var"}
@@ -120,7 +124,8 @@ def violations(module: str, source: str) -> list[str]:
     tree = ast.parse(source)
     if _floor(module) is None:
         return [f"{module}: on no floor; add it to FLOORS in tests/test_architecture.py"]
-    found = [*_imports(module, tree), *_reductions(module, tree), *_broad_excepts(tree)]
+    found = [*_imports(module, tree), *_reductions(module, tree)]
+    found += _broad_excepts(tree) if module != LAST else ()
     return [f"{module}:{line}: {message}" for line, message in sorted(set(found))]
 
 

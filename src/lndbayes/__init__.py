@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +29,13 @@ if TYPE_CHECKING:
     from lndbayes.spec import ModelSpec, load_spec
     from lndbayes.summaries import summarise
 
+    __version__: str
+
 __all__ = [
     "EvaluationData",
     "FitJob",
     "ModelSpec",
+    "__version__",
     "build_model",
     "component_effects",
     "events_averted",
@@ -86,6 +90,8 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("lndbayes")
     if name not in _HOME:
         raise AttributeError(f"module 'lndbayes' has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)

@@ -6,14 +6,14 @@ import argparse
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from lndbayes import commands
-from lndbayes.errors import LndbayesError
+from lndbayes.endings import ended
 
 __all__ = ["main"]
-
-BAD_INPUT, INTERRUPTED = 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,39 +27,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 all good, 1 a check says FAIL, 2 bad input, spec or usage, 130 interrupted.
+        0 all good, 1 a check says FAIL, 2 bad input, spec or usage, 70 an unexpected error (in a
+        log), 130 interrupted (also by SIGTERM), 141 the output was no longer read.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        options = _parser().parse_args(arguments)
-    except SystemExit as stop:
-        return int(stop.code or 0)
+    parsed: list[argparse.Namespace] = []
+
+    def parse() -> int:
+        try:
+            parsed.append(_parser().parse_args(arguments))
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
+
+    status = ended(parse, None, arguments)
+    if not parsed:
+        return status
+    (options,) = parsed
     # joblib replaces a worker that has grown, between two tasks: nothing is lost, nothing to do
     warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     options.command_line = " ".join(["lndbayes", *arguments])
-    try:
-        return int(options.run(options))
-    except LndbayesError as error:
-        print(_message(error), file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("interrupted: finished fits are kept; the same command continues", file=sys.stderr)
-        return INTERRUPTED
-
-
-_SHOWN = 50
-
-
-def _message(error: LndbayesError) -> str:
-    """All problems, the first lines of a very long list, and how many there are."""
-    if not error.problems:
-        return f"lndbayes: {error}"
-    count = len(error.problems)
-    lines = [f"lndbayes: {count} problem{'s' if count > 1 else ''}"]
-    lines += [f"  {problem}" for problem in error.problems[:_SHOWN]]
-    if count > _SHOWN:
-        lines.append(f"  and {count - _SHOWN} more")
-    return "\n".join(lines)
+    run = getattr(options, "run_directory", None) or getattr(options, "out", None)
+    return ended(lambda: int(options.run(options)), run and Path(run), arguments)
 
 
 def _positive(text: str) -> int:
@@ -102,14 +91,34 @@ def _amounts(text: str) -> dict[str, float]:
     return amounts
 
 
+class _Parser(argparse.ArgumentParser):
+    """Argparse itself drops what it meets when it prints: a help text on a full disk ended well."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if message:
+            print(message, end="", file=file or sys.stderr)
+
+
+class _Version(argparse.Action):
+    """Print the version, which is looked up only when it is asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="show the version and exit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"lndbayes {version('lndbayes')}")
+        parser.exit()
+
+
 #: Adds a command by name, what it runs and what it says of itself.
 _Add = Callable[[str, Callable[[argparse.Namespace], int], str], Any]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="lndbayes", description="Bayesian evaluation of services without a gathered baseline."
     )
+    parser.add_argument("--version", action=_Version)
     choices = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> Any:
