@@ -22,6 +22,8 @@ FLOORS: Mapping[str, int] = {
     "lndbayes.names": 0,
     "lndbayes.places": 0,
     "lndbayes.families": 0,
+    "lndbayes.source": 0,
+    "lndbayes.storage": 0,
     "lndbayes.data": 1,
     "lndbayes.simulate": 1,
     "lndbayes.assemble": 2,

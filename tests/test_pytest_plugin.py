@@ -8,7 +8,7 @@ from lndbayes.checks.battery import CHECKS
 from lndbayes.checks.result import Status
 from lndbayes.data.evaluation import read_evaluation
 from lndbayes.exports import check_fit
-from lndbayes.fit import SCHEMA, fit
+from lndbayes.fit import SCHEMA, save_fit, fit
 from lndbayes.pytest_plugin import Gate
 from lndbayes.spec import load_spec
 from small import MODELS, load, write_small
@@ -31,13 +31,13 @@ def session(pytester: pytest.Pytester) -> pytest.Pytester:
         "schema": SCHEMA,
         "spec_text": '{"checks": {"prior_rate_low": 0.03, "prior_rate_high": 0.3}}',
     }
-    fit.to_netcdf(pytester.path / "clean.nc", engine="netcdf4")
+    save_fit(fit, pytester.path / "clean.nc")
     broken = fakes.changed(
         fit, "posterior", lambda ds: ds.assign(effect_mean=ds.effect_mean * float("nan"))
     )
-    broken.to_netcdf(pytester.path / "broken.nc", engine="netcdf4")
+    save_fit(broken, pytester.path / "broken.nc")
     fit.attrs["spec_text"] = "{}"
-    fit.to_netcdf(pytester.path / "open.nc", engine="netcdf4")
+    save_fit(fit, pytester.path / "open.nc")
     return pytester
 
 

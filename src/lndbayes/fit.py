@@ -5,11 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
-import tempfile
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,7 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from lndbayes.data.evaluation import EvaluationData
-from lndbayes.errors import UNREADABLE, DataError, FitError, Problem
+from lndbayes.errors import DataError, FitError, Problem
 from lndbayes.families import inverse
 from lndbayes.model.design import NEVER, Design, build_design
 from lndbayes.model.layout import constrain, inactive
@@ -36,12 +33,14 @@ from lndbayes.model.support import lacking
 from lndbayes.model.surface import linear_predictors
 from lndbayes.names import SAMPLE_DIMS
 from lndbayes.sampler import find_metric, metric_of, sample_density, stored_metric
+from lndbayes.source import source_hash, versions
 from lndbayes.spec import ModelSpec
+from lndbayes.storage import Damaged, read_netcdf_tree, write_netcdf
 
 __all__ = ["fit", "fit_key", "load_fit", "metric_of", "save_fit", "stored_fit", "versions"]
 
 #: Version of what a fit file holds; part of the key under which finished fits are reused.
-SCHEMA = 8
+SCHEMA = 9
 
 _PRIOR_DRAWS = 1000
 _PREDICTIVE_DRAWS = 250
@@ -62,12 +61,6 @@ _DIMS: Mapping[str, tuple[str, ...]] = {
     "site_effect": ("site",),
     "retrospective_site_bias": ("retrospective_site",),
 }
-_PACKAGES = ("lndbayes", "pymc", "nutpie", "numba", "numpy", "scipy", "xarray", "pandas")
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that make the numbers."""
-    return {"python": platform.python_version(), **{p: version(p) for p in _PACKAGES}}
 
 
 def fit_key(spec: ModelSpec, data: EvaluationData) -> str:
@@ -83,11 +76,17 @@ def fit_key(spec: ModelSpec, data: EvaluationData) -> str:
     Returns
     -------
     str
-        SHA-256 over spec, data, schema and package versions.
+        SHA-256 over spec, data, schema, package versions and the source text that a fit comes from.
     """
     settings = json.loads(spec.canonical())
     settings.pop("checks")
-    parts = {"spec": settings, "data": data.hash, "schema": SCHEMA, "versions": versions()}
+    parts = {
+        "spec": settings,
+        "data": data.hash,
+        "schema": SCHEMA,
+        "versions": versions(),
+        "source": source_hash(__name__),
+    }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -320,7 +319,7 @@ def _fixed_variables(spec: ModelSpec, data: EvaluationData) -> list[str]:
 
 
 def save_fit(tree: xr.DataTree, path: str | Path) -> Path:
-    """Write a fit as NetCDF, whole or not at all.
+    """Write a fit as NetCDF, whole or not at all, under a seal of its content.
 
     Parameters
     ----------
@@ -333,18 +332,19 @@ def save_fit(tree: xr.DataTree, path: str | Path) -> Path:
     -------
     Path
         `path`.
+
+    Raises
+    ------
+    FitError
+        If it was read from a file and changed since: see `lndbayes.storage.sealed`.
+    DataError, MachineError
+        If it cannot be written there.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    part = Path(name)
     try:
-        tree.to_netcdf(part, engine="netcdf4", mode="w")
-        part.chmod(0o644)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        write_netcdf(tree, path)
+    except Damaged as error:
+        raise FitError(Problem(str(path), f"is not written: the fit {error}")) from error
     return path
 
 
@@ -363,17 +363,17 @@ def load_fit(path: str | Path) -> xr.DataTree:
     Raises
     ------
     FitError
-        If the file is missing, truncated or not a fit of this schema.
+        If the file is missing, truncated, not a fit of this schema, or holds something else than
+        was stored: edited draws and settings are not read.
     """
     path = Path(path)
     if not path.is_file():
         raise FitError(Problem(str(path), "no stored fit"))
     try:
-        with xr.open_datatree(path, engine="netcdf4") as tree:
-            loaded = tree.load()
-    except UNREADABLE as error:
+        loaded = read_netcdf_tree(path)
+    except Damaged as error:
         raise FitError(Problem(str(path), f"is not a readable fit: {error}")) from error
-    if loaded.attrs.get("schema") != SCHEMA:
+    if not np.array_equal(np.asarray(loaded.attrs.get("schema")), SCHEMA):
         raise FitError(Problem(str(path), f"was not written with schema {SCHEMA} of fit files"))
     return loaded
 

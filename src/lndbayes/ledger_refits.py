@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,6 @@ import numpy as np
 import xarray as xr
 
 from lndbayes.data.evaluation import EvaluationData
-from lndbayes.errors import UNREADABLE
 from lndbayes.fit import fit, fit_key, metric_of
 from lndbayes.ledger_shares import subsets
 from lndbayes.many import Task, run_tasks
@@ -27,7 +25,9 @@ from lndbayes.model.metric import Metric
 from lndbayes.names import SAMPLE_DIMS
 from lndbayes.predictors import untreated_predictor
 from lndbayes.sensitivity import kept_draws
+from lndbayes.source import source_hash
 from lndbayes.spec import CHANNELS, ModelSpec, with_changes
+from lndbayes.storage import stored_under, write_netcdf
 
 __all__ = [
     "CUT",
@@ -190,8 +190,9 @@ def run_refits(
     near = metric_of(main)
     for refit in refits:
         changed, less = _inputs(spec, data, refit)
-        keys[refit.name] = f"{refit.name}:{fit_key(changed, less)}:{main.attrs['fit_key']}"
-        stored = _stored(_path(folder, spec, refit.name), keys[refit.name])
+        parts = refit.name, fit_key(changed, less), source_hash(__name__), main.attrs["fit_key"]
+        keys[refit.name] = ":".join(parts)
+        stored = stored_under(keys[refit.name], _path(folder, spec, refit.name))
         if stored is not None:
             done[refit.name] = stored
             continue
@@ -204,7 +205,7 @@ def run_refits(
     def finished(name: str, kept: xr.Dataset) -> None:
         nonlocal made
         kept.attrs["key"] = keys[name]
-        _store(kept, _path(folder, spec, name))
+        write_netcdf(kept, _path(folder, spec, name))
         done[name] = kept
         made += 1
         if say:
@@ -295,24 +296,3 @@ def _baselines(tree: xr.DataTree) -> xr.Dataset:
 
 def _path(folder: Path, spec: ModelSpec, name: str) -> Path:
     return folder / f"{spec.outcome.name}-{name}.nc"
-
-
-def _store(kept: xr.Dataset, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        kept.to_netcdf(part, engine="netcdf4")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _stored(path: Path, key: str) -> xr.Dataset | None:
-    if not path.is_file():
-        return None
-    try:
-        with xr.open_dataset(path, engine="netcdf4") as stored:
-            return stored.load() if stored.attrs.get("key") == key else None
-    except UNREADABLE:
-        # a damaged file is not a finished refit: it is made again
-        return None

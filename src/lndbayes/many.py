@@ -20,7 +20,9 @@ import xarray as xr
 from lndbayes.data.evaluation import EvaluationData, with_rows_of
 from lndbayes.errors import LndbayesError, Problem, UsageError
 from lndbayes.fit import fit, fit_key, save_fit, stored_fit, versions
+from lndbayes.source import source_hash
 from lndbayes.spec import ModelSpec
+from lndbayes.storage import SEAL
 
 __all__ = ["FitJob", "Task", "fit_many", "run_tasks"]
 
@@ -182,6 +184,7 @@ def _job_key(job: FitJob, keep: Callable[[xr.DataTree], xr.DataTree] | None) -> 
             digest.update(repr(part.to_numpy().tolist()).encode())
     if keep is not None:
         digest.update(f"{keep.__module__}.{keep.__qualname__}".encode())
+        digest.update(source_hash(keep.__module__).encode())
     return digest.hexdigest()
 
 
@@ -191,6 +194,7 @@ def _fit_and_keep(job: FitJob, keep: Callable[[xr.DataTree], xr.DataTree] | None
         return tree
     kept = keep(tree)
     kept.attrs = {**tree.attrs, **kept.attrs}
+    kept.attrs.pop(SEAL, None)
     return kept
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,9 +14,10 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from lndbayes.errors import UNREADABLE, DataError, Problem
+from lndbayes.errors import DataError, Problem
 from lndbayes.files import Unreadable, read_json, there_is
 from lndbayes.fit import load_fit
+from lndbayes.storage import Damaged, read_netcdf, write_netcdf, write_whole
 
 __all__ = [
     "Progress",
@@ -62,34 +62,25 @@ def file_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _replace(path: Path, write: Any) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a CSV whole or not at all; empty where a number is not known."""
-    _replace(path, lambda part: table.to_csv(part, index=False, lineterminator="\n"))
+    write_whole(path, lambda part: table.to_csv(part, index=False, lineterminator="\n"))
 
 
 def write_json(value: Mapping[str, Any], path: Path) -> None:
     """Write JSON whole or not at all."""
     text = json.dumps(value, indent=1, sort_keys=False) + "\n"
-    _replace(path, lambda part: part.write_text(text, encoding="utf-8"))
+    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def write_bytes(content: bytes, path: Path) -> None:
     """Write a file whole or not at all."""
-    _replace(path, lambda part: part.write_bytes(content))
+    write_whole(path, lambda part: part.write_bytes(content))
 
 
 def write_dataset(ds: xr.Dataset, path: Path) -> None:
-    """Write NetCDF whole or not at all."""
-    _replace(path, lambda part: ds.to_netcdf(part, engine="netcdf4"))
+    """Write NetCDF whole or not at all, under a seal of its content."""
+    write_netcdf(ds, path)
 
 
 def read_dataset(path: Path) -> xr.Dataset:
@@ -98,12 +89,11 @@ def read_dataset(path: Path) -> xr.Dataset:
     Raises
     ------
     DataError
-        If it is damaged.
+        If it is damaged or was edited.
     """
     try:
-        with xr.open_dataset(path, engine="netcdf4") as stored:
-            return stored.load()
-    except UNREADABLE as error:
+        return read_netcdf(path)
+    except Damaged as error:
         rule = f"is damaged, so run the evaluation again: {error}"
         raise DataError(Problem(f"{path.parent.name}/{path.name}", rule)) from error
 

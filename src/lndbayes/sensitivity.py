@@ -6,7 +6,6 @@ of one is small: draws of the pooled effect and of the sites' untreated level.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +18,14 @@ import xarray as xr
 
 from lndbayes.data.evaluation import EvaluationData, with_rows_of
 from lndbayes.effects import leverages, pooled_effect, site_effects
-from lndbayes.errors import UNREADABLE
 from lndbayes.fit import fit, fit_key, metric_of
 from lndbayes.many import Task, run_tasks
 from lndbayes.model.metric import Metric
 from lndbayes.names import CI_PROB, PERIOD_MONTHS
 from lndbayes.predictors import untreated_predictor
+from lndbayes.source import source_hash
 from lndbayes.spec import CHANNELS, ModelSpec, with_changes
+from lndbayes.storage import stored_under, write_netcdf
 from lndbayes.summaries import summarise
 
 __all__ = [
@@ -187,7 +187,7 @@ def run_variants(
         for variant in variants:
             path = folder / f"{outcome}-{variant.name}.nc"
             key = _key(spec, data, variant, main)
-            if path.is_file() and (stored := _stored(path, key)) is not None:
+            if (stored := stored_under(key, path)) is not None:
                 done[outcome][variant.name] = stored
                 continue
             if variant.name in known:
@@ -200,7 +200,7 @@ def run_variants(
     def finished(name: str, kept: xr.Dataset) -> None:
         outcome, variant, path, key = where[name]
         kept.attrs["key"] = key
-        _store(kept, path)
+        write_netcdf(kept, path)
         done[outcome][variant] = kept
         if say:
             say(f"refit {len(where) - len(waiting) + 1} of {len(where)} finished, {name}")
@@ -217,7 +217,7 @@ def run_variants(
     for outcome, name, first, key in same:
         twin = kept_draws(*bases[outcome]) if first == "base" else done[outcome][first]
         kept = twin.assign_attrs(variant=name, same_as=first, key=key)
-        _store(kept, folder / f"{outcome}-{name}.nc")
+        write_netcdf(kept, folder / f"{outcome}-{name}.nc")
         done[outcome][name] = kept
     names = [variant.name for variant in variants]
     return {o: {name: kept[name] for name in names if name in kept} for o, kept in done.items()}
@@ -268,7 +268,8 @@ def twins(
 def _key(spec: ModelSpec, data: EvaluationData, variant: Variant, main: xr.DataTree) -> str:
     """Identify a refit: the main fit decides where it starts, so other main draws count."""
     changed = with_changes(spec, {**_SHORT, **variant.changes})
-    return f"{variant.name}:{fit_key(changed, data)}:{main.attrs['fit_key']}"
+    parts = variant.name, fit_key(changed, data), source_hash(__name__), main.attrs["fit_key"]
+    return ":".join(parts)
 
 
 def fit_variant(
@@ -309,22 +310,6 @@ def _refit(spec: ModelSpec, data: EvaluationData, variant: Variant, metric: Metr
         "ess": float(az.ess(kept[["pooled"]])["pooled"]),
     }
     return kept
-
-
-def _store(kept: xr.Dataset, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    kept.to_netcdf(part, engine="netcdf4")
-    part.replace(path)
-
-
-def _stored(path: Path, key: str) -> xr.Dataset | None:
-    try:
-        with xr.open_dataset(path, engine="netcdf4") as stored:
-            return stored.load() if stored.attrs.get("key") == key else None
-    except UNREADABLE:
-        # a damaged file is not a finished refit: it is made again
-        return None
 
 
 def _leverages(tree: xr.DataTree, window: tuple[int, int]) -> xr.Dataset:

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from lndbayes.storage import write_netcdf
+
 MONTHS = [str(m) for m in pd.period_range("2011-04", "2019-03", freq="M")]
 INTERVENTIONS = ["advice", "brief_intervention", "primary_care", "mental_health", "drug_alcohol"]
 CHAINS, DRAWS = 4, 100
@@ -452,7 +454,7 @@ def write_fake_run(
         savings, draws = _savings(outcome, w)
         if k == 0:
             tables["savings"] = [savings]
-            draws.to_netcdf(path / "savings.nc", engine="netcdf4")
+            write_netcdf(draws, path / "savings.nc")
         fit = _fit(outcome, w, synthetic, good_direction)
         fit.to_netcdf(path / "fits" / f"{outcome}.nc", engine="netcdf4")
     tables["priors"] = [_priors()]

@@ -27,7 +27,9 @@ from lndbayes.fit import versions
 from lndbayes.many import Task, run_tasks
 from lndbayes.model.design import Design, build_design
 from lndbayes.names import CI_PROB
+from lndbayes.source import source_hash
 from lndbayes.spec import ModelSpec
+from lndbayes.storage import SEAL, clean_parts, write_whole
 
 __all__ = ["calibrate", "calibration_table", "simultaneous_p"]
 
@@ -56,8 +58,8 @@ def calibrate(
     replicates : int
         How many.
     folder : str or Path
-        Finished replicates are kept in ``folder/replicates`` and not made again while spec, costs
-        and package versions are the same.
+        Finished replicates are kept in ``folder/replicates`` and not made again while spec, costs,
+        package versions and the source text that they come from are the same.
     first : int
         Number of the first replicate: replicates of other numbers are independent of each other.
     data : EvaluationData, optional
@@ -88,6 +90,7 @@ def calibrate(
     layout = shipped_layout(spec) if data is None else build_design(spec, data)
     store = Path(folder) / "replicates"
     store.mkdir(parents=True, exist_ok=True)
+    clean_parts(store)
     key = _key(spec, costs, layout)
     wanted = range(first, first + replicates)
     done = {i: found for i in wanted if (found := _stored(store / f"{i}.json", key))}
@@ -97,9 +100,8 @@ def calibrate(
     def finished(name: str, result: dict[str, Any]) -> None:
         index = int(name)
         result["key"] = key
-        part = store / f".{index}.part"
-        part.write_text(json.dumps(result), encoding="utf-8")
-        part.replace(store / f"{index}.json")
+        text = json.dumps({**result, SEAL: _seal(result)})
+        write_whole(store / f"{index}.json", lambda part: part.write_text(text, encoding="utf-8"))
         done[index] = result
         made = len(done) - (replicates - len(todo))
         if say:
@@ -111,16 +113,22 @@ def calibrate(
     if len(done) != replicates:
         raise CheckError(f"only {len(done)} of {replicates} replicates are there")
     table = calibration_table([done[i] for i in wanted])
-    part = Path(folder) / ".calibration.part"
-    table.to_csv(part, index=False, lineterminator="\n")
-    part.replace(Path(folder) / "calibration.csv")
+    write_whole(
+        Path(folder) / "calibration.csv",
+        lambda part: table.to_csv(part, index=False, lineterminator="\n"),
+    )
     return table
 
 
 def _key(spec: ModelSpec, costs: Costs | None, layout: Design | None) -> str:
     settings = json.loads(spec.canonical())
     settings.pop("checks")
-    parts = {"spec": settings, "versions": versions(), "costs": repr(costs)}
+    parts = {
+        "spec": settings,
+        "versions": versions(),
+        "source": source_hash(replicate.__module__),
+        "costs": repr(costs),
+    }
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
     for name, array in sorted(layout.arrays.items() if layout else ()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
@@ -128,12 +136,18 @@ def _key(spec: ModelSpec, costs: Costs | None, layout: Design | None) -> str:
 
 
 def _stored(path: Path, key: str) -> dict[str, Any] | None:
+    """Return a finished replicate; what is absent, torn, edited or of another key is made again."""
     try:
         found = read_json(path)
     except Unreadable:
-        # absent or torn: made again
         return None
-    return found if isinstance(found, dict) and found.get("key") == key else None
+    if not isinstance(found, dict) or found.get("key") != key:
+        return None
+    return found if found.pop(SEAL, None) == _seal(found) else None
+
+
+def _seal(result: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()
 
 
 def calibration_table(done: list[dict[str, Any]], *, seed: int = 0) -> pd.DataFrame:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import replace
+from functools import partial
 from importlib import resources
 from itertools import chain
 from pathlib import Path
@@ -48,6 +48,7 @@ from lndbayes.report.trust import (
     status_counts,
 )
 from lndbayes.report.word import word_document
+from lndbayes.storage import write_whole
 
 __all__ = ["compose", "render", "write_report"]
 
@@ -93,27 +94,13 @@ def write_report(run: Path) -> Path:
         "tables.xlsx": tables,
     }
     for name, content in made.items():
-        _put(run / name, content)
+        write_whole(run / name, partial(Path.write_bytes, data=content))
     return run / "report.html"
 
 
 def _workers(run: Run) -> int:
     """Processes: figures of an outcome take seconds and none needs another's."""
     return min(os.cpu_count() or 1, len(run.outcomes)) if len(run.outcomes) > _FEW else 1
-
-
-def _put(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
-    )
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def compose(run: Run) -> Page:

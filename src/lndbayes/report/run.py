@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from lndbayes.errors import UNREADABLE, DataError, Problem
+from lndbayes.errors import DataError, Problem
 from lndbayes.files import Unreadable, read_json, read_text, there_is
 from lndbayes.names import MONTH, SITE
+from lndbayes.storage import Damaged, read_group, read_netcdf
 
 __all__ = ["STATUSES", "Design", "Run", "read_run"]
 
@@ -360,9 +361,8 @@ def _broken_rules(run: Run) -> Iterator[Problem]:
 
 def _read_draws(path: Path) -> xr.Dataset:
     try:
-        with xr.open_dataset(path, engine="netcdf4") as draws:
-            draws.load()
-    except UNREADABLE as error:
+        draws = read_netcdf(path)
+    except Damaged as error:
         raise DataError(Problem(path.name, f"must be readable savings: {error}")) from error
     if "saving" not in draws:
         raise DataError(Problem(path.name, "must hold the variable saving"))
@@ -371,11 +371,8 @@ def _read_draws(path: Path) -> xr.Dataset:
 
 def _read_design(path: Path) -> Design:
     try:
-        with xr.open_dataset(path, engine="netcdf4") as root:
-            attrs = root.attrs
-        with xr.open_dataset(path, group="constant_data", engine="netcdf4") as constant:
-            constant = constant[[name for name in _CONSTANTS if name in constant]].load()
-    except UNREADABLE as error:
+        attrs, constant = read_group(path, "constant_data", _CONSTANTS)
+    except Damaged as error:
         file = f"fits/{path.name}"
         raise DataError(Problem(file, f"must be a readable fit: {error}")) from error
     absent = [name for name in _CONSTANTS if name not in constant]
