@@ -65,7 +65,7 @@ def test_a_file_keeps_the_digest_of_what_was_written(tmp_path: Path) -> None:
     found = read_netcdf(tmp_path / "a.nc")
     assert content_digest(found) == content_digest(stored)
     assert SEAL not in found.attrs
-    turned = xr.Dataset(dict(reversed(stored.data_vars.items())), stored.coords, stored.attrs)
+    turned = xr.Dataset(dict(reversed([*stored.data_vars.items()])), stored.coords, stored.attrs)
     turned["float"] = ("x", np.array([other_nan, -0.0, 1.5]))
     assert content_digest(turned) == content_digest(stored)
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import carray, cfunc, types
+from numba import carray, types
 
 from lndbayes.model import (
     address,
@@ -32,6 +32,7 @@ from lndbayes.model import (
     vector,
 )
 from lndbayes.model.address import HEADER, LINE, PART
+from lndbayes.model.cache import cache_folder, cached_cfunc
 from lndbayes.model.kernel import evaluate_density
 from lndbayes.model.moves import from_x, law_room, to_w, to_x, to_y
 from lndbayes.model.stamp import source_stamp
@@ -82,6 +83,8 @@ def prepare(parts: Sequence[str]) -> None:
     parts : sequence of str
         Names as `entry` takes them, besides `probe`, `density` and `expand`.
     """
+    if cache_folder() is None:
+        return  # a second process could leave nothing
     # compiled in a moment, it tells whether a cache is at hand
     empty = not entry("probe").cache_hits
     if "density" in _compiled or not (empty and parts and (os.cpu_count() or 1) > 1):
@@ -98,7 +101,7 @@ def prepare(parts: Sequence[str]) -> None:
 
 
 def _compile_density(stamp: int) -> Any:
-    @cfunc(_DENSITY, cache=True, error_model="numpy")
+    @cached_cfunc(_DENSITY, error_model="numpy")
     def density(n: Any, y_: Any, gradient_: Any, value_: Any, header_: Any) -> int:
         header = carray(header_, (HEADER,), np.int64)
         if stamp == 0 or header[0] != n:
@@ -122,7 +125,7 @@ def _compile_density(stamp: int) -> Any:
 
 
 def _compile_probe(stamp: int) -> Any:
-    @cfunc(types.int64(types.int64), cache=True)
+    @cached_cfunc(types.int64(types.int64))
     def probe(x: Any) -> int:
         return int(x + stamp)
 
@@ -130,7 +133,7 @@ def _compile_probe(stamp: int) -> Any:
 
 
 def _compile_expand(stamp: int) -> Any:
-    @cfunc(_EXPAND, cache=True, error_model="numpy")
+    @cached_cfunc(_EXPAND, error_model="numpy")
     def expand(n: Any, m: Any, y_: Any, x_: Any, header_: Any) -> int:
         header = carray(header_, (HEADER,), np.int64)
         if stamp == 0 or header[0] != n or m != n:
@@ -146,7 +149,7 @@ def _compile_expand(stamp: int) -> Any:
 # The parts look alike, but one function that made them all would not do: Numba files cached code
 # under a function's own name and closure, and a closure over another function is new each time.
 def _compile_trials(stamp: int) -> Any:
-    @cfunc(PART, cache=True, error_model="numpy")
+    @cached_cfunc(PART, error_model="numpy")
     def trials(header_: Any, at_: Any) -> float:
         if stamp == 0:
             return np.nan
@@ -157,7 +160,7 @@ def _compile_trials(stamp: int) -> Any:
 
 
 def _compile_counts(stamp: int) -> Any:
-    @cfunc(PART, cache=True, error_model="numpy")
+    @cached_cfunc(PART, error_model="numpy")
     def counts(header_: Any, at_: Any) -> float:
         if stamp == 0:
             return np.nan
@@ -168,7 +171,7 @@ def _compile_counts(stamp: int) -> Any:
 
 
 def _compile_stages(stamp: int) -> Any:
-    @cfunc(PART, cache=True, error_model="numpy")
+    @cached_cfunc(PART, error_model="numpy")
     def stages(header_: Any, at_: Any) -> float:
         if stamp == 0:
             return np.nan
@@ -179,7 +182,7 @@ def _compile_stages(stamp: int) -> Any:
 
 
 def _compile_ranged(stamp: int) -> Any:
-    @cfunc(PART, cache=True, error_model="numpy")
+    @cached_cfunc(PART, error_model="numpy")
     def ranged(header_: Any, at_: Any) -> float:
         if stamp == 0:
             return np.nan
@@ -190,7 +193,7 @@ def _compile_ranged(stamp: int) -> Any:
 
 
 def _compile_channels(stamp: int) -> Any:
-    @cfunc(PART, cache=True, error_model="numpy")
+    @cached_cfunc(PART, error_model="numpy")
     def channels(header_: Any, at_: Any) -> float:
         if stamp == 0:
             return np.nan

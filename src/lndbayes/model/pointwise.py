@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from lndbayes.model import lanes, vector
+from lndbayes.model.cache import cached_njit
 from lndbayes.model.stamp import source_stamp
 from lndbayes.model.vector import BLOCK, INNER, JIT, TINY, log1ps, logs, risings
 
@@ -15,7 +15,7 @@ __all__ = ["count_log_probabilities", "share_log_probabilities"]
 
 
 def _compile_pointwise(stamp: int) -> Any:
-    @njit(cache=True, **JIT)
+    @cached_njit(**JIT)
     def pointwise(
         p: Any, q: Any, phi: Any, levels: Any, which: Any, n: Any, y: Any, at: Any, out: Any
     ) -> None:
@@ -52,7 +52,7 @@ def _compile_pointwise(stamp: int) -> Any:
 
 
 def _compile_counts(stamp: int) -> Any:
-    @njit(cache=True, **JIT)
+    @cached_njit(**JIT)
     def counts(mean: Any, spread: Any, y: Any, out: Any) -> None:
         if stamp == 0:
             return
