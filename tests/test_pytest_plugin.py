@@ -8,7 +8,7 @@ from lndbayes.checks.battery import CHECKS
 from lndbayes.checks.result import Status
 from lndbayes.data.evaluation import read_evaluation
 from lndbayes.exports import check_fit
-from lndbayes.fit import SCHEMA, save_fit, fit
+from lndbayes.fit import SCHEMA, fit, save_fit
 from lndbayes.pytest_plugin import Gate
 from lndbayes.spec import load_spec
 from small import MODELS, load, write_small
