@@ -17,6 +17,7 @@ from lndbayes.many import FitJob, fit_many
 from lndbayes.simulate import simulate, write_evaluation
 from lndbayes.spec import ModelSpec, load_spec, with_changes
 from small import write_small
+from worker_functions import pooled_only
 
 pytestmark = pytest.mark.slow
 
@@ -57,11 +58,6 @@ def jobs(spec, worlds, hidden) -> dict[str, FitJob]:
         "second": FitJob(spec, worlds[1]),
         "masked": FitJob(spec, worlds[0], hidden),
     }
-
-
-def pooled_only(tree: xr.DataTree) -> xr.DataTree:
-    kept = xr.Dataset({"pooled": pooled_effect(tree)})
-    return xr.DataTree.from_dict({"/posterior": kept})
 
 
 @pytest.fixture(scope="module")

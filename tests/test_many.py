@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import signal
@@ -15,27 +16,13 @@ from typing import Any
 
 import pytest
 
+import worker_functions
 from lndbayes import many
-from lndbayes.errors import FitError, Problem, UsageError
+from lndbayes.errors import FitError, UsageError
 from lndbayes.many import Task, run_tasks
+from worker_functions import fail, note
 
 pytestmark = pytest.mark.xdist_group("cluster")
-
-
-def note(folder: str, index: int, seconds: float) -> int:
-    """Take some time, and leave a line for each start and each end."""
-    with (Path(folder) / "starts").open("a") as handle:
-        handle.write(f"{index} {os.getpid()}\n")
-    time.sleep(seconds)
-    with (Path(folder) / "ends").open("a") as handle:
-        handle.write(f"{index} {os.getpid()}\n")
-    return index * index
-
-
-def fail(index: int) -> int:
-    if index == 2:
-        raise FitError(Problem("a.csv", "must not be two", value="2"))
-    return index
 
 
 def lines(folder: Path, name: str) -> list[tuple[int, int]]:
@@ -90,9 +77,9 @@ def test_no_scheduler_is_told(address, monkeypatch):
 
 
 def start(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
-    # scheduler and workers import the tasks of this file by the name it was collected under
-    folder = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": f"{folder.parent}{os.pathsep}{folder}"}
+    # scheduler and workers import the tasks by name, and the package from where this process has it
+    paths = [str(Path(worker_functions.__file__).parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     with log.open("wb") as handle:
         return subprocess.Popen(
             [sys.executable, "-m", *arguments],
@@ -192,3 +179,58 @@ def test_a_killed_worker_loses_nothing_and_nothing_is_done_twice(cluster, tmp_pa
     assert len(killed) == 1
     pids = {pid for _, pid in lines(tmp_path, "starts")}
     assert pids == {w.pid for w in workers}
+
+
+# --- names by which workers import ----------------------------------------------------------------
+
+
+def handed_to_workers(source: str) -> set[str]:
+    """Functions of the module itself that it hands to tasks, or as `keep` to many fits."""
+    module = ast.parse(source)
+    own = {node.name for node in module.body if isinstance(node, ast.FunctionDef)}
+    given: list[ast.expr] = []
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call):
+            called = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            given += node.args[1:2] if called == "Task" else []
+            wanted = {"Task": "function", "fit_many": "keep"}.get(called)
+            given += [k.value for k in node.keywords if k.arg == wanted]
+    return own & {node.id for node in given if isinstance(node, ast.Name)}
+
+
+def test_no_test_hands_a_function_of_its_own_to_workers() -> None:
+    files = Path(__file__).parent.rglob("test_*.py")
+    found = {path.name: handed_to_workers(path.read_text(encoding="utf-8")) for path in files}
+    assert "test_many.py" in found
+    assert {name: own for name, own in found.items() if own} == {}
+
+
+def test_what_counts_as_handed_to_workers() -> None:
+    source = """
+def mine(x): ...
+def kept(x): ...
+def free(x): ...
+run_tasks([many.Task("a", mine, (1,)), Task("b", other, ())], free)
+fit_many(jobs, folder, keep=kept)
+"""
+    assert handed_to_workers(source) == {"mine", "kept"}
+
+
+def test_workers_find_their_functions_beside_another_package_called_tests(tmp_path) -> None:
+    """As some distributions install one; a folder of that name comes after it."""
+    foreign = tmp_path / "site"
+    (foreign / "tests").mkdir(parents=True)
+    (foreign / "tests" / "__init__.py").write_text("", encoding="utf-8")
+    paths = [os.environ.get("PYTHONPATH", ""), str(foreign)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    chosen = "every_result_is_handed_over_once"
+    command = [sys.executable, "-m", "pytest", __file__, "-q", "-k", chosen]
+    done = subprocess.run(
+        [*command, "-p", "no:cacheprovider"],
+        cwd=Path(__file__).parents[1],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert " passed" in done.stdout
