@@ -297,11 +297,12 @@ def test_the_metric_of_a_fit_is_what_its_chains_moved_in(made, spec, data) -> No
     assert metric.mean.shape == (size(design),)
     assert metric.scale.shape == metric.mean.shape
     # scalars come first, and these are unconstrained as they are; pilot and chains as short as
-    # these can be most of a standard deviation apart
+    # these have some 20 effective draws: means and sds known to a quarter of an sd, and a fifth
     for name in ("effect_mean", "baseline_level"):
         at, draws = REAL.index(name), made["posterior"][name].to_numpy()
-        assert metric.mean[at] == pytest.approx(draws.mean(), abs=draws.std())
-        assert np.linalg.norm(metric.factor[at]) == pytest.approx(draws.std(), rel=0.5)
+        assert metric.mean[at] == pytest.approx(draws.mean(), abs=2 * draws.std())
+        ratio = np.linalg.norm(metric.factor[at]) / draws.std()
+        assert 1 / 3 < ratio < 3
     quick = with_changes(spec, {"sampling.draws": 50, "sampling.tune": 50, "sampling.seed": 99})
     kept = stored_metric(metric_of(fit(quick, data, predictive=False, metric=metric)))
     xr.testing.assert_identical(kept, stored_metric(metric))

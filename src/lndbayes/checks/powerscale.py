@@ -177,15 +177,17 @@ def _row(
         reason = "Not run: the fit has no such term, or it is switched off."
         return outcome, term, kind, np.nan, np.nan, np.nan, str(Status.NOT_RUN), reason
     found = power_scaling(draws, density)
+    # a term that does not vary has no weights whose tail could have a k, and a table no infinity
+    k = found.pareto_k if np.isfinite(found.pareto_k) else np.nan
     if not found.pareto_k <= _K_MAX:
+        told = f"is {k:.2f}, above {_K_MAX}" if np.isfinite(k) else "cannot be told"
         message = (
-            f"Not run: Pareto k {found.pareto_k:.2f} is above {_K_MAX}: the draws do not reach the"
+            f"Not run: Pareto k {told}: the draws do not reach the"
             " posterior with this term scaled; refit without it instead."
         )
-        numbers = (np.nan, np.nan, found.pareto_k)
-        return outcome, term, kind, *numbers, str(Status.NOT_RUN), message
+        return outcome, term, kind, np.nan, np.nan, k, str(Status.NOT_RUN), message
     status, message = _judged(term, kind, found)
-    numbers = (found.sensitivity, found.shift, found.pareto_k)
+    numbers = (found.sensitivity, found.shift, k)
     return outcome, term, kind, *numbers, str(status), message
 
 
