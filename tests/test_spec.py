@@ -138,6 +138,12 @@ def test_whole_numbers_are_numbers(raw):
         ("sampling.chains", 64),
         ("sampling.seed", 0),
         ("sampling.seed", 2**63 - 1),
+        ("sampling.draws", 100_000),
+        ("effect.window", [7, 1200]),
+        ("effect.hide_first_months", 1200),
+        ("sensitivity.wave_sd", 20.0),
+        ("sensitivity.wave_sd", -0.0),
+        ("checks", {"prior_rate_low": 0.0, "prior_rate_high": 1.0}),
         ("outcome.good_direction", "none"),
         ("outcome.given", "referrals"),
         ("outcome.selected", True),
@@ -251,6 +257,19 @@ NORMAL = {"dist": "Normal", "mu": 0.0, "sigma": 1.0}
         ("effect_mean", {**NORMAL, "sigma": -1.0}, "sigma must be above 0"),
         ("ramp_months", {"dist": "Gamma", "alpha": 1.0, "beta": 0.0}, "beta must be above 0"),
         ("mix_share", {"dist": "Dirichlet", "concentration": -1.0}, "concentration must be above"),
+        ("effect_mean", {**NORMAL, "sigma": 1e300}, "sigma must be between 1e-06 and 1e+06"),
+        ("effect_mean", {**NORMAL, "sigma": 1e-300}, "sigma must be between 1e-06 and 1e+06"),
+        ("effect_mean", {**NORMAL, "sigma": 100.0}, "must lie within 200 of 0"),
+        ("effect_mean", {**NORMAL, "mu": 1e300}, "must lie within 200 of 0"),
+        (
+            "effect_mean",
+            {"dist": "StudentT", "nu": 0.5, "mu": 0.0, "sigma": 0.5},
+            "must lie within 200 of 0",
+        ),
+        ("site_level_sd", {"dist": "HalfNormal", "sigma": 1000.0}, "must lie within 200 of 0"),
+        ("site_level_sd", {"dist": "Gamma", "alpha": 1e-4, "beta": 1.0}, "draws are 0"),
+        ("ramp_months", {"dist": "LogNormal", "mu": 400.0, "sigma": 1.0}, "within 1e+12 of 0"),
+        ("mix_share", {"dist": "Dirichlet", "concentration": 1e300}, "between 1e-06 and 1e+06"),
         ("effect_mean", {**NORMAL, "mu": float("nan")}, "mu must be a finite number"),
         ("effect_mean", {**NORMAL, "sigma": float("inf")}, "sigma must be a finite number"),
         ("effect_mean", {**NORMAL, "mu": "0"}, "mu must be a finite number"),
@@ -353,6 +372,15 @@ def test_a_slot_takes_the_distributions_of_its_support(slot, prior):
         ("sampling.chains", 65),
         ("sampling.target_accept", 0.5),
         ("sampling.target_accept", 1.0),
+        ("sampling.draws", 10**12),
+        ("sampling.tune", 10**12),
+        ("effect.hide_first_months", 10**9),
+        ("sensitivity.wave_sd", 1e300),
+        ("sensitivity.wave_sd", 1e-300),
+        ("baseline.seam_sd", 1e-300),
+        ("baseline.national_offset_sd", 1e300),
+        ("outcome.margin", 1e300),
+        ("baseline.seams", ("2015-01", "2015-01")),
         ("sampling.seed", -1),
         ("sampling.seed", 2**63),
         ("sampling.seed", True),
@@ -763,3 +791,28 @@ def test_bands_may_be_declared_and_belong_to_the_hash(spec) -> None:
     assert declared.likelihood.bands == ("short", "long")
     assert declared.hash != spec.hash
     assert parse_spec(json.loads(declared.canonical()), source="x") == declared
+
+
+@pytest.mark.parametrize("key", ["window", "transition"])
+def test_windows_lie_within_the_longest_evaluation(raw, key) -> None:
+    """A window to month 999,999,999 was accepted and took 23 GB."""
+    far = {"window": [7, 999_999_999], "transition": [-999_999_999, 1]}[key]
+    found = only(lambda: parse_spec(put(raw, f"effect.{key}", far), source="x"))
+    assert found.column == "effect"
+    assert f"{key} must lie within 1200 months" in found.rule
+
+
+def test_all_draws_together_fit_into_memory(raw) -> None:
+    many = put(put(raw, "sampling.draws", 100_000), "sampling.chains", 11)
+    found = only(lambda: parse_spec(many, source="x"))
+    assert found.column == "sampling"
+    assert "chains times draws must be at most 1,000,000" in found.rule
+
+
+def test_a_rate_beyond_one_is_no_threshold_of_a_share() -> None:
+    high = {"prior_rate_low": 0.1, "prior_rate_high": 2.0}
+    found = only(lambda: parse_spec(put(raw_of("beta_binomial"), "checks", high), source="x"))
+    assert found.column == "checks.prior_rate_high"
+    assert "share of trials" in found.rule
+    counts = put(raw_of("negative_binomial"), "checks", high)
+    assert parse_spec(counts, source="x").checks["prior_rate_high"] == 2.0

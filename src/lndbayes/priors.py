@@ -32,6 +32,13 @@ DISTRIBUTIONS: Mapping[str, tuple[Support, tuple[str, ...]]] = {
     "Dirichlet": ("simplex", ("concentration",)),
 }
 _ANY_SIGN = {"mu"}
+#: Range of every parameter but a mean.
+_SMALLEST, _LARGEST = 1e-6, 1e6
+#: Largest size on the link scale, where exponentials of sums must not overflow, and elsewhere.
+_MOST_LINK, _MOST_OTHER = 200.0, 1e12
+_MOST: Mapping[Support, float] = {"real": _MOST_LINK, "positive": _MOST_OTHER}
+#: Probability beyond which a prior may reach further, on each side.
+_BEYOND = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +68,10 @@ class PriorDistribution:
         return {"dist": self.dist, **dict(self.parameters)}
 
     @staticmethod
-    def parse(raw: Any, support: Support) -> PriorDistribution:
+    def parse(raw: Any, support: Support, most: float | None = None) -> PriorDistribution:
         """Read an inline table such as ``{dist = "Normal", mu = 0.0, sigma = 0.5}``.
+
+        `most` is the largest size that draws may have.
 
         Raises
         ------
@@ -89,7 +98,12 @@ class PriorDistribution:
                 raise ValueError(f"{key} must be a finite number")
             if key not in _ANY_SIGN and value <= 0:
                 raise ValueError(f"{key} must be above 0")
-        return PriorDistribution(name, tuple((k, float(given[k])) for k in wanted))
+            if key not in _ANY_SIGN and not _SMALLEST <= value <= _LARGEST:
+                raise ValueError(f"{key} must be between {_SMALLEST:g} and {_LARGEST:g}")
+        prior = PriorDistribution(name, tuple((k, float(given[k]) + 0.0) for k in wanted))
+        if support != "simplex":
+            _check_range(prior, _MOST[support] if most is None else most)
+        return prior
 
     def frozen(self) -> Any:
         """Return the scipy distribution (not for Dirichlet)."""
@@ -108,6 +122,19 @@ class PriorDistribution:
             case "LogNormal":
                 return stats.lognorm(p["sigma"], scale=np.exp(p["mu"]))
         raise ValueError(f"{self.dist} is not univariate")
+
+
+def _check_range(prior: PriorDistribution, most: float) -> None:
+    """Refuse a prior whose draws would leave what a double can hold, once transformed."""
+    with np.errstate(over="ignore"):
+        low, high = prior.frozen().ppf([_BEYOND, 1 - _BEYOND])
+    if not max(abs(low), abs(high)) <= most:
+        raise ValueError(
+            f"must lie within {most:g} of 0 but for {_BEYOND:g} on each side, and reaches from "
+            f"{low:.3g} to {high:.3g}"
+        )
+    if prior.dist == "Gamma" and low <= 0:
+        raise ValueError("alpha is so small that draws are 0 in double precision")
 
 
 def _finite(value: float) -> bool:
@@ -148,6 +175,11 @@ class Slot:
     dims: tuple[str, ...] = ()
     to_unit: Callable[[np.ndarray], np.ndarray] = field(default=_same)
     channel: str | None = None
+
+    @property
+    def most(self) -> float:
+        """Largest size that draws may have."""
+        return _MOST_LINK if self.to_unit is np.exp or self.support == "real" else _MOST_OTHER
 
 
 #: Every slot, in the order of the parameter vector's scalars. Units name the ratio of a logit link;

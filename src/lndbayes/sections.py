@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lndbayes.families import FAMILIES, FamilyName
 
@@ -23,8 +23,27 @@ __all__ = [
 
 CHANNELS = ("not_yet_treated", "retrospective", "national", "history", "elicited")
 
-_Scale = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+#: Smallest and largest scale on a link scale, where 20 is a ratio of 500 million: beyond them
+#: squares and exponentials of draws are no finite numbers above 0 any more.
+SMALLEST, LARGEST = 1e-6, 20.0
+#: Most months that anything may last: as long as the longest evaluation.
+MOST_MONTHS = 1200
+#: Most draws of a chain, and of all chains together: more do not fit into memory.
+_MOST_DRAWS, _MOST_IN_ALL = 100_000, 1_000_000
+
+
+def _off_or_sized(value: float) -> float:
+    if 0 < value < SMALLEST:
+        raise ValueError(f"is too small to be told from 0: must be at least {SMALLEST:g}")
+    return value + 0.0  # one zero
+
+
+_Scale = Annotated[
+    float, Field(ge=0, le=LARGEST, allow_inf_nan=False), AfterValidator(_off_or_sized)
+]
+_Positive = Annotated[
+    float, Field(gt=0, le=LARGEST, allow_inf_nan=False), AfterValidator(_off_or_sized)
+]
 
 
 class Strict(BaseModel):
@@ -103,6 +122,13 @@ class Baseline(Strict):
     def _arrays(cls, value: Any) -> Any:
         return _tuples(value)
 
+    @field_validator("seams")
+    @classmethod
+    def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("must name each month once")
+        return value
+
 
 def _tuples(value: Any) -> Any:
     """Turn TOML arrays into tuples so that strict mode accepts them."""
@@ -116,7 +142,7 @@ class Effect(Strict):
 
     window: tuple[int, int]
     transition: tuple[int, int]
-    hide_first_months: Annotated[int, Field(ge=0)]
+    hide_first_months: Annotated[int, Field(ge=0, le=MOST_MONTHS)]
     pulse_sd: _Scale
 
     @model_validator(mode="before")
@@ -137,6 +163,9 @@ class Effect(Strict):
             raise ValueError("window must be [first, last] with 0 <= first <= last")
         if not (self.transition[0] <= 0 and self.transition[1] >= -1):
             raise ValueError("transition must be [first, last] with first <= 0 and last >= -1")
+        for name in ("window", "transition"):
+            if max(map(abs, getattr(self, name))) > MOST_MONTHS:
+                raise ValueError(f"{name} must lie within {MOST_MONTHS} months of go-live")
         return self
 
 
@@ -152,8 +181,14 @@ class Sensitivity(Strict):
 class Sampling(Strict):
     """Sampler settings."""
 
-    draws: Annotated[int, Field(ge=50)]
-    tune: Annotated[int, Field(ge=50)]
+    draws: Annotated[int, Field(ge=50, le=_MOST_DRAWS)]
+    tune: Annotated[int, Field(ge=50, le=_MOST_DRAWS)]
     chains: Annotated[int, Field(ge=1, le=64)]
     target_accept: Annotated[float, Field(gt=0.5, lt=1.0)]
     seed: Annotated[int, Field(ge=0, lt=2**63)]
+
+    @model_validator(mode="after")
+    def _in_all(self) -> Sampling:
+        if self.chains * self.draws > _MOST_IN_ALL:
+            raise ValueError(f"chains times draws must be at most {_MOST_IN_ALL:,}")
+        return self

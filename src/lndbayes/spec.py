@@ -190,9 +190,22 @@ def parse_spec(raw: Mapping[str, Any], *, source: str) -> ModelSpec:
         told = [_problem(e, source) for e in error.errors()]
         problems += list({p.column: p for p in told}.values())
         raise SpecError(problems) from error
+    problems += _rates_beyond_one(spec, source)
     if problems:
         raise SpecError(problems)
     return spec
+
+
+def _rates_beyond_one(spec: ModelSpec, source: str) -> list[Problem]:
+    """Thresholds of a rate that no share can have."""
+    if not spec.family.trials:
+        return []
+    rule = "must be at most 1: the family counts a share of trials"
+    return [
+        Problem(source, rule, column=f"checks.{name}", value=str(spec.checks[name]))
+        for name in ("prior_rate_low", "prior_rate_high")
+        if spec.checks.get(name, 0) > 1
+    ]
 
 
 def _wanted_slots(raw: Mapping[str, Any]) -> tuple[tuple[str, ...], frozenset[str]]:
@@ -232,7 +245,7 @@ def _parse_priors(
             problems.append(Problem(source, rule, column=f"priors.{slot}"))
             continue
         try:
-            priors[slot] = PriorDistribution.parse(raw[slot], SLOTS[slot].support)
+            priors[slot] = PriorDistribution.parse(raw[slot], SLOTS[slot].support, SLOTS[slot].most)
             if slot in ("season", "stage_level") and priors[slot].dist != "Normal":
                 raise ValueError(f"the prior of {slot} must be Normal")
         except ValueError as error:

@@ -57,6 +57,7 @@ CELLS = [
     ("persons", "mental_health", "", None, "must be 0 or 1"),
     ("persons", "birth_date", "17/05/1960", None, DATE),
     ("persons", "birth_date", "", None, DATE),
+    ("persons", "birth_date", "0001-01-01", None, "must be at most 120 years before contact_date"),
     ("persons", "death_date", "2014-2-3", None, DATE),
     ("persons", "death_date", "2016-08-16", None, "must not be after extract_date, 2016-08-15"),
     ("persons", "death_date", "1950-01-01", None, "must not be before birth_date"),

@@ -57,6 +57,19 @@ CELLS = [
     ("exposure infinite", OUT, CELL, "exposure", "inf", "finite number"),
     ("exposure not a number", OUT, CELL, "exposure", "NaN", "finite number"),
     ("exposure too large", OUT, CELL, "exposure", "1e999", "finite number"),
+    ("exposure beyond all people", OUT, CELL, "exposure", "1e300", "between 1e-09 and 1e+10"),
+    ("exposure next to nothing", OUT, CELL, "exposure", "1e-300", "between 1e-09 and 1e+10"),
+    ("count beyond all people", OUT, CELL, "count", "9007199254740991", "and 1e+10"),
+    ("population of nobody", "sites.csv", FIRST, "population", "1e-300", "between 1e-09"),
+    ("wave without end", "sites.csv", FIRST, "wave", "1e300", "and 1e+10"),
+    ("go-live in year 1", "sites.csv", FIRST, "go_live", "0001-01", "years 1900 to 2199"),
+    ("mean beyond measure", OUT, MEAN, "mean", "-1e300", "between 1e-09 and 1e+10"),
+    ("spread next to nothing", OUT, MEAN, "sd", "1e-300", "between 1e-09 and 1e+10"),
+    ("contacts without end", MIX, {"site": "A02"}, "contacts", "1e15", "and 1e+10"),
+    ("referrals without end", REF, FIRST, "referrals", "1e15", "and 1e+10"),
+    ("rate beyond measure", NATIONAL, {}, "rate", "1e300", "between 1e-09 and 1e+10"),
+    ("rate known too well", NATIONAL, {}, "se", "1e-8", "at least 1e-05 of the rate"),
+    ("span without end", NATIONAL, {}, "months", "1e300", "and 1e+10"),
     ("exposure left out", OUT, CELL, "exposure", "", "must be given for a count"),
     ("events to nobody", OUT, CELL, "exposure", "0", "above 0 where events are counted"),
     ("count with a fraction", OUT, CELL, "count", "4.5", "whole number, at least 0"),
@@ -563,3 +576,47 @@ def test_coverage_is_not_for_means(tiny):
         (line, "coverage") for line in lines
     ]
     assert all("share of counted events" in problem.rule for problem in problems)
+
+
+#: What a label is written as beside `A02`, and what is said of it.
+ALIKE = [
+    ("A02\u200b", "U+200B"),  # a space of no width
+    ("A\u00a002", "U+00A0"),  # that does not break
+    ("A0\u00ad2", "U+00AD"),  # a hyphen that is not shown
+    ("\u202eA02", "U+202E"),  # right to left
+    ("\uff2102", "look like"),  # in full width
+    ("\u041002", "look like"),  # Cyrillic
+    ("\u039102", "look like"),  # Greek
+]
+
+
+@pytest.mark.parametrize(("written", "said"), ALIKE, ids=[ascii(w) for w, _ in ALIKE])
+def test_a_site_that_looks_like_another_is_refused(tiny, written, said):
+    row = ",".join([written, "Area", "North", "1", "", "", ""])
+    tiny.text("sites.csv", lambda text: f"{text}{row}\n")
+    found = [problem for problem in tiny.problems() if problem.column == "site"]
+    assert found
+    assert {(problem.file, problem.row) for problem in found} == {("sites.csv", 8)}
+    assert said in found[0].rule
+
+
+def test_bands_and_interventions_that_look_alike_are_refused_and_labels_may_be_anything(tiny):
+    first = {"site": "A02"}
+    line = tiny.set(MIX, first, intervention="\u0430ssessment")
+    band = tiny.set(OUT, BAND, category="2  over 3 months")
+    tiny.set("sites.csv", FIRST, label="Area\u200bA01")
+    tiny.write()
+    found = {(p.file, p.row, p.column) for p in tiny.problems() if "look like" in p.rule}
+    assert (OUT, band, "category") in found
+    # the first of two is taken as it is, whichever was meant
+    assert {f for f, _, column in found if column == "intervention"} == {MIX}
+    assert line > 1
+    assert {f for f, _, _ in found} == {OUT, MIX}
+
+
+def test_a_judgement_is_not_surer_than_anybody(tiny):
+    line = tiny.set(ELICITED, {}, q05="0.12", q50="0.1200001", q95="0.1200002")
+    tiny.write()
+    (problem,) = tiny.problems()
+    assert (problem.file, problem.row, problem.column) == (ELICITED, line, "q95")
+    assert "nobody is as sure" in problem.rule

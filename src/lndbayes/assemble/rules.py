@@ -23,6 +23,9 @@ __all__ = ["SHOWN", "check_events", "check_persons", "check_referrals", "in_orde
 #: Most rows named per rule; the number of all of them is told with the first.
 SHOWN = 20
 
+#: Most years that anybody lives.
+OLDEST = 120
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -66,6 +69,11 @@ def check_persons(
         Rule("death_date", "t.death_date < t.birth_date", "must not be before birth_date"),
         *_grid_rules("contact_date", settings),
         Rule("contact_date", "t.contact_date < t.birth_date", "must not be before birth_date"),
+        Rule(
+            "birth_date",
+            f"year(t.contact_date) - year(t.birth_date) > {OLDEST}",
+            f"must be at most {OLDEST} years before contact_date",
+        ),
         Rule("contact_date", "t.contact_date > t.death_date", "must not be after death_date"),
         *(Rule(flag, f"t.{flag} IS NULL", KIND_RULES["flag"]) for flag in flags),
     ]
@@ -186,6 +194,7 @@ _OWN_RULES: Mapping[str, Sequence[Rule]] = {
         ),
         Rule("custody_days", "t.bad_custody_days", KIND_RULES["integer"]),
         Rule("custody_days", "t.custody_days < 0", "must not be negative"),
+        Rule("custody_days", f"t.custody_days > {366 * OLDEST}", f"must be at most {OLDEST} years"),
         Rule(
             "custody_days",
             "t.kind = 'disposal' AND t.custody_days IS NULL AND NOT t.bad_custody_days",

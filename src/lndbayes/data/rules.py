@@ -11,10 +11,12 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 import pandas as pd
 
+from lndbayes.data.evidence_rules import check_elicited, check_national, check_spans
 from lndbayes.data.facts import Facts
 from lndbayes.data.problems import hint
 from lndbayes.data.schema import CONTINUOUS
-from lndbayes.data.tables import Parsed, month_number
+from lndbayes.data.tables import Parsed
+from lndbayes.data.texts import check_labels
 from lndbayes.errors import Problem
 
 __all__ = ["check_tables", "kinds_of_outcomes"]
@@ -50,7 +52,7 @@ def check_tables(tables: Mapping[str, Parsed], facts: Facts | None) -> list[Prob
     """
     problems: list[Problem] = []
     for parsed in tables.values():
-        problems += _check_key(parsed)
+        problems += _check_key(parsed) + check_labels(parsed)
     if facts is not None:
         problems += _check_all_months(tables, facts)
     if "sites" in tables:
@@ -62,7 +64,8 @@ def check_tables(tables: Mapping[str, Parsed], facts: Facts | None) -> list[Prob
         "retrospective": _check_retrospective,
         "proxy": _check_exposure,
         "mix": _check_mix,
-        "elicited": _check_elicited,
+        "national": check_national,
+        "elicited": check_elicited,
     }
     for name, check in checks.items():
         if name in tables:
@@ -107,26 +110,8 @@ def _check_all_months(tables: Mapping[str, Parsed], facts: Facts) -> list[Proble
         if name in tables:
             problems += _check_months(tables[name], column, facts, inside=name in _INSIDE)
     if "national" in tables:
-        problems += _check_spans(tables["national"], facts)
+        problems += check_spans(tables["national"], facts)
     return problems
-
-
-def _check_spans(parsed: Parsed, facts: Facts) -> list[Problem]:
-    """Check that national rows span whole periods, and that a series tells each month once."""
-    months = parsed.frame["months"].to_numpy()
-    broken = parsed.usable("months") & (months % facts.step != 0)
-    rule = f"must be whole periods: a multiple of {facts.step} months"
-    problems = parsed.problems(broken, "months", rule)
-    spans = parsed.frame[parsed.usable("outcome", "month", "months", "source")]
-    if spans.empty:
-        return problems
-    starts = spans["month"].map(month_number)
-    spans = spans.assign(start=starts, end=starts + spans["months"]).sort_values("start")
-    reach = spans.groupby(["outcome", "source"])["end"].transform(lambda end: end.cummax().shift())
-    late = spans[(spans["start"] < reach) & ~spans.duplicated(list(parsed.table.key))]
-    overlapping = parsed.frame["row"].isin(late["row"]).to_numpy(bool)
-    rule = "must not begin within an earlier row of the same outcome and source: it counts twice"
-    return problems + parsed.problems(overlapping, "month", rule)
 
 
 def _check_months(parsed: Parsed, column: str, facts: Facts, *, inside: bool) -> list[Problem]:
@@ -392,9 +377,3 @@ def _check_mix(parsed: Parsed) -> list[Problem]:
     none = first & (contacts == 0).to_numpy(bool) & parsed.usable("site")
     rule = "must not be 0 in all rows of a site: leave the site out if its mix is unknown"
     return problems + parsed.problems(none, "contacts", rule)
-
-
-def _check_elicited(parsed: Parsed) -> list[Problem]:
-    low, middle, high = (parsed.frame[name].to_numpy() for name in ("q05", "q50", "q95"))
-    problems = parsed.problems(middle <= low, "q50", "must be above q05")
-    return problems + parsed.problems(high <= middle, "q95", "must be above q50")

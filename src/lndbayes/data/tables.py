@@ -20,14 +20,25 @@ from lndbayes.data.problems import hint, nearest
 from lndbayes.data.schema import CONTINUOUS
 from lndbayes.errors import Problem
 
-__all__ = ["Parsed", "empty_frame", "month_number", "month_text", "read_table", "read_text"]
+__all__ = [
+    "_YEARS",
+    "Parsed",
+    "empty_frame",
+    "month_number",
+    "month_text",
+    "read_table",
+    "read_text",
+]
 
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
-#: Largest whole number a double holds exactly.
-_EXACT = 2**53
+#: Sizes that a number other than 0 may have: in any unit more than there are of anything, and less
+#: than anybody measures. Sums and ratios of such numbers stay finite, and whole ones exact.
+_SMALLEST, _LARGEST = 1e-9, 1e10
+#: Years that a month may lie in; another is a typing error.
+_YEARS = range(1900, 2200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,19 +258,25 @@ def _parse_cell(column: Column, text: str) -> tuple[str | float, str]:
         return nothing, rule.replace("must not be empty: must not be empty", "must not be empty")
     if numeric:
         value = float(text) if _NUMBER.fullmatch(text) else math.nan
-        return (value + 0.0, "") if _allowed(column, value) else (math.nan, column.rule)
+        if not _allowed(column, value):
+            return math.nan, column.rule
+        if value and not _SMALLEST <= abs(value) <= _LARGEST:
+            return math.nan, f"must be 0 or have a size between {_SMALLEST:g} and {_LARGEST:g}"
+        return value + 0.0, ""
     if column.kind == "choice" and text not in column.choices:
         return nothing, column.rule + hint(text, column.choices)
     pattern = {"month": _MONTH, "name": _NAME}.get(column.kind)
     if pattern is not None and not pattern.fullmatch(text):
         return nothing, column.rule
+    if column.kind == "month" and int(text[:4]) not in _YEARS:
+        return nothing, f"must lie in the years {_YEARS[0]} to {_YEARS[-1]}"
     return text, ""
 
 
 def _allowed(column: Column, value: float) -> bool:
     if not math.isfinite(value):
         return False
-    if column.kind == "integer" and (value != math.floor(value) or abs(value) > _EXACT):
+    if column.kind == "integer" and value != math.floor(value):
         return False
     low = -math.inf if column.low is None else column.low
     high = math.inf if column.high is None else column.high

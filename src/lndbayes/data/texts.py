@@ -1,0 +1,106 @@
+"""Labels that a reader cannot tell apart, and characters that nobody sees."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+from lndbayes.data.tables import Parsed
+from lndbayes.errors import Problem
+
+__all__ = ["broken_text", "check_labels", "twins"]
+
+#: Letters of the Cyrillic and Greek alphabets that look like Latin ones, by what they look like.
+_LOOKS = {
+    **dict(
+        zip(
+            "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0423\u0425",
+            "ABEKMHOPCTYX",
+            strict=True,
+        )
+    ),
+    **dict(
+        zip(
+            "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455",
+            "aeopcyxijs",
+            strict=True,
+        )
+    ),
+    **dict(zip("\u0405\u0406\u0408", "SIJ", strict=True)),
+    **dict(
+        zip(
+            "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7",
+            "ABEZHIKMNOPTYX",
+            strict=True,
+        )
+    ),
+    **dict(zip("\u03bf\u03bd\u03b9", "ovi", strict=True)),
+}
+_ALIKE = str.maketrans(_LOOKS)
+#: Unicode categories of characters that have no place in a cell: controls, marks of direction and
+#: joining, surrogates, private and unassigned ones, breaks of lines.
+_UNSEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+
+
+def broken_text(text: str) -> str:
+    """Say what is wrong with the characters of a cell.
+
+    Returns
+    -------
+    str
+        A rule that is broken; empty if none is.
+    """
+    for character in text:
+        if unicodedata.category(character) in _UNSEEN or (character.isspace() and character != " "):
+            return f"must not hold a character that is not seen (U+{ord(character):04X})"
+    return ""
+
+
+def twins(labels: Iterable[str]) -> dict[str, str]:
+    """Labels that look like another one.
+
+    Parameters
+    ----------
+    labels : iterable of str
+        Labels, in the order in which they are told.
+
+    Returns
+    -------
+    dict of str to str
+        The label that came first, by every later one that is written with other characters and
+        looks the same: composed or not, in full or half width, with letters of another alphabet.
+    """
+    first: dict[str, str] = {}
+    found = {}
+    for label in dict.fromkeys(labels):
+        seen = unicodedata.normalize("NFKC", label).translate(_ALIKE)
+        known = first.setdefault(" ".join(seen.split()), label)
+        if known != label:
+            found[label] = known
+    return found
+
+
+#: Columns whose labels name something by being the same text in several rows or tables.
+_LABELS = ("site", "stratum", "category", "intervention")
+
+
+def check_labels(parsed: Parsed) -> list[Problem]:
+    """Check that labels which look the same are the same, and that all of a label is seen."""
+    problems = []
+    for column in _LABELS:
+        if column not in parsed.frame:
+            continue
+        unseen = {
+            label: rule for label in set(parsed.frame[column]) if (rule := broken_text(label))
+        }
+        broken = parsed.frame[column].isin(unseen).to_numpy(bool)
+        rules = [unseen[label] for label in parsed.frame.loc[broken, column]]
+        problems += parsed.problems(broken, column, rules)
+        found = twins(parsed.frame[column].tolist())
+        broken = parsed.frame[column].isin(found).to_numpy(bool)
+        rules = [
+            f"must not look like a label that has other characters ({found[label]!a})"
+            for label in parsed.frame.loc[broken, column]
+        ]
+        problems += parsed.problems(broken, column, rules)
+    return problems
