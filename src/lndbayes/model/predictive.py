@@ -32,6 +32,9 @@ __all__ = [
 #: Draws of every chain worked on at once, to bound memory.
 _CHUNK = 100
 
+#: Largest mean of a Poisson count that is drawn.
+_COUNTED = 1e16
+
 
 def prior_draws(spec: ModelSpec, design: Design, draws: int, seed: int) -> dict[str, np.ndarray]:
     """Draw every variable from its prior.
@@ -128,7 +131,10 @@ def draw_counts(
     if family.link == "log":
         mean = n * held * np.exp(eta[..., used])
         size = 1.0 / (1.0 / (n * spread[1][..., None]) + 1.0 / spread[0][..., None])
-        out[..., used] = rng.poisson(rng.gamma(size, mean / size))
+        expected = rng.gamma(size, mean / size)
+        drawn = rng.poisson(np.minimum(expected, _COUNTED))
+        # beyond what an integer holds a Poisson count is its mean to eight digits
+        out[..., used] = np.where(expected > _COUNTED, expected, drawn)
         return out
     p, q = inverse(family.link, eta[..., used]), 1.0 - inverse(family.link, eta[..., used])
     if family.link == "logit":
