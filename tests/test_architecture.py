@@ -83,6 +83,8 @@ FLOORS: Mapping[str, int] = {
     "lndbayes.report": 5,
     "lndbayes.pytest_plugin": 6,
     "lndbayes.evaluate": 6,
+    "lndbayes.prepare": 6,
+    "lndbayes.pricing": 1,
     "lndbayes.cli": 6,
     "lndbayes.endings": 6,
     "lndbayes.commands": 6,

@@ -199,7 +199,11 @@ CASES: list[tuple[str, Spoil, tuple[str, ...]]] = [
         ("outcomes.csv", "custody"),
     ),
     ("no specs", remove("custody.toml", models=True), ("models", "no model spec")),
-    ("no costs", remove("costs.toml", models=True), ("costs.toml",)),
+    (
+        "a cost line of no outcome",
+        edit("costs.toml", 'outcome = "custody"', 'outcome = "custodi"', models=True),
+        ("costs.toml, column lines.prison_places.outcome", "did you mean 'custody'"),
+    ),
     (
         "spec that is no TOML",
         write("custody.toml", b"[outcome\nname =", models=True),

@@ -304,7 +304,7 @@ PLACES = [
     ("evaluate P/data --models P/empty --out P/run", "holds no model spec"),
     ("evaluate P/data --models P/models --out P/file", "must be a folder"),
     ("evaluate P/data --models P/models --out P/file/run", "cannot be made"),
-    ("evaluate P/data --models P/models --out P/data", "not a run directory"),
+    ("evaluate P/data --models P/models --out P/data", "must not lie in"),
     ("evaluate P/data --models P/models --out P/run --outcomes custody,x", "value 'x': no spec"),
     ("validate P/none", "there is no such directory"),
     ("validate P/file", "file"),

@@ -17,8 +17,8 @@ import pytest
 import lndbayes
 from lndbayes import cli, commands, places
 from lndbayes.cli import main
-from lndbayes.endings import LOG
 from lndbayes.errors import MachineError, Problem
+from lndbayes.places import LOG
 from small import load
 
 directory = load("data/conftest.py")

@@ -31,6 +31,7 @@ from lndbayes.model.design import Design
 from lndbayes.model.support import supported_design
 from lndbayes.names import PERIOD_MONTHS, SAMPLE_DIMS
 from lndbayes.observation import predicted_counts
+from lndbayes.places import require_run
 from lndbayes.predictors import untreated_predictor
 from lndbayes.spec import CHANNELS, ModelSpec, with_changes
 
@@ -115,6 +116,7 @@ def backtest(
         than such sites.
     """
     folder, clock = Path(folder), time.perf_counter()
+    require_run(folder)
     spec = with_changes(spec, {**_SHORT, "baseline.channels.not_yet_treated": True})
     design = supported_design(spec, data)
     members = folds_of(spec, design, folds)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lndbayes.errors import UsageError
+from lndbayes.places import require_directory
 
 __all__ = [
     "assemble",
@@ -50,6 +51,7 @@ def simulate(options: argparse.Namespace) -> int:
     """Write a synthetic evaluation, and extracts."""
     from lndbayes.simulate import simulate, write_evaluation
 
+    require_directory(Path(options.out))
     if options.persons_scale is not None and not options.extracts:
         raise UsageError("--persons-scale is the size of the extracts: give --extracts too")
     simulated = simulate(options.seed, options.world, options.sites)
@@ -91,31 +93,33 @@ def validate(options: argparse.Namespace) -> int:
     """Read and check, fit nothing."""
     from lndbayes.data.describe import describe
     from lndbayes.data.evaluation import read_evaluation
-    from lndbayes.evaluate import check_models
+    from lndbayes.prepare import prepared
 
-    data = read_evaluation(options.directory)
-    specs = check_models(options.models, data) if options.models else {}
-    print(describe(data, {name: spec.likelihood.bands for name, spec in specs.items()}))
+    if not options.models:
+        print(describe(read_evaluation(options.directory)))
+        return OK
+    ready = prepared(options.directory, options.models)
+    print(describe(ready.data, {k: spec.likelihood.bands for k, spec in ready.specs.items()}))
+    for note in (*ready.notes, *ready.savings_notes):
+        print(f"note: {note}")
     return OK
 
 
 def priors(options: argparse.Namespace) -> int:
     """Print priors and what they predict."""
-    from lndbayes.data.evaluation import read_evaluation
+    from lndbayes.prepare import prepared_spec
     from lndbayes.prior_report import prior_report
-    from lndbayes.spec import load_spec
 
-    print(prior_report(load_spec(options.spec), read_evaluation(options.data)))
+    print(prior_report(*prepared_spec(options.spec, options.data, designed=False)))
     return OK
 
 
 def fit(options: argparse.Namespace) -> int:
     """Fit and check one outcome."""
-    from lndbayes.data.evaluation import read_evaluation
     from lndbayes.evaluate import fit_outcome
-    from lndbayes.spec import load_spec
+    from lndbayes.prepare import prepared_spec
 
-    spec, data = load_spec(options.spec), read_evaluation(options.data)
+    spec, data = prepared_spec(options.spec, options.data, out=options.out)
     failed = fit_outcome(
         spec, data, Path(options.out), jobs=options.jobs, say=_say(options), watch=_watch(options)
     )
@@ -143,18 +147,16 @@ def evaluate(options: argparse.Namespace) -> int:
 def tipping(options: argparse.Namespace) -> int:
     """Find tipping points with refits."""
     from lndbayes.assumption import ASSUMPTION, label_assumption
-    from lndbayes.data.evaluation import read_evaluation
     from lndbayes.effects import pooled_effect
     from lndbayes.fit import fit, fit_key, save_fit, stored_fit
-    from lndbayes.model.support import supported_design
+    from lndbayes.prepare import prepared_spec
     from lndbayes.runs import write_table
-    from lndbayes.spec import load_spec
     from lndbayes.summaries import summarise
     from lndbayes.tables import prior_as_posterior
-    from lndbayes.tipping import tipping_table
+    from lndbayes.tipping import require_question, tipping_table
 
-    spec, data = load_spec(options.spec), read_evaluation(options.data)
-    supported_design(spec, data)
+    spec, data = prepared_spec(options.spec, options.data, out=options.out)
+    require_question(spec, data)
     out = Path(options.out)
     path, say = out / "fits" / f"{spec.outcome.name}.nc", _say(options)
     main = stored_fit(path, fit_key(spec, data))
@@ -179,17 +181,16 @@ def calibrate(options: argparse.Namespace) -> int:
     import os
 
     from lndbayes.checks.calibration import calibrate
-    from lndbayes.costs import load_costs
-    from lndbayes.data.evaluation import read_evaluation
-    from lndbayes.spec import load_spec
+    from lndbayes.prepare import prepared_calibration
 
-    spec = load_spec(options.spec)
-    costs = load_costs(options.costs) if options.costs else None
+    spec, data, costs = prepared_calibration(
+        options.spec, options.data, options.costs, out=options.out, scheduler=options.scheduler
+    )
     table = calibrate(
         spec,
         options.replicates,
         options.out,
-        data=read_evaluation(options.data) if options.data else None,
+        data=data,
         costs=costs,
         workers=options.jobs or os.cpu_count() or 1,
         scheduler=options.scheduler,
@@ -213,12 +214,14 @@ def backtest(options: argparse.Namespace) -> int:
     """Hide known baselines and score their reconstruction."""
     from lndbayes.backtest import backtest
     from lndbayes.checks.result import overall
-    from lndbayes.data.evaluation import read_evaluation
-    from lndbayes.spec import load_spec
+    from lndbayes.prepare import prepared_spec
 
+    spec, data = prepared_spec(
+        options.spec, options.data, out=options.out, scheduler=options.scheduler, designed=False
+    )
     result = backtest(
-        load_spec(options.spec),
-        read_evaluation(options.data),
+        spec,
+        data,
         options.out,
         folds=options.folds,
         each_channel=options.each_channel,
@@ -262,13 +265,13 @@ def joint(options: argparse.Namespace) -> int:
 
 def strata(options: argparse.Namespace) -> int:
     """Estimate effects by stratum of need."""
-    from lndbayes.data.evaluation import read_evaluation
-    from lndbayes.spec import load_spec
+    from lndbayes.prepare import prepared_spec
     from lndbayes.strata_run import strata_run
 
+    spec, data = prepared_spec(options.spec, options.data, out=options.out, designed=False)
     status = strata_run(
-        load_spec(options.spec),
-        read_evaluation(options.data),
+        spec,
+        data,
         options.out,
         referrals=options.referrals,
         jobs=options.jobs or 1,
@@ -279,13 +282,15 @@ def strata(options: argparse.Namespace) -> int:
 
 def ledger(options: argparse.Namespace) -> int:
     """Say what each baseline rests on, with refits."""
-    from lndbayes.data.evaluation import read_evaluation
     from lndbayes.ledger import ledger as full_ledger
-    from lndbayes.spec import load_spec
+    from lndbayes.prepare import prepared_spec
 
+    spec, data = prepared_spec(
+        options.spec, options.data, out=options.out, scheduler=options.scheduler
+    )
     found = full_ledger(
-        load_spec(options.spec),
-        read_evaluation(options.data),
+        spec,
+        data,
         options.out,
         folds=options.folds,
         workers=options.jobs or 1,

@@ -21,18 +21,15 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from lndbayes.errors import LndbayesError
-from lndbayes.places import is_run
+from lndbayes.places import LOG, is_run
 
-__all__ = ["BAD_INPUT", "CLOSED_PIPE", "INTERRUPTED", "LOG", "UNEXPECTED", "ended"]
+__all__ = ["BAD_INPUT", "CLOSED_PIPE", "INTERRUPTED", "UNEXPECTED", "ended"]
 
 BAD_INPUT: Final = 2
 UNEXPECTED: Final = 70
 INTERRUPTED: Final = 130
 #: Whoever read the output has gone, as `head` does: the status a shell gives for SIGPIPE.
 CLOSED_PIPE: Final = 141
-
-#: Log of unexpected errors in a run directory.
-LOG: Final = "error.log"
 
 #: Problems that are printed of a very long list.
 _SHOWN: Final = 50

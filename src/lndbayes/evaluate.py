@@ -13,73 +13,30 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.checks.result import Status, checks_table, overall
-from lndbayes.checks.thresholds import thresholds_from
-from lndbayes.costs import load_costs
-from lndbayes.data.evaluation import EvaluationData, read_evaluation, with_rows_of
-from lndbayes.errors import DataError, Problem, SpecError
-from lndbayes.exports import VARIANT_FOLDER, Outcome, check_fit, finish, with_checks, write_exports
+from lndbayes.data.evaluation import EvaluationData, with_rows_of
+from lndbayes.exports import (
+    VARIANT_FOLDER,
+    Outcome,
+    check_fit,
+    finish,
+    with_checks,
+    write_exports,
+)
 from lndbayes.fit import fit, fit_key, save_fit, stored_fit
 from lndbayes.many import Task, run_tasks
 from lndbayes.model.design import build_design
 from lndbayes.model.support import supported_design
+from lndbayes.places import make_run, require_run
+from lndbayes.prepare import prepared
+from lndbayes.pricing import drop_savings
 from lndbayes.runs import Progress, Steps, file_hash, write_table
 from lndbayes.sensitivity import run_variants
-from lndbayes.spec import ModelSpec, load_spec
+from lndbayes.spec import ModelSpec
 
-__all__ = ["check_models", "evaluate", "fit_outcome", "load_models"]
-
-COSTS_FILE = "costs.toml"
+__all__ = ["evaluate", "fit_outcome"]
 
 #: Receives the sampler's progress of one fit: a label, then nutpie's list of chain progress.
 Watch = Callable[[str], Callable[[Any], None]]
-
-
-def load_models(folder: str | Path, outcomes: Sequence[str] | None = None) -> dict[str, ModelSpec]:
-    """Read the specs of a models folder, by outcome.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Holds one TOML file per outcome, and ``costs.toml``.
-    outcomes : sequence of str, optional
-        Keep these only.
-
-    Returns
-    -------
-    dict of str to ModelSpec
-
-    Raises
-    ------
-    SpecError
-        All problems of all specs at once; also if an outcome asked for has no spec.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise SpecError(Problem(str(folder), "there is no such folder of model specs"))
-    specs: dict[str, ModelSpec] = {}
-    problems: list[Problem] = []
-    for path in sorted(folder.glob("*.toml")):
-        if path.name == COSTS_FILE:
-            continue
-        try:
-            spec = load_spec(path)
-            thresholds_from(spec.checks, file=path.name)
-        except SpecError as error:
-            problems += error.problems
-            continue
-        if spec.outcome.name in specs:
-            rule = f"a second spec for outcome {spec.outcome.name!r}"
-            problems.append(Problem(path.name, rule, column="outcome.name"))
-        specs[spec.outcome.name] = spec
-    for name in outcomes or ():
-        if name not in specs and not problems:
-            rule = f"no spec for this outcome; there are {', '.join(specs) or 'none'}"
-            problems.append(Problem(str(folder), rule, value=name))
-    if problems:
-        raise SpecError(problems)
-    if not specs:
-        raise SpecError(Problem(str(folder), "holds no model spec"))
-    return {k: v for k, v in specs.items() if not outcomes or k in outcomes}
 
 
 def evaluate(
@@ -101,7 +58,7 @@ def evaluate(
     directory : str or Path
         Evaluation directory.
     models : str or Path
-        Folder of model specs with ``costs.toml``.
+        Folder of model specs; without a ``costs.toml`` in it no saving is stated.
     out : str or Path
         Run directory. Finished fits in it are reused if their inputs are unchanged.
     outcomes : sequence of str, optional
@@ -124,22 +81,24 @@ def evaluate(
 
     Raises
     ------
-    DataError, SpecError
-        Before anything is written.
+    DataError, SpecError, UsageError
+        See `lndbayes.prepare.prepared`: before anything is fitted or written.
     """
     steps = Steps()
     out, models = Path(out), Path(models)
     with steps.step("read and check"):
-        specs = load_models(models, outcomes)
-        costs = load_costs(models / COSTS_FILE)
-        data = read_evaluation(directory)
-        specs = _with_data(specs, data, explicit=outcomes is not None)
+        ready = prepared(directory, models, outcomes, out=out, scheduler=scheduler)
+        data, specs = ready.data, ready.specs
         inputs = _input_hashes(Path(directory), models)
-    _prepare(out)
+    for note in (*ready.notes, *ready.savings_notes):
+        say(f"note: {note}")
+    make_run(out)
     pool = Pool(jobs or os.cpu_count() or 1, scheduler)
     done = _outcomes(specs, data, out, pool, steps, say, watch)
     _keep_quality(Path(directory), out)
-    write_exports(out, done, costs, steps, say)
+    if ready.costs is None:
+        drop_savings(out)
+    write_exports(out, done, ready.costs, steps, say)
     facts = {
         "name": data.name,
         "synthetic": data.synthetic,
@@ -150,6 +109,9 @@ def evaluate(
         # a reused fit holds the thresholds of its own day
         "thresholds": {name: dict(spec.checks) for name, spec in specs.items()},
         "data_notes": [f"{k}: {v}" for k, v in data.notes.items()],
+        "notes": list(ready.notes),
+        "outcomes_known": list(ready.known),
+        "savings_notes": list(ready.savings_notes),
     }
     return finish(out, facts, steps, [c for o in done.values() for c in o.checks], say)
 
@@ -161,31 +123,6 @@ def _keep_quality(directory: Path, out: Path) -> None:
         write_table(pd.read_csv(source, dtype=str, keep_default_na=False), target)
     else:
         target.unlink(missing_ok=True)
-
-
-def check_models(models: str | Path, data: EvaluationData) -> dict[str, ModelSpec]:
-    """Read the specs and build their designs on the data, fitting nothing.
-
-    Parameters
-    ----------
-    models : str or Path
-        Folder of specs with ``costs.toml``.
-    data : EvaluationData
-        The evaluation data.
-
-    Returns
-    -------
-    dict of str to ModelSpec
-        The specs of outcomes that the data hold.
-
-    Raises
-    ------
-    SpecError, DataError
-        If a spec or the costs break a rule, or the data cannot carry a model.
-    """
-    specs = load_models(models)
-    load_costs(Path(models) / COSTS_FILE)
-    return _with_data(specs, data, explicit=False)
 
 
 def fit_outcome(
@@ -217,8 +154,9 @@ def fit_outcome(
     bool
         Whether a check says FAIL.
     """
-    _with_data({spec.outcome.name: spec}, data, explicit=True)
-    _prepare(out)
+    supported_design(spec, data)
+    require_run(out)
+    make_run(out)
     pool = Pool(jobs or os.cpu_count() or 1, None)
     tree = _fits({spec.outcome.name: spec}, data, out, pool, say, watch)[spec.outcome.name]
     results = check_fit(spec, tree)
@@ -282,39 +220,6 @@ def _work(spec: ModelSpec, data: EvaluationData) -> int:
 
 def _fit_alone(spec: ModelSpec, data: EvaluationData) -> xr.DataTree:
     return fit(spec, data, cores=1)
-
-
-def _prepare(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise DataError(Problem(str(out), "is a file; the run directory must be a folder"))
-    foreign = out.is_dir() and any(out.iterdir()) and not (out / "fits").is_dir()
-    if foreign and not (out / "manifest.json").is_file():
-        raise DataError(Problem(str(out), "is not empty and not a run directory"))
-    try:
-        (out / "fits").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(Problem(str(out), f"cannot be made: {error.strerror}")) from error
-
-
-def _with_data(
-    specs: dict[str, ModelSpec], data: EvaluationData, *, explicit: bool
-) -> dict[str, ModelSpec]:
-    """Keep the specs whose outcome the data hold; build each design so that errors come first."""
-    present = {str(x) for x in data.ds["outcome"].to_numpy()}
-    usable = {k: v for k, v in specs.items() if explicit or k in present}
-    if not usable:
-        wanted = ", ".join(specs)
-        rule = f"holds none of the outcomes that have a spec ({wanted})"
-        raise DataError(Problem("outcomes.csv", rule, column="outcome"))
-    problems: list[Problem] = []
-    for spec in usable.values():
-        try:
-            supported_design(spec, data)
-        except DataError as error:
-            problems += error.problems
-    if problems:
-        raise DataError(problems)
-    return usable
 
 
 def _outcomes(

@@ -33,8 +33,11 @@ from lndbayes.errors import DataError, Problem
 from lndbayes.fit import versions
 from lndbayes.identification import site_tiers
 from lndbayes.overview import OVERVIEW_COLUMNS, overview_row
+from lndbayes.places import LOG, run_problems
+from lndbayes.pricing import drop_savings, pricing_of
 from lndbayes.priors import prior_table
 from lndbayes.report import write_report
+from lndbayes.report.kept import kept_problems
 from lndbayes.runs import (
     Progress,
     Steps,
@@ -75,6 +78,8 @@ __all__ = [
 
 #: Folder of a run that holds the sensitivity refits.
 VARIANT_FOLDER = "sensitivity"
+#: Files that the manifest does not list.
+_NO_OUTPUTS = frozenset({"manifest.json", LOG})
 
 
 @dataclass(frozen=True)
@@ -215,8 +220,7 @@ def _price(out: Path, done: Mapping[str, Outcome], costs: Costs) -> None:
         if k in priced
     }
     if not averted:
-        for name in ("savings.nc", "savings.csv"):
-            (out / name).unlink(missing_ok=True)
+        drop_savings(out)
         return
     first = next(iter(averted))
     ds = savings(averted, costs, seed=int(done[first].fit.attrs["seed"]))
@@ -261,7 +265,7 @@ def finish(
     say("report")
     with steps.step("report"):
         write_report(out)
-    outputs = [p for p in sorted(out.rglob("*")) if p.is_file() and p.name != "manifest.json"]
+    outputs = [p for p in sorted(out.rglob("*")) if p.is_file() and p.name not in _NO_OUTPUTS]
     # fits of many outcomes are more than a gigabyte, and hashing lets other threads run
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(file_hash, outputs)
@@ -349,7 +353,13 @@ def report_run(
     """
     run, steps = Path(run), Steps()
     manifest = read_manifest(run)
+    if problems := [*run_problems(run), *kept_problems(run)]:
+        raise DataError(problems)
     done = _stored(run, manifest.get("thresholds", {}), steps)
+    if costs is not None:
+        known = [*done, *map(str, manifest.get("outcomes_known", ()))]
+        notes = pricing_of(costs, Path(costs_file or "costs"), known, list(done), say)
+        manifest = {**manifest, "savings_notes": notes}
     write_exports(run, done, costs, steps, say)
     results = [check for outcome in done.values() for check in outcome.checks]
     facts = {k: v for k, v in manifest.items() if k not in ("status", "versions", "outputs")}

@@ -23,6 +23,7 @@ from lndbayes.ledger_page import ledger_page
 from lndbayes.ledger_refits import CUT, ledger_refits, present, run_refits
 from lndbayes.ledger_verdicts import verdicts_table
 from lndbayes.model.support import supported_design
+from lndbayes.places import require_run
 from lndbayes.runs import write_bytes, write_table
 from lndbayes.sensitivity import VARIANTS, run_variants, untreated_level
 from lndbayes.spec import ModelSpec
@@ -126,11 +127,7 @@ def _refuse(spec: ModelSpec, data: EvaluationData, out: Path) -> None:
         rule = "is true: no effect is reported, so there is no ledger of one; see the bounds"
         raise UsageError(Problem("spec", rule, column="outcome.selected"))
     supported_design(spec, data)
-    if out.exists() and not out.is_dir():
-        raise DataError(Problem(str(out), "is a file; the run directory must be a folder"))
-    known = any((out / name).exists() for name in ("fits", "manifest.json"))
-    if out.is_dir() and any(out.iterdir()) and not known:
-        raise DataError(Problem(str(out), "is not empty and not a run directory"))
+    require_run(out)
 
 
 def _main_fit(

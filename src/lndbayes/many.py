@@ -24,7 +24,7 @@ from lndbayes.source import source_hash
 from lndbayes.spec import ModelSpec
 from lndbayes.storage import SEAL
 
-__all__ = ["FitJob", "Task", "fit_many", "run_tasks"]
+__all__ = ["FitJob", "Task", "check_scheduler", "fit_many", "run_tasks"]
 
 #: Seconds to wait for a scheduler to answer.
 _PATIENCE = 15
@@ -223,18 +223,34 @@ def _on_worker(expected: dict[str, str], task: Task) -> tuple[str, Any]:
     return _named(task)
 
 
-def _on_cluster(tasks: Sequence[Task], address: str) -> Iterator[tuple[str, Any]]:
+def check_scheduler(address: str) -> None:
+    """See that a Dask scheduler answers.
+
+    Raises
+    ------
+    UsageError
+        If it does not, or the package that talks to it is not installed.
+    """
+    _client(address).close()
+
+
+def _client(address: str) -> Any:
     try:
-        from distributed import Client, as_completed
+        from distributed import Client
     except ImportError as error:
         rule = "needs the package distributed: install lndbayes with the extra `cluster`"
         raise UsageError(Problem("--scheduler", rule)) from error
     try:
-        client = Client(address, timeout=_PATIENCE, set_as_default=False)
+        return Client(address, timeout=_PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         rule = "no Dask scheduler answers at this address"
         raise UsageError(Problem("--scheduler", rule, value=address)) from error
-    with client:
+
+
+def _on_cluster(tasks: Sequence[Task], address: str) -> Iterator[tuple[str, Any]]:
+    with _client(address) as client:
+        from distributed import as_completed
+
         expected = versions()
         futures = [client.submit(_on_worker, expected, task, pure=False) for task in tasks]
         try:

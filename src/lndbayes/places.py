@@ -10,11 +10,14 @@ from typing import Final
 from lndbayes.errors import DataError, Problem
 from lndbayes.files import there_is, why_no_folder
 
-__all__ = ["is_run", "make_run", "run_problems"]
+__all__ = ["LOG", "is_run", "make_run", "require_directory", "require_run", "run_problems"]
 
 #: What the commands put into a run directory first: any of them tells that it is one.
 _MARKS: Final = ("manifest.json", "fits", "folds", "replicates", "strata")
 _FOLDERS: Final = (*_MARKS[1:], "sensitivity", "ledger", "figures")
+
+#: Log of unexpected errors in a run directory: no output of the run.
+LOG: Final = "error.log"
 
 #: Endings of the files that a run holds.
 _OURS: Final = frozenset({".csv", ".docx", ".html", ".json", ".md", ".nc", ".png", ".svg", ".xlsx"})
@@ -73,6 +76,34 @@ def run_problems(out: Path, inputs: Iterable[Path] = ()) -> list[Problem]:
     return problems
 
 
+def require_run(out: Path) -> None:
+    """Refuse a place in which no run can be written.
+
+    Raises
+    ------
+    DataError
+        See `run_problems`.
+    """
+    if problems := run_problems(out):
+        raise DataError(problems)
+
+
+def require_directory(out: Path) -> None:
+    """Refuse a place in which no directory can be made or replaced.
+
+    Raises
+    ------
+    DataError
+        If it is something else, or what is above it cannot be written to.
+    """
+    if there_is(out) and (why := why_no_folder(out)):
+        if out.is_file():
+            why = "must be a directory, or not exist yet"
+        raise DataError(Problem(str(out), why))
+    if problems := _parent_problems(out):
+        raise DataError(problems)
+
+
 def make_run(out: Path, folder: str = "fits") -> None:
     """Make a run directory with one of its folders.
 
@@ -88,7 +119,7 @@ def make_run(out: Path, folder: str = "fits") -> None:
 
 
 def _parent_problems(out: Path) -> list[Problem]:
-    """Look at the nearest folder above that is there."""
+    """Tell what keeps a directory that is not there from being made."""
     above = out.absolute().parent
     while not there_is(above):
         above = above.parent

@@ -19,6 +19,7 @@ from lndbayes.fit import load_fit
 from lndbayes.many import FitJob, fit_many
 from lndbayes.model.design import build_design
 from lndbayes.model.support import lacking
+from lndbayes.places import make_run, require_run
 from lndbayes.runs import Progress, write_dataset, write_table
 from lndbayes.spec import ModelSpec, with_changes
 from lndbayes.strata import (
@@ -92,7 +93,8 @@ def strata_run(
         told = "; ".join(f"{label}: {reason}" for label, reason in absent.items())
         rule = f"fewer than two strata can carry an effect ({told or 'there is one stratum'})"
         raise DataError(Problem("outcomes.csv", rule, column="stratum"))
-    _prepare(out)
+    require_run(out)
+    make_run(out, FOLDER)
     say(f"{spec.outcome.name} by stratum: panel evidence alone, since no other is by stratum")
     tasks = {
         # chains of their own: a common seed would tie the strata's Monte Carlo errors
@@ -182,15 +184,3 @@ def _too_little(spec: ModelSpec, part: EvaluationData) -> str:
         return "; ".join(problem.rule for problem in lacking(spec, part, design))
     exposure = np.nansum(part.ds["exposure"].to_numpy())
     return f"no {' and no '.join(absent)} cell with data (exposure {exposure:g} in all)"
-
-
-def _prepare(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise DataError(Problem(str(out), "is a file; the run directory must be a folder"))
-    known = ("manifest.json", FOLDER, "fits")
-    if out.is_dir() and any(out.iterdir()) and not any((out / name).exists() for name in known):
-        raise DataError(Problem(str(out), "is not empty and not a run directory"))
-    try:
-        (out / FOLDER).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(Problem(str(out), f"cannot be made: {error.strerror}")) from error

@@ -47,6 +47,7 @@ from lndbayes.tipping_points import FAR, TippingPoint, go_live_step, tipping_poi
 __all__ = [
     "TIPPING_COLUMNS",
     "at_level_bias",
+    "require_question",
     "tipping_table",
     "weighted_table",
 ]
@@ -147,6 +148,24 @@ class _Question:
     sign: int
 
 
+def require_question(spec: ModelSpec, data: EvaluationData) -> None:
+    """Refuse a spec that has no tipping point, before anything is fitted.
+
+    Raises
+    ------
+    UsageError
+        If the outcome has no good direction or no effect is reported of it, or a bias cannot be
+        added to a prior: see `at_level_bias`.
+    """
+    if spec.outcome.good_direction == "none":
+        rule = "a tipping point needs an outcome with a good direction"
+        raise UsageError(Problem("spec", rule, column="outcome.good_direction", value="none"))
+    if spec.outcome.selected:
+        rule = "is true: no effect is reported, so there is nothing that could tip"
+        raise UsageError(Problem("spec", rule, column="outcome.selected"))
+    at_level_bias(spec, data, 0.0)
+
+
 def tipping_table(
     spec: ModelSpec,
     data: EvaluationData,
@@ -182,11 +201,9 @@ def tipping_table(
     Raises
     ------
     UsageError
-        If the outcome has no good direction.
+        See `require_question`.
     """
-    if spec.outcome.good_direction == "none":
-        rule = "a tipping point needs an outcome with a good direction"
-        raise UsageError(Problem("spec", rule, column="outcome.good_direction", value="none"))
+    require_question(spec, data)
     sign = -1 if spec.outcome.good_direction == "lower" else 1
     question = _Question(spec, data, main, spec.effect.window, sign)
     changes = {"sensitivity.shared_bias_sd": level_sd, "sensitivity.drift_sd": drift_sd}

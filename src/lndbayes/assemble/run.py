@@ -43,6 +43,7 @@ from lndbayes.data.schema import SITES
 from lndbayes.data.tables import month_number, month_text, read_table
 from lndbayes.errors import DataError, Problem, UsageError
 from lndbayes.files import there_is, why_no_folder
+from lndbayes.places import require_directory
 
 __all__ = ["assemble"]
 
@@ -99,6 +100,7 @@ def assemble(
         raise DataError(Problem(str(extracts), why))
     if not _MEMORY.fullmatch(memory):
         raise UsageError(f"memory must be an amount such as 1GB, not {memory!r}")
+    require_directory(target)
     refuse_foreign(target)
     missing = [parent for parent in target.parents if not parent.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,7 @@ from lndbayes.fit import versions
 from lndbayes.many import Task, run_tasks
 from lndbayes.model.design import Design, build_design
 from lndbayes.names import CI_PROB
+from lndbayes.places import require_run
 from lndbayes.source import source_hash
 from lndbayes.spec import ModelSpec
 from lndbayes.storage import SEAL, clean_parts, write_whole
@@ -87,6 +88,7 @@ def calibrate(
     CheckError
         If fewer replicates are there than were asked for.
     """
+    require_run(Path(folder))
     layout = shipped_layout(spec) if data is None else build_design(spec, data)
     store = Path(folder) / "replicates"
     store.mkdir(parents=True, exist_ok=True)

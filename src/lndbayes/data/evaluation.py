@@ -21,7 +21,7 @@ from lndbayes.data.facts import FILE, Facts, read_facts
 from lndbayes.data.panel import build_dataset
 from lndbayes.data.problems import data_error, nearest
 from lndbayes.data.rules import check_tables
-from lndbayes.data.schema import EVIDENCE, TABLES
+from lndbayes.data.schema import EVIDENCE, QUALITY, TABLES
 from lndbayes.data.tables import Parsed, empty_frame, read_table
 from lndbayes.errors import Problem
 from lndbayes.files import there_is, why_no_folder
@@ -209,7 +209,7 @@ _EVIDENCE: Final = "evidence"
 _TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx")
 
 #: Files that belong to a directory and that no table is read from.
-_UNREAD: Final = frozenset({FILE, "truth.json", "data_quality.csv"})
+_UNREAD: Final = frozenset({FILE, "truth.json", QUALITY.file})
 
 #: Tables by the stem of their file name, which names them in code.
 _STEMS: Final[Mapping[str, Table]] = {Path(table.file).stem: table for table in TABLES}
@@ -235,6 +235,9 @@ def _read_tables(root: Path) -> tuple[dict[str, Parsed], dict[str, str], list[Pr
             notes[table.file] = "header only: taken as absent"
         if parsed.ignored:
             notes[f"{table.file}, columns not read"] = ", ".join(parsed.ignored)
+    if QUALITY.file in present:
+        # the report copies it: what it cannot show is told here, not after the fits
+        problems += read_table(root, QUALITY)[1]
     known = {table.file for table in TABLES} | _UNREAD
     if others := sorted(present - known):
         notes["files not read"] = ", ".join(others)

@@ -27,6 +27,7 @@ __all__ = [
     "FACTS",
     "MIX",
     "OUTCOMES",
+    "QUALITY",
     "REFERRALS",
     "SITES",
     "STATUS",
@@ -248,6 +249,19 @@ REFERRALS: Final = Table(
         ),
     ),
     examples=({"site": "S01", "month": "2014-04", "referrals": "61"},),
+)
+
+#: What an assembly of extracts says of their rows. It belongs to no result: the report shows it.
+QUALITY: Final = Table(
+    file="data_quality.csv",
+    what="one row per table of the extracts and reason",
+    key=("table", "reason"),
+    columns=(
+        Column(name="table", kind="text", meaning="table of the extracts"),
+        Column(name="reason", kind="text", meaning="read, kept, or why rows were dropped"),
+        Column(name="rows", kind="integer", low=0, unit="rows", empty="-", meaning="how many"),
+        Column(name="persons", kind="integer", low=0, unit="persons", empty="-", meaning="whose"),
+    ),
 )
 
 TABLES: Final = (SITES, OUTCOMES, MIX, REFERRALS, *EVIDENCE.values())

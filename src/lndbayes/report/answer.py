@@ -16,7 +16,7 @@ from lndbayes.report.lookup import (
     said_of,
     withheld,
 )
-from lndbayes.report.money import headline, label
+from lndbayes.report.money import headline, label, no_saving
 from lndbayes.report.rounding import money, percent, probability, ratio, show
 from lndbayes.report.run import Run
 
@@ -94,8 +94,7 @@ def savings_sentence(run: Run) -> str:
     """
     row = headline(run)
     if row is None:
-        why = run.missing.get("savings.csv", "savings.csv has no total over all lines")
-        return f"No saving is stated: {why}."
+        return f"No saving is stated: {no_saving(run)}."
     shown = money(*parts(row))
     at = f"at {row['price_year']} prices"
     if row["scenario"]:

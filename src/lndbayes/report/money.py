@@ -10,6 +10,7 @@ import pandas as pd
 
 from lndbayes.costs_rules import ALL, ALL_CASHABLE
 from lndbayes.names import SAMPLE_DIMS
+from lndbayes.pricing import NO_SAVING
 from lndbayes.report.lookup import Row
 from lndbayes.report.run import Run
 from lndbayes.savings import total_saving
@@ -22,6 +23,8 @@ __all__ = [
     "headline_scenario",
     "label",
     "line_rows",
+    "no_saving",
+    "savings_notes",
     "scenario_rows",
     "total_draws",
 ]
@@ -105,6 +108,18 @@ def headline(run: Run) -> Row | None:
     everything = (s["outcome"] == ALL) & (s["line"] == ALL) & (s["payer"] == ALL)
     s = s[everything & (s["scenario"] == headline_scenario(run)) & s["median"].notna()]
     return s.to_dict("records")[0] if len(s) else None
+
+
+def savings_notes(run: Run) -> list[str]:
+    """What the costs leave out of this run, as its manifest says."""
+    notes = run.manifest.get("savings_notes")
+    return [str(note) for note in notes] if isinstance(notes, list) else []
+
+
+def no_saving(run: Run) -> str:
+    """Why there is no headline row."""
+    why = run.missing.get("savings.csv", "savings.csv has no total over all lines")
+    return "; ".join(note.removeprefix(NO_SAVING) for note in savings_notes(run)) or why
 
 
 def line_rows(run: Run) -> pd.DataFrame:

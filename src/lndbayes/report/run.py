@@ -22,7 +22,7 @@ from lndbayes.files import Unreadable, read_json, read_text, there_is
 from lndbayes.names import MONTH, SITE
 from lndbayes.storage import Damaged, read_group, read_netcdf
 
-__all__ = ["STATUSES", "Design", "Run", "read_run"]
+__all__ = ["STATUSES", "Design", "Run", "read_run", "read_table"]
 
 STATUSES = ("FAIL", "REVIEW", "NOT RUN", "PASS")
 
@@ -208,7 +208,7 @@ def read_run(path: Path) -> Run:
     missing: dict[str, str] = {}
     for name in _COLUMNS:
         if there_is(path / name):
-            frame, found = _read_table(path / name)
+            frame, found = read_table(path / name)
             problems += found
             frames[name.removesuffix(".csv")] = frame
         elif name not in _REQUIRED:
@@ -269,7 +269,8 @@ def _without_selected(run: Run) -> Run:
     return replace(run, effects=effects, **kept)
 
 
-def _read_table(path: Path) -> tuple[pd.DataFrame, list[Problem]]:
+def read_table(path: Path) -> tuple[pd.DataFrame, list[Problem]]:
+    """Read one table of a run; without rows where it has problems."""
     texts, numbers = _COLUMNS[path.name]
     try:
         rows = list(csv.reader(io.StringIO(read_text(path), newline=""), strict=True))

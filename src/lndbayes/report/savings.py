@@ -14,6 +14,8 @@ from lndbayes.report.money import (
     headline_scenario,
     label,
     line_rows,
+    no_saving,
+    savings_notes,
     scenario_rows,
     total_draws,
 )
@@ -40,8 +42,7 @@ def savings_section(run: Run) -> Section:
     """
     row = headline(run)
     if row is None:
-        why = run.missing.get("savings.csv", "savings.csv has no total over all lines")
-        return Section("savings", "Savings", (Paragraph(f"Not available: {why}."),))
+        return Section("savings", "Savings", (Paragraph(f"Not available: {no_saving(run)}."),))
     shown = money(*parts(row))
     ci = percent(row["ci_prob"])
     scenario = label(run, "scenario", headline_scenario(run))
@@ -57,6 +58,7 @@ def savings_section(run: Run) -> Section:
         _lines(run, ci, scenario),
         _scenarios(run, ci),
         *_drivers(run, scenario),
+        *(Paragraph(f"{note[:1].upper()}{note[1:]}.") for note in savings_notes(run)),
     ]
     return Section("savings", "Savings", tuple(blocks))
 
