@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lndbayes.errors import UsageError
+from lndbayes.names import NO_DISCLOSURE, disclosure_warning
 from lndbayes.places import require_directory
 
 __all__ = [
@@ -37,6 +38,19 @@ def _say(options: argparse.Namespace) -> Say:
     if options.quiet:
         return lambda message: None
     return lambda message: print(message, file=sys.stderr, flush=True)
+
+
+def _warn(disclosure: str) -> None:
+    """Say, even where progress is not wanted, that outputs must stay where they are."""
+    if text := disclosure_warning(disclosure):
+        print(f"DISCLOSURE: {text}", file=sys.stderr, flush=True)
+
+
+def _warn_of(run: str) -> None:
+    from lndbayes.runs import read_manifest
+
+    if (Path(run) / "manifest.json").is_file():
+        _warn(str(read_manifest(Path(run)).get("disclosure", NO_DISCLOSURE)))
 
 
 def _watch(options: argparse.Namespace) -> Any:
@@ -120,6 +134,7 @@ def fit(options: argparse.Namespace) -> int:
     from lndbayes.prepare import prepared_spec
 
     spec, data = prepared_spec(options.spec, options.data, out=options.out)
+    _warn(data.disclosure)
     failed = fit_outcome(
         spec, data, Path(options.out), jobs=options.jobs, say=_say(options), watch=_watch(options)
     )
@@ -141,6 +156,7 @@ def evaluate(options: argparse.Namespace) -> int:
         say=_say(options),
         watch=_watch(options),
     )
+    _warn_of(options.out)
     return _exit(status, options)
 
 
@@ -156,6 +172,7 @@ def tipping(options: argparse.Namespace) -> int:
     from lndbayes.tipping import require_question, tipping_table
 
     spec, data = prepared_spec(options.spec, options.data, out=options.out)
+    _warn(data.disclosure)
     require_question(spec, data)
     out = Path(options.out)
     path, say = out / "fits" / f"{spec.outcome.name}.nc", _say(options)
@@ -219,6 +236,7 @@ def backtest(options: argparse.Namespace) -> int:
     spec, data = prepared_spec(
         options.spec, options.data, out=options.out, scheduler=options.scheduler, designed=False
     )
+    _warn(data.disclosure)
     result = backtest(
         spec,
         data,
@@ -240,7 +258,9 @@ def report(options: argparse.Namespace) -> int:
     """Check stored fits and rewrite exports and report."""
     from lndbayes.exports import report_run
 
-    return _exit(report_run(options.run_directory, say=_say(options)), options)
+    status = report_run(options.run_directory, say=_say(options))
+    _warn_of(options.run_directory)
+    return _exit(status, options)
 
 
 def savings(options: argparse.Namespace) -> int:
@@ -248,6 +268,7 @@ def savings(options: argparse.Namespace) -> int:
     from lndbayes.exports import recompute_savings
 
     status = recompute_savings(options.run_directory, options.costs, say=_say(options))
+    _warn_of(options.run_directory)
     return _exit(status, options)
 
 
@@ -258,6 +279,7 @@ def joint(options: argparse.Namespace) -> int:
     problems = joint_run(
         options.run_directory, options.outcomes, factors=options.factors, say=_say(options)
     )
+    _warn_of(options.run_directory)
     for problem in problems:
         print(f"FAIL: chains of the joint model: {problem}", file=sys.stderr)
     return CHECK_FAILED if problems else OK
@@ -269,6 +291,7 @@ def strata(options: argparse.Namespace) -> int:
     from lndbayes.strata_run import strata_run
 
     spec, data = prepared_spec(options.spec, options.data, out=options.out, designed=False)
+    _warn(data.disclosure)
     status = strata_run(
         spec,
         data,
@@ -288,6 +311,7 @@ def ledger(options: argparse.Namespace) -> int:
     spec, data = prepared_spec(
         options.spec, options.data, out=options.out, scheduler=options.scheduler
     )
+    _warn(data.disclosure)
     found = full_ledger(
         spec,
         data,

@@ -26,6 +26,7 @@ from lndbayes.fit import fit, fit_key, save_fit, stored_fit
 from lndbayes.many import Task, run_tasks
 from lndbayes.model.design import build_design
 from lndbayes.model.support import supported_design
+from lndbayes.names import disclosure_warning
 from lndbayes.places import make_run, require_run
 from lndbayes.prepare import prepared
 from lndbayes.pricing import drop_savings
@@ -102,6 +103,8 @@ def evaluate(
     facts = {
         "name": data.name,
         "synthetic": data.synthetic,
+        "disclosure": data.disclosure,
+        "disclosure_warning": disclosure_warning(data.disclosure),
         "command_line": command,
         "inputs": inputs,
         "data_hash": data.hash,

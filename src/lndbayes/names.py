@@ -29,6 +29,11 @@ TIER_A_MONTHS: Final = 12
 
 PERIOD_MONTHS: Final = {"month": 1, "quarter": 3, "year": 12}
 
+#: Presets of disclosure control by which counts may have been withheld or rounded; what each does:
+#: `lndbayes.assemble.disclosure`.
+DISCLOSURES: Final = ("none", "hes_2018", "ons_srs")
+NO_DISCLOSURE: Final = DISCLOSURES[0]
+
 #: Parts of names that are written in capitals.
 _SHORT: Final = {
     "ae": "A&E",
@@ -38,6 +43,20 @@ _SHORT: Final = {
     "mha": "MHA",
     "pnc": "PNC",
 }
+
+
+def disclosure_warning(preset: str) -> str:
+    """What must be said with every output of data under a preset; empty for `none`.
+
+    A preset withholds counts of the input. Nothing withholds what is computed from them.
+    """
+    if preset in ("", NO_DISCLOSURE):
+        return ""
+    return (
+        f"The data are under the disclosure preset {preset}. The outputs of this run are NOT "
+        "disclosure-controlled: they stay inside the secure environment until its output check "
+        "has released them."
+    )
 
 
 def words(name: str) -> str:

@@ -160,7 +160,9 @@ FACTS = [
     ("period plural", '"month"', '"months"', 2, "period", "months", "(did you mean 'month'?)"),
     ("off the grid", '"month"', '"quarter"', 4, "last_month", "2014-12", "a multiple of 3 months"),
     ("synthetic as text", "= true", '= "true"', 5, "synthetic", "true", "without quotes"),
-    ("disclosure as text", '"none"', '"HES 2018"', 6, "disclosure", "HES 2018", "preset"),
+    ("disclosure as text", '"none"', '"HES 2018"', 6, "disclosure", "HES 2018", "'hes_2018'?"),
+    ("disclosure misspelt", '"none"', '"hes_2081"', 6, "disclosure", "hes_2081", "'hes_2018'?"),
+    ("disclosure unknown", '"none"', '"zz"', 6, "disclosure", "zz", "none, hes_2018, ons_srs"),
     ("name empty", '"Tiny evaluation"', '" "', 1, "name", " ", "must be a text that is not empty"),
     (
         "no quotes",

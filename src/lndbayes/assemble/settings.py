@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lndbayes.assemble.disclosure import PRESETS
 from lndbayes.assemble.shape import EVENTS
 from lndbayes.data.problems import hint
 from lndbayes.data.tables import month_number, month_text
 from lndbayes.errors import Problem
 from lndbayes.files import Unreadable, read_toml, there_is
+from lndbayes.names import DISCLOSURES
 
 __all__ = ["FILE", "Settings", "Source", "parse_sources", "read_settings"]
 
@@ -34,7 +34,7 @@ _KEYS: Final[Mapping[str, str]] = {
     "last_month": 'must be a month in quotes written "YYYY-MM"',
     "extract_date": "must be a date written YYYY-MM-DD",
     "synthetic": "must be true or false, without quotes",
-    "disclosure": f"must be one of {', '.join(PRESETS)}",
+    "disclosure": f"must be one of {', '.join(DISCLOSURES)}",
 }
 _OTHER_KEYS: Final = ("notes", "quarterly")
 
@@ -121,7 +121,8 @@ def read_settings(root: Path) -> tuple[Settings | None, list[Problem]]:
         if key not in written:
             problems.append(Problem(FILE, f"the key is missing: it {rule}", None, key))
         elif not _fits(key, written[key]):
-            problems.append(Problem(FILE, rule, None, key, str(written[key])))
+            suffix = hint(str(written[key]), DISCLOSURES) if key == "disclosure" else ""
+            problems.append(Problem(FILE, rule + suffix, None, key, str(written[key])))
     if problems:
         return None, problems
     settings = Settings(
@@ -146,7 +147,7 @@ def _fits(key: str, value: Any) -> bool:
         return False
     if key.endswith("_month"):
         return _MONTH.fullmatch(value) is not None and int(value[:4]) > 0
-    return value in PRESETS if key == "disclosure" else bool(value.strip())
+    return value in DISCLOSURES if key == "disclosure" else bool(value.strip())
 
 
 def _day(value: Any) -> Any:

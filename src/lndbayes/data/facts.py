@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from lndbayes.data.schema import FACTS
 from lndbayes.data.tables import month_number, month_text
 from lndbayes.errors import Problem
 from lndbayes.files import Unreadable, read_text, read_toml, there_is
-from lndbayes.names import PERIOD_MONTHS
+from lndbayes.names import DISCLOSURES, PERIOD_MONTHS
 
 __all__ = ["FILE", "Facts", "read_facts"]
 
@@ -130,7 +130,8 @@ def _check_values(written: Mapping[str, object], lines: Mapping[str, int]) -> li
             continue
         value = written[key]
         if not isinstance(value, kind) or (isinstance(value, str) and not _text_fits(key, value)):
-            suffix = hint(str(value), PERIOD_MONTHS) if key == "period" else ""
+            known: Iterable[str] = {"period": PERIOD_MONTHS, "disclosure": DISCLOSURES}.get(key, ())
+            suffix = hint(str(value), known)
             problems.append(_problem(key, value, rule + suffix, lines))
     return problems
 
@@ -141,7 +142,7 @@ def _text_fits(key: str, value: str) -> bool:
     if key == "period":
         return value in PERIOD_MONTHS
     if key == "disclosure":
-        return re.fullmatch(r"[a-z][a-z0-9_]*", value) is not None
+        return value in DISCLOSURES
     return key == "notes" or bool(value.strip())
 
 

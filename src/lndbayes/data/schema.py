@@ -20,6 +20,7 @@ from lndbayes.data.columns import (
     Table,
 )
 from lndbayes.data.evidence_schema import EVIDENCE
+from lndbayes.names import DISCLOSURES
 
 __all__ = [
     "CONTINUOUS",
@@ -52,7 +53,7 @@ FACTS: Final[Mapping[str, tuple[bool, type, str]]] = {
     "disclosure": (
         True,
         str,
-        "must be the name of a disclosure preset (lower-case letters, digits and _) or none",
+        f"must be the name of a disclosure preset: {', '.join(DISCLOSURES)}",
     ),
     "notes": (False, object, "may be anything"),
 }

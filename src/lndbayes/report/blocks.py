@@ -162,6 +162,8 @@ class Page:
         Checks that fail.
     sections : tuple of Section
         In order.
+    disclosure : str
+        What to say of data under a disclosure preset; empty where there is none.
     """
 
     name: str
@@ -171,6 +173,7 @@ class Page:
     counts: str
     failures: tuple[str, ...]
     sections: tuple[Section, ...]
+    disclosure: str = ""
 
     @property
     def banner(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import DictLoader, Environment, StrictUndefined
 from joblib import Parallel, delayed
 
+from lndbayes.names import NO_DISCLOSURE, disclosure_warning
 from lndbayes.report.answer import effect_sentence, savings_sentence
 from lndbayes.report.blocks import Block, Page, Paragraph, Section
 from lndbayes.report.effects import effects_section, mix_section
@@ -120,6 +121,7 @@ def _front(run: Run) -> Page:
         counts=status_counts(run),
         failures=tuple(_worst(run, "FAIL")),
         sections=(),
+        disclosure=disclosure_warning(str(run.manifest.get("disclosure", NO_DISCLOSURE))),
     )
 
 

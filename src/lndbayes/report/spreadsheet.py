@@ -62,7 +62,8 @@ def workbook(page: Page, run: Path) -> bytes:
         warnings.simplefilter("ignore", ResourceWarning)
         import gptables
 
-    warning = [text for text in (page.synthetic, page.banner) if text]
+    release = f"NOT FOR RELEASE. {page.disclosure}" if page.disclosure else ""
+    warning = [text for text in (release, page.synthetic, page.banner) if text]
     sheets = {}
     for name, title in _SHEETS.items():
         path = run / f"{name}.csv"

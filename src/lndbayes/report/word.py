@@ -54,7 +54,8 @@ def word_document(page: Page) -> bytes:
     document.add_heading(_clean(f"Evaluation report: {page.name}"), level=0)
     many = "Outcomes" if len(page.outcomes) > 1 else "Outcome"
     document.add_paragraph(f"{many}: {', '.join(page.outcomes)}. Checks: {page.counts}.")
-    for text in (f"SYNTHETIC. {page.synthetic}" if page.synthetic else "", page.banner):
+    release = f"NOT FOR RELEASE. {page.disclosure}" if page.disclosure else ""
+    for text in (release, f"SYNTHETIC. {page.synthetic}" if page.synthetic else "", page.banner):
         if text:
             _strong(document.add_paragraph(), text, _RED)
     for number, section in enumerate(page.sections, start=1):
@@ -95,7 +96,8 @@ def _set_up(document: Any, page: Page) -> None:
     document.core_properties.title = _clean(f"Evaluation report: {page.name}")
     document.core_properties.author = ""
     document.core_properties.comments = ""
-    marks = ["Simulated data" if page.synthetic else "", page.banner.split(".")[0]]
+    marks = ["Not for release" if page.disclosure else ""]
+    marks += ["Simulated data" if page.synthetic else "", page.banner.split(".")[0]]
     if header := "   ".join(mark for mark in marks if mark):
         _strong(section.header.paragraphs[0], header, _RED)
 
