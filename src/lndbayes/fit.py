@@ -181,7 +181,7 @@ def fit(
     }
     tree = xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
     marks["predictive"] = time.perf_counter() - clock
-    tree.attrs = _attributes(spec, data, marks)
+    tree.attrs = _attributes(spec, data, design, marks)
     return tree
 
 
@@ -276,7 +276,7 @@ def _constant_data(design: Design) -> xr.Dataset:
 
 
 def _attributes(
-    spec: ModelSpec, data: EvaluationData, marks: Mapping[str, float]
+    spec: ModelSpec, data: EvaluationData, design: Design, marks: Mapping[str, float]
 ) -> dict[str, Any]:
     return {
         "outcome": spec.outcome.name,
@@ -296,20 +296,20 @@ def _attributes(
         "synthetic": int(data.synthetic),
         "seed": spec.sampling.seed,
         "fit_key": fit_key(spec, data),
-        "fixed_variables": json.dumps(_fixed_variables(spec, data)),
+        "fixed_variables": json.dumps(_fixed_variables(spec, data, design)),
         "versions": json.dumps(versions(), sort_keys=True),
         "wall_seconds": json.dumps({k: round(v, 3) for k, v in marks.items()}),
         "schema": SCHEMA,
     }
 
 
-def _fixed_variables(spec: ModelSpec, data: EvaluationData) -> list[str]:
+def _fixed_variables(spec: ModelSpec, data: EvaluationData, design: Design) -> list[str]:
     """Variables that are constant by construction, so that their spread is no sign of trouble."""
     scales = spec.sensitivity
     fixed = [n for n in ("shared_bias", "drift", "go_live_step") if getattr(scales, f"{n}_sd") == 0]
     if spec.effect.pulse_sd == 0:
         fixed.append("pulse")
-    if scales.wave_sd == 0 or len(np.unique(data.ds["wave"])) == 1:
+    if scales.wave_sd == 0 or len(design.coords["wave"]) == 1:
         fixed.append("wave_effect")
     if data.ds.sizes["site"] == 1:
         fixed += ["site_drift", "site_curve"]

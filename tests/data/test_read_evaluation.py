@@ -571,3 +571,10 @@ def test_coverage_is_one_where_not_given(tiny):
     assert coverage.dims == ("outcome", "site", "month")
     assert float(coverage.sel(outcome="sentence", site="A02", month="2014-02")) == 0.8
     assert int((coverage != 1).sum()) == 1
+
+
+def test_a_site_that_never_goes_live_needs_no_wave(tiny):
+    tiny.set("sites.csv", {"site": "A06"}, wave="")
+    data = read_evaluation(tiny.write())
+    assert int(data.ds["wave"].sel(site="A06")) == 0
+    assert "  in no wave: 1 site, 1 never live" in describe(data).splitlines()

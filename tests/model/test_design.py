@@ -375,9 +375,24 @@ def test_nothing_moderates_without_two_interventions(built, interventions):
 
 
 def test_waves_are_counted_in_order_whatever_their_numbers(built):
-    design = built(waves=(7, 2, 7, 4))
+    design = built(waves=(7, 2, 4, 4), go_live=(8, 8, 13, 14))
     assert design.coords["wave"] == [2, 4, 7]
-    np.testing.assert_array_equal(design["wave_index"], [2, 0, 2, 1])
+    np.testing.assert_array_equal(design["wave_index"], [2, 0, 1, 1])
+
+
+def test_a_site_that_never_goes_live_is_in_no_wave_whatever_is_written(built):
+    """Its wave has no effect in the data, and would widen or narrow the others' prior."""
+    designs = [built(waves=waves) for waves in ((1, 1, 2, 2), (1, 1, 2, 9), (1, 1, 2, ""))]
+    assert [design.coords["wave"] for design in designs] == [[1, 2]] * 3
+    for name, value in designs[0].arrays.items():
+        for other in designs[1:]:
+            np.testing.assert_array_equal(other[name], value, err_msg=name)
+
+
+def test_without_a_site_that_goes_live_there_is_one_wave(built):
+    design = built(go_live=(None, None, None, None), waves=("", "", "", ""))
+    assert design.coords["wave"] == [0]
+    assert not design["wave_index"].any()
 
 
 # ---- periods

@@ -175,9 +175,11 @@ def discrepancies(data: Replication, thresholds: Thresholds) -> list[Discrepancy
     list of Discrepancy or Unavailable
     """
     names = np.array(data.sites)
+    # the last is that of sites which never go live: their wave is -1
+    waves = np.array([*map(str, range(int(data.wave.max(initial=0)) + 1)), "none"])
     return [
         _worst_rate(data, data.site, "worst_site_rate", "site", names),
-        _worst_rate(data, data.wave, "wave_rates", "wave", None),
+        _worst_rate(data, data.wave, "wave_rates", "wave", waves),
         *_residual_quantities(data, thresholds),
         _largest_change(data, thresholds),
         _window_rate(data, thresholds, before=True),

@@ -42,7 +42,7 @@ class Replication:
     event : np.ndarray, shape (C,)
         Months since go-live; NaN or far below zero for a site never treated.
     wave : np.ndarray, shape (C,)
-        Wave of the cell's site.
+        Wave of the cell's site; -1 where it never goes live.
     sites : tuple of str
         Names of the sites of the panel.
     lag_year : int
@@ -98,10 +98,16 @@ def replication(fit: xr.DataTree, *, most: int) -> Replication:
         site=site,
         month=month,
         event=constant["event_time"].transpose(SITE, MONTH).values[site, month].astype(float),
-        wave=constant["wave_index"].values[site],
+        wave=np.where(_live(constant), constant["wave_index"].values, -1)[site],
         sites=tuple(map(str, observed[SITE].values)),
         lag_year=12 // _months_a_period(observed[MONTH].values),
     )
+
+
+def _live(constant: xr.Dataset) -> np.ndarray:
+    """Sites that go live in the months."""
+    event = constant["event_time"].transpose(SITE, MONTH).values
+    return np.asarray((event >= 0).any(axis=1))
 
 
 def _months_a_period(months: np.ndarray) -> int:

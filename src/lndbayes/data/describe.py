@@ -66,7 +66,8 @@ def _waves(data: EvaluationData) -> list[str]:
             parts.append(f"go-live {first}" + ("" if first == last else f" to {last}"))
         if never := own.size - treated.size:
             parts.append(f"{never} never live")
-        lines.append(f"  wave {number}: {_number(own.size, 'site')}, {', '.join(parts)}")
+        name = f"wave {number}" if number else "in no wave"
+        lines.append(f"  {name}: {_number(own.size, 'site')}, {', '.join(parts)}")
     return lines
 
 

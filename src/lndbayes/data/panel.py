@@ -226,7 +226,7 @@ def _sites(sites: pd.DataFrame, facts: Facts) -> _Arrays:
     go_live = [facts.index(month) if month else np.nan for month in sites["go_live"]]
     return {
         "go_live": np.array(go_live, dtype=float),
-        "wave": sites["wave"].to_numpy(float).astype(np.int64),
+        "wave": sites["wave"].fillna(0).to_numpy(float).astype(np.int64),
         "population": sites["population"].to_numpy(float).copy(),
         "predecessor": sites["predecessor"].to_numpy(float).copy(),
         "label": label.astype(str),

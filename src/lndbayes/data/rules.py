@@ -164,6 +164,9 @@ def _check_sites(tables: Mapping[str, Parsed]) -> list[Problem]:
         if name != "sites" and "site" in parsed.table.names and _lists_all(tables["sites"], "site"):
             problems += _check_member(parsed, "site", sites["site"], "must be a site of sites.csv")
     live = tables["sites"].usable("site", "go_live") & (sites["go_live"] != "").to_numpy(bool)
+    without = live & ~tables["sites"].filled("wave")
+    rule = "must not be empty at a site that goes live"
+    problems += tables["sites"].problems(without, "wave", rule)
     go_live = dict(zip(sites.loc[live, "site"], sites.loc[live, "go_live"], strict=True))
     dated = (("retrospective", "month"), ("proxy", "month"), ("history", "calendar_month"))
     for name, column in dated:

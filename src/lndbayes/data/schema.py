@@ -67,7 +67,13 @@ SITES: Final = Table(
         Column(name="site", kind="text", meaning="identifier that the other tables use"),
         Column(name="label", kind="text", empty="the identifier", meaning="name in figures"),
         Column(name="region", kind="text", empty="not stated", meaning="region"),
-        Column(name="wave", kind="integer", low=1, meaning="wave of the roll-out"),
+        Column(
+            name="wave",
+            kind="integer",
+            low=1,
+            empty="in no wave: only at a site that never goes live",
+            meaning="wave of the roll-out",
+        ),
         Column(
             name="go_live",
             kind="month",

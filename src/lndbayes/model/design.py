@@ -112,7 +112,7 @@ def build_design(spec: ModelSpec, data: EvaluationData) -> Design:
         "half_period": np.array(0.5 * step),
     }
     arrays["site_weight"] = site_weights(arrays)
-    arrays |= _site_arrays(data)
+    arrays |= _site_arrays(data, event)
     arrays |= retrospective_arrays(spec, data)
     arrays |= history_arrays(spec, data)
     arrays |= national_arrays(spec, data, arrays, step)
@@ -207,12 +207,24 @@ def _kept_cells(spec: ModelSpec, event: np.ndarray) -> np.ndarray:
     return np.asarray(kept)
 
 
-def _site_arrays(data: EvaluationData) -> dict[str, np.ndarray]:
+def _waves(data: EvaluationData, event: np.ndarray) -> np.ndarray:
+    """Waves of the sites that go live in the months, in order; a wave of none where none does.
+
+    A site without the service has no effect that could differ between waves.
+    """
+    wave = data.ds["wave"].to_numpy()[(event >= 0).any(axis=1)]
+    return np.unique(wave) if wave.size else np.zeros(1, dtype=np.int64)
+
+
+def _site_arrays(data: EvaluationData, event: np.ndarray) -> dict[str, np.ndarray]:
     ds = data.ds
     sites = ds.sizes["site"]
     mix = ds["mix"].to_numpy() if ds.sizes["intervention"] > 1 else np.zeros((sites, 1))
     mix = np.nan_to_num(mix)
-    wave = ds["wave"].to_numpy()
+    waves = _waves(data, event)
+    live = (event >= 0).any(axis=1)
+    # a site that never goes live has a place in the arrays and no effect
+    wave_index = np.where(live, np.searchsorted(waves, ds["wave"].to_numpy()), 0)
     predecessor = ds["predecessor"].to_numpy()
     known = np.isfinite(predecessor)
     centre = predecessor[known].mean() if known.any() else 0.0
@@ -222,7 +234,7 @@ def _site_arrays(data: EvaluationData) -> dict[str, np.ndarray]:
         "mix_centre": mix.sum(axis=0) / total
         if total > 0
         else np.full(mix.shape[1], 1 / mix.shape[1]),
-        "wave_index": np.searchsorted(np.unique(wave), wave).astype(np.int64),
+        "wave_index": wave_index.astype(np.int64),
         "predecessor": np.where(known, predecessor - centre, 0.0),
         "referrals": np.nan_to_num(ds["referrals"].to_numpy()),
     }
@@ -249,7 +261,7 @@ def _coords(
         "site": [str(x) for x in ds["site"].to_numpy()],
         "month": [str(x) for x in ds["month"].to_numpy()],
         "intervention": interventions if len(interventions) > 1 else ["all"],
-        "wave": [int(x) for x in np.unique(ds["wave"].to_numpy())],
+        "wave": [int(x) for x in _waves(data, arrays["event_time"])],
         "harmonic": list(range(arrays["harmonics"].shape[1])),
         "seam_month": list(spec.baseline.seams),
         "stage": [str(x) for x in stage],
