@@ -20,6 +20,7 @@ FLOORS: Mapping[str, int] = {
     "lndbayes.errors": 0,
     "lndbayes.files": 0,
     "lndbayes.names": 0,
+    "lndbayes.formulas": 0,
     "lndbayes.places": 0,
     "lndbayes.families": 0,
     "lndbayes.source": 0,

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from lndbayes.errors import Problem
 from lndbayes.factors import NOT_MONEY, NOT_STATED, hint, is_money
+from lndbayes.formulas import NOT_A_FORMULA, runs
 
 __all__ = [
     "ALL",
@@ -112,6 +113,13 @@ def _line_problems(
     def say(column: str, value: object, rule: str) -> None:
         problems.append(Problem(source, rule, column=column, value=str(value)))
 
+    names = [("payers", payer) for payer in payers]
+    names += [("scenarios", name) for name in _table(raw, "scenarios")]
+    names += [("factors", name) for name in factors]
+    names += [("lines", str(line.get("name"))) for line in lines]
+    for column, name in names:
+        if runs(name):
+            say(column, name, NOT_A_FORMULA)
     for payer in payers:
         if payer == ALL:
             say("payers", payer, "reserved for the sum over payers")

@@ -17,6 +17,7 @@ import xarray as xr
 from lndbayes.errors import DataError, Problem
 from lndbayes.files import Unreadable, read_json, there_is
 from lndbayes.fit import load_fit
+from lndbayes.formulas import neutral_table
 from lndbayes.storage import Damaged, read_netcdf, write_netcdf, write_whole
 
 __all__ = [
@@ -63,8 +64,9 @@ def file_hash(path: Path) -> str:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV whole or not at all; empty where a number is not known."""
-    write_whole(path, lambda part: table.to_csv(part, index=False, lineterminator="\n"))
+    """Write a CSV whole or not at all; empty where a number is not known, no text a formula."""
+    safe = neutral_table(table)
+    write_whole(path, lambda part: safe.to_csv(part, index=False, lineterminator="\n"))
 
 
 def write_json(value: Mapping[str, Any], path: Path) -> None:

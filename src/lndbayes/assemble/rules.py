@@ -17,6 +17,7 @@ from lndbayes.assemble.settings import Settings
 from lndbayes.assemble.shape import KIND_RULES
 from lndbayes.data.tables import month_text
 from lndbayes.errors import Problem
+from lndbayes.formulas import NOT_A_FORMULA
 
 __all__ = ["SHOWN", "check_events", "check_persons", "check_referrals", "in_order"]
 
@@ -108,6 +109,7 @@ def check_referrals(
         Rule("site", "t.site IS NULL", KIND_RULES["text"]),
         Rule("site", "t.site NOT IN (SELECT site FROM sites)", "must be a site of sites"),
         Rule("intervention", "t.intervention IS NULL", KIND_RULES["text"]),
+        Rule("intervention", "regexp_matches(t.intervention, '^\\s*[-=+@]')", NOT_A_FORMULA),
     ]
     return _broken(connection, extract, rules)
 

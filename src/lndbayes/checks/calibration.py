@@ -24,6 +24,7 @@ from lndbayes.data.evaluation import EvaluationData
 from lndbayes.errors import CheckError
 from lndbayes.files import Unreadable, read_json
 from lndbayes.fit import versions
+from lndbayes.formulas import neutral_table
 from lndbayes.many import Task, run_tasks
 from lndbayes.model.design import Design, build_design
 from lndbayes.names import CI_PROB
@@ -115,9 +116,10 @@ def calibrate(
     if len(done) != replicates:
         raise CheckError(f"only {len(done)} of {replicates} replicates are there")
     table = calibration_table([done[i] for i in wanted])
+    safe = neutral_table(table)
     write_whole(
         Path(folder) / "calibration.csv",
-        lambda part: table.to_csv(part, index=False, lineterminator="\n"),
+        lambda part: safe.to_csv(part, index=False, lineterminator="\n"),
     )
     return table
 

@@ -51,6 +51,8 @@ class Column:
         Bounds of a number, inclusive unless `low_open` or `high_open`.
     choices : tuple of str
         Vocabulary of a choice.
+    free : bool
+        Whether a text is free: any other names something, in other tables too.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Column:
     low_open: bool = False
     high_open: bool = False
     choices: tuple[str, ...] = ()
+    free: bool = False
 
     @property
     def rule(self) -> str:

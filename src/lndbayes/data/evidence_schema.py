@@ -215,7 +215,7 @@ ELICITED: Final = Table(
             )
             for percent in ("05", "50", "95")
         ),
-        Column(name="who", kind="text", meaning="who judged, and when"),
+        Column(name="who", kind="text", free=True, meaning="who judged, and when"),
     ),
     examples=(
         {

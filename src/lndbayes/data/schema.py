@@ -65,8 +65,10 @@ SITES: Final = Table(
     key=("site",),
     columns=(
         Column(name="site", kind="text", meaning="identifier that the other tables use"),
-        Column(name="label", kind="text", empty="the identifier", meaning="name in figures"),
-        Column(name="region", kind="text", empty="not stated", meaning="region"),
+        Column(
+            name="label", kind="text", free=True, empty="the identifier", meaning="name in figures"
+        ),
+        Column(name="region", kind="text", free=True, empty="not stated", meaning="region"),
         Column(
             name="wave",
             kind="integer",

@@ -19,6 +19,7 @@ from lndbayes.data.columns import Column, Table
 from lndbayes.data.problems import hint, nearest
 from lndbayes.data.schema import CONTINUOUS
 from lndbayes.errors import Problem
+from lndbayes.formulas import NOT_A_FORMULA, runs
 
 __all__ = [
     "_YEARS",
@@ -263,6 +264,8 @@ def _parse_cell(column: Column, text: str) -> tuple[str | float, str]:
         if value and not _SMALLEST <= abs(value) <= _LARGEST:
             return math.nan, f"must be 0 or have a size between {_SMALLEST:g} and {_LARGEST:g}"
         return value + 0.0, ""
+    if column.kind == "text" and not column.free and runs(text):
+        return nothing, NOT_A_FORMULA
     if column.kind == "choice" and text not in column.choices:
         return nothing, column.rule + hint(text, column.choices)
     pattern = {"month": _MONTH, "name": _NAME}.get(column.kind)

@@ -19,6 +19,7 @@ import xarray as xr
 
 from lndbayes.errors import DataError, Problem
 from lndbayes.files import Unreadable, read_json, read_text, there_is
+from lndbayes.formulas import plain
 from lndbayes.names import MONTH, SITE
 from lndbayes.storage import Damaged, read_group, read_netcdf
 
@@ -299,7 +300,7 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[Problem]]:
         if name in numbers:
             columns[name] = _to_numbers(values, path.name, name, problems)
         else:
-            columns[name] = pd.array(values, dtype="str")
+            columns[name] = pd.array(list(map(plain, values)), dtype="str")
     for name in set(numbers) - set(header):
         columns[name] = np.full(len(body), np.nan)
     return pd.DataFrame(columns), problems
