@@ -280,6 +280,8 @@ SETTINGS = [
     ({"extract_date": "2016-02-31"}, "extract_date", "must be a date"),
     ({"disclosure": "hes"}, "disclosure", "must be one of none, hes_2018, ons_srs"),
     ({"first_month": "2013"}, "first_month", "must be a month"),
+    ({"first_month": "0001-01"}, "first_month", "must be a month"),
+    ({"last_month": "9999-12"}, "last_month", "must be a month"),
     ({"synthetic": "yes"}, "synthetic", "must be true or false"),
     ({"name": " "}, "name", "must be a text"),
     ({"extract_dat": "2016-08-15"}, "extract_dat", "the key is not known"),

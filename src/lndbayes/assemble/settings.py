@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from lndbayes.assemble.shape import EVENTS
 from lndbayes.data.problems import hint
-from lndbayes.data.tables import month_number, month_text
+from lndbayes.data.tables import YEARS, month_number, month_text
 from lndbayes.errors import Problem
 from lndbayes.files import Unreadable, read_toml, there_is
 from lndbayes.names import DISCLOSURES
@@ -28,14 +28,17 @@ _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?|\.[0-9]+")
 
+_BETWEEN: Final = f"{YEARS[0]} to {YEARS[-1]}"
 _KEYS: Final[Mapping[str, str]] = {
     "name": "must be a text that is not empty",
-    "first_month": 'must be a month in quotes written "YYYY-MM"',
-    "last_month": 'must be a month in quotes written "YYYY-MM"',
+    "first_month": f'must be a month in quotes written "YYYY-MM", in the years {_BETWEEN}',
+    "last_month": f'must be a month in quotes written "YYYY-MM", in the years {_BETWEEN}',
     "extract_date": "must be a date written YYYY-MM-DD",
     "synthetic": "must be true or false, without quotes",
     "disclosure": f"must be one of {', '.join(DISCLOSURES)}",
 }
+#: Longest mean delay of reports, months: what comes later on average is never complete.
+_LONGEST_DELAY: Final = 1200
 _OTHER_KEYS: Final = ("notes", "quarterly")
 
 
@@ -146,7 +149,7 @@ def _fits(key: str, value: Any) -> bool:
     if not isinstance(value, str):
         return False
     if key.endswith("_month"):
-        return _MONTH.fullmatch(value) is not None and int(value[:4]) > 0
+        return _MONTH.fullmatch(value) is not None and int(value[:4]) in YEARS
     return value in DISCLOSURES if key == "disclosure" else bool(value.strip())
 
 
@@ -232,8 +235,8 @@ def _source_problems(
             problems.append(Problem(file, "must be a month written YYYY-MM", line, column, value))
     if not problems and last < first:
         problems.append(Problem(file, "must not be before first_month", line, "last_month", last))
-    if delay and not (_NUMBER.fullmatch(delay) and 0 < float(delay) < math.inf):
-        rule = "must be a number above 0, or empty for no delay"
+    if delay and not (_NUMBER.fullmatch(delay) and 0 < float(delay) <= _LONGEST_DELAY):
+        rule = f"must be a number above 0, at most {_LONGEST_DELAY}, or empty for no delay"
         problems.append(Problem(file, rule, line, "reporting_delay_months", delay))
     return problems
 

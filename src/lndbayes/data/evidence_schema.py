@@ -80,6 +80,7 @@ NATIONAL: Final = Table(
             name="months",
             kind="integer",
             low=1,
+            high=1200,
             unit="months",
             meaning="length of the span, such as 1, 3 or 12; whole periods",
         ),
@@ -159,6 +160,7 @@ HISTORY: Final = Table(
         Column(
             name="months_from_referral",
             kind="integer",
+            low=-1200,
             high=0,
             high_open=True,
             unit="months",

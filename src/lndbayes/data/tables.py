@@ -22,7 +22,7 @@ from lndbayes.errors import Problem
 from lndbayes.formulas import NOT_A_FORMULA, runs
 
 __all__ = [
-    "_YEARS",
+    "YEARS",
     "Parsed",
     "empty_frame",
     "month_number",
@@ -39,7 +39,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 #: than anybody measures. Sums and ratios of such numbers stay finite, and whole ones exact.
 _SMALLEST, _LARGEST = 1e-9, 1e10
 #: Years that a month may lie in; another is a typing error.
-_YEARS = range(1900, 2200)
+YEARS = range(1900, 2200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,8 +271,8 @@ def _parse_cell(column: Column, text: str) -> tuple[str | float, str]:
     pattern = {"month": _MONTH, "name": _NAME}.get(column.kind)
     if pattern is not None and not pattern.fullmatch(text):
         return nothing, column.rule
-    if column.kind == "month" and int(text[:4]) not in _YEARS:
-        return nothing, f"must lie in the years {_YEARS[0]} to {_YEARS[-1]}"
+    if column.kind == "month" and int(text[:4]) not in YEARS:
+        return nothing, f"must lie in the years {YEARS[0]} to {YEARS[-1]}"
     return text, ""
 
 
