@@ -25,7 +25,8 @@ from lndbayes.checks.result import CheckResult, overall
 from lndbayes.comparators import COMPARATORS, MaskedPanel
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.errors import DataError, Problem
-from lndbayes.fit import load_fit, versions
+from lndbayes.fit import fit_key, load_fit, versions
+from lndbayes.lock import alone
 from lndbayes.many import FitJob, fit_many
 from lndbayes.model.design import Design
 from lndbayes.model.support import supported_design
@@ -33,6 +34,7 @@ from lndbayes.names import PERIOD_MONTHS, SAMPLE_DIMS
 from lndbayes.observation import predicted_counts
 from lndbayes.places import require_run
 from lndbayes.predictors import untreated_predictor
+from lndbayes.provenance import record_product
 from lndbayes.spec import CHANNELS, ModelSpec, with_changes
 
 __all__ = ["BacktestResult", "backtest", "folds_of", "hidden_counts"]
@@ -72,6 +74,7 @@ class BacktestResult:
     checks: list[CheckResult]
 
 
+@alone("folder")
 def backtest(
     spec: ModelSpec,
     data: EvaluationData,
@@ -117,6 +120,7 @@ def backtest(
     """
     folder, clock = Path(folder), time.perf_counter()
     require_run(folder)
+    made_from = {spec.outcome.name: fit_key(spec, data)}
     spec = with_changes(spec, {**_SHORT, "baseline.channels.not_yet_treated": True})
     design = supported_design(spec, data)
     members = folds_of(spec, design, folds)
@@ -157,6 +161,7 @@ def backtest(
         "versions": versions(),
     }
     write_backtest(folder, cells, by_site, summary, checks, facts)
+    record_product(folder, "backtest", made_from)
     return result
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from lndbayes.errors import UsageError
 from lndbayes.names import NO_DISCLOSURE, disclosure_warning
 from lndbayes.places import require_directory
+from lndbayes.lock import alone
 
 __all__ = [
     "assemble",
@@ -160,6 +161,7 @@ def evaluate(options: argparse.Namespace) -> int:
     return _exit(status, options)
 
 
+@alone("options.out")
 def tipping(options: argparse.Namespace) -> int:
     """Find tipping points with refits."""
     from lndbayes.assumption import ASSUMPTION, label_assumption

@@ -23,6 +23,7 @@ from lndbayes.exports import (
     write_exports,
 )
 from lndbayes.fit import fit, fit_key, save_fit, stored_fit
+from lndbayes.lock import alone
 from lndbayes.many import Task, run_tasks
 from lndbayes.model.design import build_design
 from lndbayes.model.support import supported_design
@@ -40,6 +41,7 @@ __all__ = ["evaluate", "fit_outcome"]
 Watch = Callable[[str], Callable[[Any], None]]
 
 
+@alone("out")
 def evaluate(
     directory: str | Path,
     models: str | Path,
@@ -128,6 +130,7 @@ def _keep_quality(directory: Path, out: Path) -> None:
         target.unlink(missing_ok=True)
 
 
+@alone("out")
 def fit_outcome(
     spec: ModelSpec,
     data: EvaluationData,

@@ -32,11 +32,19 @@ from lndbayes.effects import pooled_effect
 from lndbayes.errors import DataError, Problem
 from lndbayes.fit import versions
 from lndbayes.identification import site_tiers
+from lndbayes.lock import alone
 from lndbayes.overview import OVERVIEW_COLUMNS, overview_row
 from lndbayes.places import LOG, run_problems
 from lndbayes.pricing import drop_savings, pricing_of
 from lndbayes.priors import prior_table
-from lndbayes.report import write_report
+from lndbayes.provenance import (
+    drop_outdated,
+    file_hashes,
+    input_problems,
+    outcomes_of,
+    require_hashes,
+)
+from lndbayes.report import REPORTS, write_report
 from lndbayes.report.kept import kept_problems
 from lndbayes.runs import (
     Progress,
@@ -78,8 +86,11 @@ __all__ = [
 
 #: Folder of a run that holds the sensitivity refits.
 VARIANT_FOLDER = "sensitivity"
-#: Files that the manifest does not list.
-_NO_OUTPUTS = frozenset({"manifest.json", LOG})
+
+#: Tables that some outcomes have and others have not.
+_TABLES = frozenset(
+    {"before_after", "bounds", "ledger", "overview", "powerscale", "sensitivity", "tipping"}
+)
 
 
 @dataclass(frozen=True)
@@ -134,7 +145,7 @@ def write_exports(
             for key, table in found.items():
                 if len(table):
                     tables.setdefault(key, []).append(table.assign(check_status=mark))
-    for key in {"before_after", "bounds", "tipping"} - set(tables):
+    for key in _TABLES - set(tables):
         # a table of an earlier run on other data
         (out / f"{key}.csv").unlink(missing_ok=True)
     for key, parts in tables.items():
@@ -260,25 +271,25 @@ def finish(
 ) -> Status:
     """Write report and manifest; the manifest is written twice, since the report quotes it."""
     status = overall(checks)
+    drop_outdated(out, str(facts.get("data_hash")), say)
     manifest = {**facts, "status": status.value, "versions": versions(), "steps": steps.done}
-    write_json(manifest, out / "manifest.json")
+    hashes = file_hashes(out, but=REPORTS)
+    write_json({**manifest, "outputs": hashes}, out / "manifest.json")
     say("report")
     with steps.step("report"):
         write_report(out)
-    outputs = [p for p in sorted(out.rglob("*")) if p.is_file() and p.name not in _NO_OUTPUTS]
-    # fits of many outcomes are more than a gigabyte, and hashing lets other threads run
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(file_hash, outputs)
-        hashes = {p.relative_to(out).as_posix(): h for p, h in zip(outputs, found, strict=True)}
-    write_json({**manifest, "steps": steps.done, "outputs": hashes}, out / "manifest.json")
+    outputs = {**hashes, **file_hashes(out, but=hashes)}
+    whole = {**manifest, "steps": steps.done, "outputs": dict(sorted(outputs.items()))}
+    write_json(whole, out / "manifest.json")
     return status
 
 
-def _stored(run: Path, thresholds: Mapping[str, Any], steps: Steps) -> dict[str, Outcome]:
+def _stored(run: Path, manifest: Mapping[str, Any], steps: Steps) -> dict[str, Outcome]:
     """Everything a run's exports need, from its stored draws; fits nothing."""
     done = {}
+    thresholds = manifest.get("thresholds", {})
     with steps.step("read stored fits"):
-        for name, tree in stored_outcomes(run).items():
+        for name, tree in stored_outcomes(run, manifest).items():
             spec = stored_spec(str(tree.attrs.get("spec_text")), source=f"fits/{name}.nc")
             if name in thresholds:
                 spec = with_changes(spec, {"checks": thresholds[name]})
@@ -321,6 +332,7 @@ def _stored_variants(run: Path, name: str, fit_key: str) -> dict[str, xr.Dataset
     return variants
 
 
+@alone("run")
 def report_run(
     run: str | Path,
     *,
@@ -349,13 +361,16 @@ def report_run(
     Raises
     ------
     DataError, FitError
-        If the directory is not a complete run.
+        If the directory is not a complete run, or a file that is read is not what the run wrote.
     """
     run, steps = Path(run), Steps()
     manifest = read_manifest(run)
-    if problems := [*run_problems(run), *kept_problems(run)]:
+    problems = [*run_problems(run), *kept_problems(run)]
+    problems += input_problems(run, manifest, outcomes_of(manifest), savings=costs is None)
+    if problems:
         raise DataError(problems)
-    done = _stored(run, manifest.get("thresholds", {}), steps)
+    done = _stored(run, manifest, steps)
+    require_hashes(manifest)
     if costs is not None:
         known = [*done, *map(str, manifest.get("outcomes_known", ()))]
         notes = pricing_of(costs, Path(costs_file or "costs"), known, list(done), say)

@@ -11,6 +11,7 @@ import xarray as xr
 
 from lndbayes.assumption import ASSUMPTION, label_assumption
 from lndbayes.errors import DataError, Problem
+from lndbayes.files import there_is
 from lndbayes.fit import load_fit
 from lndbayes.joint import (
     comparison_table,
@@ -19,7 +20,9 @@ from lndbayes.joint import (
     joint_table,
     sampling_problems,
 )
-from lndbayes.runs import Progress, write_dataset, write_table
+from lndbayes.lock import alone
+from lndbayes.provenance import evaluated, input_problems, record_product
+from lndbayes.runs import Progress, read_manifest, write_dataset, write_table
 from lndbayes.spec import stored_spec
 
 __all__ = ["joint_run"]
@@ -31,6 +34,7 @@ NOTE = (
 )
 
 
+@alone("run")
 def joint_run(
     run: str | Path, outcomes: Sequence[str] | None, *, factors: int = 1, say: Progress
 ) -> list[str]:
@@ -58,7 +62,8 @@ def joint_run(
     Raises
     ------
     DataError
-        If an outcome has no stored fit, or see `lndbayes.joint.joint_effects`.
+        If an outcome has no stored fit, fits are of different data or are not what the run wrote,
+        or see `lndbayes.joint.joint_effects`.
     """
     run = Path(run)
     fits = _stored(run, outcomes)
@@ -85,6 +90,7 @@ def joint_run(
     write_dataset(ds, run / "joint.nc")
     for name, table in tables.items():
         write_table(table, run / f"{name}.csv")
+    record_product(run, "joint", {name: str(fit.attrs["fit_key"]) for name, fit in fits.items()})
     last = compared.iloc[-1]
     say(
         f"prediction of left-out sites: {last['verdict']} (difference {last['difference']:.1f}, "
@@ -103,7 +109,8 @@ def _stored(run: Path, outcomes: Sequence[str] | None) -> dict[str, xr.DataTree]
     found = {path.stem: path for path in sorted((run / "fits").glob("*.nc"))}
     if not found:
         raise DataError(Problem(str(run / "fits"), "holds no stored fit"))
-    names = list(found) if outcomes is None else list(dict.fromkeys(outcomes))
+    manifest = read_manifest(run) if there_is(run / "manifest.json") else {}
+    names = evaluated(manifest, found) if outcomes is None else list(dict.fromkeys(outcomes))
     known = ", ".join(found)
     absent = [
         Problem("--outcomes", f"no stored fit; there are {known}", value=name)
@@ -112,7 +119,15 @@ def _stored(run: Path, outcomes: Sequence[str] | None) -> dict[str, xr.DataTree]
     ]
     if absent:
         raise DataError(absent)
-    return {name: load_fit(found[name]) for name in names}
+    if problems := input_problems(run, manifest, names, savings=False):
+        raise DataError(problems)
+    fits = {name: load_fit(found[name]) for name in names}
+    data = {name: str(fit.attrs.get("data_hash")) for name, fit in fits.items()}
+    rule = "is a fit to other data than the one before it: evaluate these outcomes together again"
+    if len(set(data.values())) > 1:
+        first = data[names[0]]
+        raise DataError([Problem(f"fits/{n}.nc", rule) for n in names if data[n] != first])
+    return fits
 
 
 def _seed(fits: dict[str, xr.DataTree]) -> int:

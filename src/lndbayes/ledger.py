@@ -22,8 +22,10 @@ from lndbayes.ledger_measures import FULL_COLUMNS, measures
 from lndbayes.ledger_page import ledger_page
 from lndbayes.ledger_refits import CUT, ledger_refits, present, run_refits
 from lndbayes.ledger_verdicts import verdicts_table
+from lndbayes.lock import alone
 from lndbayes.model.support import supported_design
 from lndbayes.places import require_run
+from lndbayes.provenance import record_product
 from lndbayes.runs import write_bytes, write_table
 from lndbayes.sensitivity import VARIANTS, run_variants, untreated_level
 from lndbayes.spec import ModelSpec
@@ -56,6 +58,7 @@ class Ledger:
     page: str
 
 
+@alone("out")
 def ledger(
     spec: ModelSpec,
     data: EvaluationData,
@@ -118,6 +121,7 @@ def ledger(
     write_table(full, out / "ledger_full.csv")
     write_table(verdicts, out / "ledger_verdicts.csv")
     write_bytes(page.encode(), out / "ledger.md")
+    record_product(out, "ledger", {spec.outcome.name: str(main.attrs["fit_key"])})
     return Ledger(full, verdicts, page)
 
 

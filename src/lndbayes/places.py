@@ -9,6 +9,7 @@ from typing import Final
 
 from lndbayes.errors import DataError, Problem
 from lndbayes.files import there_is, why_no_folder
+from lndbayes.lock import claim
 
 __all__ = ["LOG", "is_run", "make_run", "require_directory", "require_run", "run_problems"]
 
@@ -111,11 +112,14 @@ def make_run(out: Path, folder: str = "fits") -> None:
     ------
     DataError
         If it cannot be made.
+    UsageError
+        If another process writes to it.
     """
     try:
         (out / folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(Problem(str(out), f"cannot be made: {error.strerror}")) from error
+    claim(out)
 
 
 def _parent_problems(out: Path) -> list[Problem]:

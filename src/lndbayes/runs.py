@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +17,8 @@ from lndbayes.errors import DataError, Problem
 from lndbayes.files import Unreadable, read_json, there_is
 from lndbayes.fit import load_fit
 from lndbayes.formulas import neutral_table
-from lndbayes.storage import Damaged, read_netcdf, write_netcdf, write_whole
+from lndbayes.provenance import evaluated
+from lndbayes.storage import Damaged, file_hash, read_netcdf, write_netcdf, write_whole
 
 __all__ = [
     "Progress",
@@ -52,15 +52,6 @@ class Steps:
                 "cpu_seconds": round(time.process_time() - cpu, 2),
             }
         )
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -120,15 +111,25 @@ def read_manifest(run: Path) -> dict[str, Any]:
     return manifest
 
 
-def stored_outcomes(run: Path) -> dict[str, xr.DataTree]:
-    """Load every stored fit of a run, by outcome.
+def stored_outcomes(run: Path, manifest: Mapping[str, Any]) -> dict[str, xr.DataTree]:
+    """Load the stored fits of a run, by outcome.
+
+    Parameters
+    ----------
+    run : Path
+        Run directory.
+    manifest : mapping of str to object
+        Its manifest, which names the outcomes.
 
     Raises
     ------
     DataError
         If there is none.
+    FitError
+        See `lndbayes.fit.load_fit`.
     """
-    paths = sorted((run / "fits").glob("*.nc"))
-    if not paths:
+    paths = {path.stem: path for path in sorted((run / "fits").glob("*.nc"))}
+    names = evaluated(manifest, paths)
+    if not names:
         raise DataError(Problem(str(run / "fits"), "holds no stored fit"))
-    return {path.stem: load_fit(path) for path in paths}
+    return {name: load_fit(paths[name]) for name in names}

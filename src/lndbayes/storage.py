@@ -29,6 +29,7 @@ __all__ = [
     "Damaged",
     "clean_parts",
     "content_digest",
+    "file_hash",
     "read_group",
     "read_netcdf",
     "read_netcdf_tree",
@@ -306,6 +307,15 @@ def read_group(
         with xr.open_dataset(path, group=group, engine="netcdf4") as stored:
             chosen = [name for name in variables if name in stored]
             return attributes, stored[chosen].load()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _read(path: Path, opens: Callable[..., Any]) -> Any:

@@ -15,11 +15,13 @@ from lndbayes.data.evaluation import EvaluationData
 from lndbayes.data.strata import by_stratum
 from lndbayes.errors import DataError, Problem, SpecError, UsageError
 from lndbayes.exports import check_fit
-from lndbayes.fit import load_fit
+from lndbayes.fit import fit_key, load_fit
+from lndbayes.lock import alone
 from lndbayes.many import FitJob, fit_many
 from lndbayes.model.design import build_design
 from lndbayes.model.support import lacking
 from lndbayes.places import make_run, require_run
+from lndbayes.provenance import record_product
 from lndbayes.runs import Progress, write_dataset, write_table
 from lndbayes.spec import ModelSpec, with_changes
 from lndbayes.strata import (
@@ -40,6 +42,7 @@ FOLDER = "strata"
 _CHANNELS = ("retrospective", "national", "history", "elicited")
 
 
+@alone("out")
 def strata_run(
     spec: ModelSpec,
     data: EvaluationData,
@@ -122,6 +125,7 @@ def strata_run(
     write_dataset(ds, out / "strata.nc")
     write_table(table, out / "strata.csv")
     _write_checks(checks, out)
+    record_product(out, "strata", {spec.outcome.name: fit_key(spec, data)})
     say(f"wrote {out / 'strata.csv'}")
     return status
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from lndbayes.report.page import write_report
+from lndbayes.report.page import REPORTS, write_report
 
-__all__ = ["write_report"]
+__all__ = ["REPORTS", "write_report"]

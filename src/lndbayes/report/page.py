@@ -51,12 +51,16 @@ from lndbayes.report.trust import (
 from lndbayes.report.word import word_document
 from lndbayes.storage import write_whole
 
-__all__ = ["compose", "render", "write_report"]
+__all__ = ["REPORTS", "compose", "render", "write_report"]
 
 #: Outcomes up to which a report is composed in this process.
 _FEW = 3
 _TEMPLATE = "report.html.j2"
 _STYLE = "report.css"
+
+
+#: Files that the report is written to.
+REPORTS = ("report.html", "report.docx", "tables.xlsx")
 
 
 def write_report(run: Path) -> Path:

@@ -21,6 +21,7 @@ from lndbayes.errors import DataError, Problem
 from lndbayes.files import Unreadable, read_json, read_text, there_is
 from lndbayes.formulas import plain
 from lndbayes.names import MONTH, SITE
+from lndbayes.provenance import changed_files
 from lndbayes.storage import Damaged, read_group, read_netcdf
 
 __all__ = ["STATUSES", "Design", "Run", "read_run", "read_table"]
@@ -195,8 +196,8 @@ def read_run(path: Path) -> Run:
     Raises
     ------
     DataError
-        A required file is absent, or a file is unreadable, lacks a column or holds a value that
-        is no number; all such problems at once.
+        A required file is absent, or a file is unreadable, lacks a column, holds a value that is
+        no number or is not what the manifest lists; all such problems at once.
     """
     if not path.is_dir():
         raise DataError(Problem(str(path), "the run directory must exist"))
@@ -215,6 +216,7 @@ def read_run(path: Path) -> Run:
         elif name not in _REQUIRED:
             missing[name] = f"{name} is not in the run directory"
     manifest = _read_manifest(path / "manifest.json", problems)
+    problems += changed_files(path, manifest, [*_COLUMNS, "savings.nc"])
     if problems:
         raise DataError(problems)
     run = Run(
