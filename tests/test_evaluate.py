@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import netCDF4
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,8 +27,10 @@ from lndbayes.cli import main
 from lndbayes.data.evaluation import read_evaluation
 from lndbayes.fit import load_fit
 from lndbayes.many import Task
+from lndbayes.provenance import record_product
 from lndbayes.sensitivity import VARIANTS
 from lndbayes.spec import load_spec, with_changes
+from lndbayes.storage import SEAL, read_netcdf, write_netcdf
 from small import set_checks, write_small
 
 pytestmark = pytest.mark.slow
@@ -405,7 +408,7 @@ def test_an_absent_refit_is_told(work, no_fits, capsys) -> None:
     (work / "run" / "sensitivity" / LOST).unlink()
     before = tables(work)
     assert main(["report", str(work / "run"), "--quiet"]) == 2
-    assert f"sensitivity/{LOST}: a sensitivity refit is absent" in capsys.readouterr().err
+    assert f"sensitivity/{LOST}: is absent" in capsys.readouterr().err
     assert tables(work) == before
 
 
@@ -414,13 +417,72 @@ def test_refits_of_another_fit_are_not_mixed_in(work, no_fits, capsys) -> None:
     path = work / "run" / "fits" / "custody.nc"
     tree = load_fit(path)
     tree.attrs["fit_key"] = "0" * 64
+    del tree.attrs[SEAL]
     lndbayes.evaluate.save_fit(tree, path)
+    told = manifest(work)
+    told["outputs"]["fits/custody.nc"] = sha256(path)
+    (work / "run" / "manifest.json").write_text(json.dumps(told), encoding="utf-8")
     before = tables(work)
     assert main(["check", str(work / "run"), "--quiet"]) == 2
     printed = capsys.readouterr()
     assert f"{len(VARIANTS)} problems" in printed.err
     assert "is a refit of other inputs" in printed.err
     assert tables(work) == before
+
+
+FIT, REFIT = "fits/custody.nc", f"sensitivity/{LOST}"
+#: What each command reads of a run.
+READS = [
+    *[(name, file) for name in ("report", "check") for file in (FIT, REFIT, "savings.nc")],
+    *[("savings", FIT), ("savings", REFIT), ("joint", FIT)],
+]
+
+
+@pytest.mark.parametrize(("name", "file"), READS, ids=[" ".join(pair) for pair in READS])
+def test_edited_draws_are_refused_and_nothing_is_written(work, no_fits, capsys, name, file) -> None:
+    """Even where whoever edits them seals them anew."""
+    path = work / "run" / file
+    if file.startswith("fits"):
+        tree = load_fit(path)
+        tree["posterior"]["site_effect"][:] += 0.1
+        del tree.attrs[SEAL]
+        lndbayes.evaluate.save_fit(tree, path)
+    else:
+        write_netcdf(read_netcdf(path) * 1.5, path)
+    arguments = [name, str(work / "run"), "--quiet"]
+    if name == "savings":
+        arguments += ["--costs", str(work / "models" / "costs.toml")]
+    before = {p: p.stat().st_mtime_ns for p in (work / "run").rglob("*")}
+    assert main(arguments) == 2
+    told = capsys.readouterr().err
+    assert f"{file}: is damaged or was edited" in told
+    assert {p: p.stat().st_mtime_ns for p in (work / "run").rglob("*")} == before
+
+
+def test_edited_draws_are_fitted_again(work, monkeypatch) -> None:
+    path = work / "run" / "fits" / "custody.nc"
+    with netCDF4.Dataset(path, "a") as file:
+        file["posterior"]["site_effect"][0, 0, 0] += 0.1
+
+    def interrupted(*args: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lndbayes.evaluate, "fit", interrupted)
+    assert main([*command(work), "--quiet"]) == 130
+
+
+def test_nothing_of_earlier_inputs_stays(work, no_fits, no_page) -> None:
+    """Tables and products of a run on other data are not shown beside the new ones."""
+    run = work / "run"
+    for name in ("joint.csv", "joint_correlation.csv", "strata.csv", "bounds.csv"):
+        (run / name).write_text("outcome\n", encoding="utf-8")
+    key = str(load_fit(run / FIT).attrs["fit_key"])
+    record_product(run, "ledger", {"custody": key})
+    (run / "ledger.md").write_text("page", encoding="utf-8")
+    assert main([*command(work), "--quiet"]) in (0, 1)
+    left = {p.name for p in run.iterdir()}
+    assert not left & {"joint.csv", "joint_correlation.csv", "strata.csv", "bounds.csv"}
+    assert "ledger.md" in left
 
 
 def test_the_longest_fit_goes_first(done, tmp_path, monkeypatch) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ import pytest
 
 import worker_functions
 from lndbayes import many
-from lndbayes.errors import FitError, UsageError
+from lndbayes.errors import FitError, MachineError, UsageError
 from lndbayes.many import Task, run_tasks
-from worker_functions import fail, note
+from worker_functions import die, fail, note
 
 pytestmark = pytest.mark.xdist_group("cluster")
 
@@ -103,7 +104,15 @@ def cluster(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
     """A scheduler and two workers, three processes of their own, without a nanny to revive them."""
-    tmp_path = tmp_path_factory.mktemp("cluster")
+    with running_cluster(tmp_path_factory.mktemp("cluster"), 2) as (address, _, workers):
+        yield address, workers
+
+
+@contextmanager
+def running_cluster(
+    tmp_path: Path, count: int
+) -> Iterator[tuple[str, subprocess.Popen[bytes], list[subprocess.Popen[bytes]]]]:
+    """A scheduler and its workers."""
     port = tmp_path / "scheduler.json"
     where = f"--scheduler-file {port}"
     scheduler = start(
@@ -116,12 +125,12 @@ def cluster(
             f"distributed.cli.dask_worker --nthreads 1 --no-nanny --no-dashboard {where}".split(),
             tmp_path / f"worker{i}.log",
         )
-        for i in range(2)
+        for i in range(count)
     ]
-    for i in range(2):
+    for i in range(count):
         log = tmp_path / f"worker{i}.log"
         wait_for(lambda log=log: "Registered to" in log.read_text(), 30, "a worker")
-    yield json.loads(port.read_text())["address"], workers
+    yield json.loads(port.read_text())["address"], scheduler, workers
     for process in (*workers, scheduler):
         process.terminate()
         process.wait(20)
@@ -143,6 +152,42 @@ def test_a_worker_with_other_packages_is_refused(cluster, monkeypatch):
     monkeypatch.setattr(many, "versions", lambda: {"nutpie": "0.1"})
     with pytest.raises(UsageError, match="other versions"):
         run_tasks([Task("a", fail, (0,))], lambda name, value: None, scheduler=address)
+
+
+@pytest.mark.slow
+def test_a_worker_with_another_source_is_refused(cluster, monkeypatch):
+    address, _ = cluster
+    monkeypatch.setattr(many, "_source_of", lambda task: "an edit")
+    with pytest.raises(UsageError, match="another source of lndbayes"):
+        run_tasks([Task("a", fail, (0,))], lambda name, value: None, scheduler=address)
+
+
+def test_a_killed_process_is_told_in_a_line_and_what_was_finished_is_kept(tmp_path):
+    got: dict[str, int] = {}
+    first = Task("first", note, (str(tmp_path), 3, 0.0))
+    tasks = [first, Task("dies", die, (str(tmp_path),))]
+    with pytest.raises(MachineError, match="a worker process was killed") as caught:
+        run_tasks(tasks, got.__setitem__, workers=2)
+    assert got == {"first": 9}
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 70
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_killed_is_told_in_a_line(tmp_path_factory):
+    with running_cluster(tmp_path_factory.mktemp("short"), 1) as (address, scheduler, _):
+        got: dict[str, int] = {}
+
+        def finished(name: str, value: int) -> None:
+            got[name] = value
+            scheduler.send_signal(signal.SIGKILL)
+
+        folder = str(tmp_path_factory.mktemp("notes"))
+        tasks = [Task(f"t{i}", note, (folder, i, 0.5)) for i in range(6)]
+        with pytest.raises(MachineError, match="the cluster gave out") as caught:
+            run_tasks(tasks, finished, scheduler=address)
+        assert got
+        assert "\n" not in str(caught.value)
 
 
 # last in this file: it leaves the cluster with one worker

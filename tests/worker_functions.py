@@ -8,6 +8,7 @@ package `tests` of site-packages, which some installed distributions bring along
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import xarray as xr
 from lndbayes.effects import pooled_effect
 from lndbayes.errors import FitError, Problem
 
-__all__ = ["fail", "note", "pooled_only"]
+__all__ = ["die", "fail", "note", "pooled_only"]
 
 
 def note(folder: str, index: int, seconds: float) -> int:
@@ -34,6 +35,14 @@ def fail(index: int) -> int:
     if index == 2:
         raise FitError(Problem("a.csv", "must not be two", value="2"))
     return index
+
+
+def die(folder: str) -> None:
+    """Be killed, some time after another task has ended."""
+    while not (Path(folder) / "ends").is_file():
+        time.sleep(0.05)
+    time.sleep(2)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def pooled_only(tree: xr.DataTree) -> xr.DataTree:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import xarray as xr
 
 from lndbayes.data.evaluation import EvaluationData, with_rows_of
-from lndbayes.errors import LndbayesError, Problem, UsageError
+from lndbayes.errors import LndbayesError, MachineError, Problem, UsageError
 from lndbayes.fit import fit, fit_key, save_fit, stored_fit, versions
 from lndbayes.source import source_hash
 from lndbayes.spec import ModelSpec
@@ -76,7 +77,9 @@ def run_tasks(
         If two tasks have one name.
     UsageError
         If no scheduler answers at the address, or a worker has other versions of the packages that
-        make the numbers.
+        make the numbers, or another source of this one.
+    MachineError
+        If a worker process is killed, or the cluster is gone.
     Exception
         Whatever a task raises; results that came before it have been handed over.
     """
@@ -90,8 +93,30 @@ def run_tasks(
         results = ((task.name, task.function(*task.arguments)) for task in tasks)
     else:
         results = _in_processes(tasks, workers)
-    for name, result in results:
-        finished(name, result)
+    try:
+        for name, result in results:
+            finished(name, result)
+    except _lost(scheduler) as error:
+        rule = f"{_LOST[scheduler is None]} ({type(error).__name__}); finished fits are kept"
+        raise MachineError(f"{rule}, the same command continues") from error
+
+
+#: What happened, on a cluster and on this machine.
+_LOST = (
+    "the cluster gave out: its scheduler is gone, or one task ended several workers",
+    "a worker process was killed, perhaps for want of memory: fewer --jobs need less",
+)
+
+
+def _lost(scheduler: str | None) -> tuple[type[Exception], ...]:
+    """Errors by which one learns that whoever did the work is gone."""
+    if scheduler is None:
+        return (BrokenProcessPool,)
+    from distributed import CancelledError
+    from distributed.comm import CommClosedError
+    from distributed.scheduler import KilledWorker
+
+    return CancelledError, CommClosedError, KilledWorker, TimeoutError
 
 
 @dataclass(frozen=True)
@@ -213,12 +238,21 @@ def _in_processes(tasks: Sequence[Task], workers: int) -> Iterator[tuple[str, An
         yield from results
 
 
-def _on_worker(expected: dict[str, str], task: Task) -> tuple[str, Any]:
-    """Run a task on a worker with the same packages as here, and nowhere else."""
+def _source_of(task: Task) -> str:
+    """Source of a task of this package; nothing of any other, which a worker may be handed."""
+    module = task.function.__module__
+    return source_hash(module) if module.startswith("lndbayes.") else ""
+
+
+def _on_worker(expected: dict[str, str], source: str, task: Task) -> tuple[str, Any]:
+    """Run a task on a worker with the same packages and source as here, and nowhere else."""
     found = versions()
     if found != expected:
         other = ", ".join(f"{k} {found[k]} for {v}" for k, v in expected.items() if found[k] != v)
         rule = f"a worker has other versions than this process: {other}"
+        raise UsageError(Problem("--scheduler", rule))
+    if _source_of(task) != source:
+        rule = "a worker has another source of lndbayes than this process, of the same version"
         raise UsageError(Problem("--scheduler", rule))
     return _named(task)
 
@@ -252,7 +286,10 @@ def _on_cluster(tasks: Sequence[Task], address: str) -> Iterator[tuple[str, Any]
         from distributed import as_completed
 
         expected = versions()
-        futures = [client.submit(_on_worker, expected, task, pure=False) for task in tasks]
+        futures = [
+            client.submit(_on_worker, expected, _source_of(task), task, pure=False)
+            for task in tasks
+        ]
         try:
             for future in as_completed(futures, loop=client.loop):
                 yield future.result()
