@@ -474,8 +474,10 @@ def test_edited_draws_are_fitted_again(work, monkeypatch) -> None:
 def test_nothing_of_earlier_inputs_stays(work, no_fits, no_page) -> None:
     """Tables and products of a run on other data are not shown beside the new ones."""
     run = work / "run"
-    for name in ("joint.csv", "joint_correlation.csv", "strata.csv", "bounds.csv"):
+    for name in ("joint.csv", "strata.csv", "bounds.csv"):
         (run / name).write_text("outcome\n", encoding="utf-8")
+    columns = "outcome_1,outcome_2,mean,lower,upper,prior_lower,prior_upper,ci_prob"
+    (run / "joint_correlation.csv").write_text(f"{columns}\n", encoding="utf-8")
     key = str(load_fit(run / FIT).attrs["fit_key"])
     record_product(run, "ledger", {"custody": key})
     (run / "ledger.md").write_text("page", encoding="utf-8")

@@ -12,6 +12,7 @@ from lndbayes.errors import UsageError
 from lndbayes.names import NO_DISCLOSURE, disclosure_warning
 from lndbayes.places import require_directory
 from lndbayes.lock import alone
+from lndbayes.places import require_directory
 
 __all__ = [
     "assemble",

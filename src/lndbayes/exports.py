@@ -34,7 +34,7 @@ from lndbayes.fit import versions
 from lndbayes.identification import site_tiers
 from lndbayes.lock import alone
 from lndbayes.overview import OVERVIEW_COLUMNS, overview_row
-from lndbayes.places import LOG, run_problems
+from lndbayes.places import run_problems
 from lndbayes.pricing import drop_savings, pricing_of
 from lndbayes.priors import prior_table
 from lndbayes.provenance import (

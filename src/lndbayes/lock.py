@@ -11,7 +11,6 @@ from inspect import signature
 from pathlib import Path
 
 from lndbayes.errors import Problem, UsageError
-from lndbayes.storage import clean_parts
 
 try:
     import fcntl
@@ -98,5 +97,8 @@ def claim(folder: Path) -> None:
         return
     _HELD.add(name)
     stack.callback(_HELD.discard, name)
+    # a command line that is not to fit anything waits for no library
+    from lndbayes.storage import clean_parts
+
     for below in (folder, *(path for path in folder.iterdir() if path.is_dir())):
         clean_parts(below)
