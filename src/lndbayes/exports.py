@@ -29,7 +29,7 @@ from lndbayes.costs import Costs, load_costs
 from lndbayes.costs_rules import ALL
 from lndbayes.crisis import before_after_table
 from lndbayes.effects import pooled_effect
-from lndbayes.errors import DataError, Problem
+from lndbayes.errors import DataError
 from lndbayes.fit import versions
 from lndbayes.identification import site_tiers
 from lndbayes.lock import alone
@@ -47,19 +47,21 @@ from lndbayes.provenance import (
 from lndbayes.report import REPORTS, write_report
 from lndbayes.report.kept import kept_problems
 from lndbayes.runs import (
+    VARIANT_FOLDER,
     Progress,
     Steps,
     file_hash,
     read_dataset,
     read_manifest,
     stored_outcomes,
+    stored_variants,
     write_dataset,
     write_json,
     write_table,
 )
 from lndbayes.savings import savings
 from lndbayes.savings_tables import savings_table
-from lndbayes.sensitivity import VARIANTS, kept_draws, sensitivity_table
+from lndbayes.sensitivity import kept_draws, sensitivity_table
 from lndbayes.spec import ModelSpec, stored_spec, with_changes
 from lndbayes.summaries import summarise
 from lndbayes.tables import (
@@ -74,6 +76,7 @@ from lndbayes.tables import (
 from lndbayes.tipping import weighted_table
 
 __all__ = [
+    "VARIANT_FOLDER",
     "Outcome",
     "check_fit",
     "finish",
@@ -84,8 +87,6 @@ __all__ = [
     "write_exports",
 ]
 
-#: Folder of a run that holds the sensitivity refits.
-VARIANT_FOLDER = "sensitivity"
 
 #: Tables that some outcomes have and others have not.
 _TABLES = frozenset(
@@ -295,7 +296,7 @@ def _stored(run: Path, manifest: Mapping[str, Any], steps: Steps) -> dict[str, O
                 spec = with_changes(spec, {"checks": thresholds[name]})
             variants: dict[str, xr.Dataset] = {}
             if not spec.outcome.selected:
-                variants = _stored_variants(run, name, str(tree.attrs["fit_key"]))
+                variants = stored_variants(run, name, str(tree.attrs["fit_key"]))
             done[name] = Outcome(spec, tree, variants, [])
     return with_checks(done)
 
@@ -312,24 +313,6 @@ def with_checks(done: Mapping[str, Outcome]) -> dict[str, Outcome]:
     # threads: the arithmetic waits for no interpreter, and fits need not travel
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return dict(zip(done, pool.map(checked, done.values()), strict=True))
-
-
-def _stored_variants(run: Path, name: str, fit_key: str) -> dict[str, xr.Dataset]:
-    variants: dict[str, xr.Dataset] = {}
-    problems = []
-    for variant in VARIANTS:
-        path = run / VARIANT_FOLDER / f"{name}-{variant.name}.nc"
-        if not path.is_file():
-            rule = "a sensitivity refit is absent: run the evaluation again to complete the run"
-            problems.append(Problem(f"{VARIANT_FOLDER}/{path.name}", rule))
-            continue
-        variants[variant.name] = read_dataset(path)
-        if not str(variants[variant.name].attrs.get("key")).endswith(fit_key):
-            rule = "is a refit of other inputs: run the evaluation again to complete the run"
-            problems.append(Problem(f"{VARIANT_FOLDER}/{path.name}", rule))
-    if problems:
-        raise DataError(problems)
-    return variants
 
 
 @alone("run")

@@ -18,6 +18,7 @@ import netCDF4
 
 from lndbayes.errors import UNREADABLE, DataError, Problem
 from lndbayes.files import Unreadable, read_json, there_is
+from lndbayes.places import LOG
 from lndbayes.storage import file_hash, write_whole
 
 __all__ = [
@@ -50,7 +51,7 @@ PRODUCTS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 #: Files that no manifest lists.
-_UNLISTED: Final = frozenset({"manifest.json", "error.log"})
+_UNLISTED: Final = frozenset({"manifest.json", LOG})
 
 _AGAIN = "run the evaluation again to complete the run"
 #: What else is read where it is there.

@@ -18,17 +18,23 @@ from lndbayes.files import Unreadable, read_json, there_is
 from lndbayes.fit import load_fit
 from lndbayes.formulas import neutral_table
 from lndbayes.provenance import evaluated
+from lndbayes.sensitivity import VARIANTS
 from lndbayes.storage import Damaged, file_hash, read_netcdf, write_netcdf, write_whole
 
 __all__ = [
+    "VARIANT_FOLDER",
     "Progress",
     "Steps",
     "file_hash",
     "read_manifest",
     "stored_outcomes",
+    "stored_variants",
     "write_json",
     "write_table",
 ]
+
+#: Folder of a run that holds the sensitivity refits.
+VARIANT_FOLDER = "sensitivity"
 
 #: Receives a line of progress.
 Progress = Callable[[str], None]
@@ -133,3 +139,37 @@ def stored_outcomes(run: Path, manifest: Mapping[str, Any]) -> dict[str, xr.Data
     if not names:
         raise DataError(Problem(str(run / "fits"), "holds no stored fit"))
     return {name: load_fit(paths[name]) for name in names}
+
+
+def stored_variants(run: Path, name: str, fit_key: str) -> dict[str, xr.Dataset]:
+    """Load the sensitivity refits of an outcome.
+
+    Parameters
+    ----------
+    run : Path
+        Run directory.
+    name : str
+        The outcome.
+    fit_key : str
+        Of its main fit.
+
+    Raises
+    ------
+    DataError
+        If one is absent, damaged, edited, or a refit of another fit.
+    """
+    variants: dict[str, xr.Dataset] = {}
+    problems = []
+    for variant in VARIANTS:
+        path = run / VARIANT_FOLDER / f"{name}-{variant.name}.nc"
+        if not path.is_file():
+            rule = "a sensitivity refit is absent: run the evaluation again to complete the run"
+            problems.append(Problem(f"{VARIANT_FOLDER}/{path.name}", rule))
+            continue
+        variants[variant.name] = read_dataset(path)
+        if not str(variants[variant.name].attrs.get("key")).endswith(fit_key):
+            rule = "is a refit of other inputs: run the evaluation again to complete the run"
+            problems.append(Problem(f"{VARIANT_FOLDER}/{path.name}", rule))
+    if problems:
+        raise DataError(problems)
+    return variants
