@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from recovery import PROB, flat, results, score, write_page
+from recovery import PROB, flat, results, score, store_of, write_page
 
 from lndbayes import (
     component_effects,
@@ -196,8 +196,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
     options = parser.parse_args()
     spec = with_changes(load_spec(ROOT / "models" / "custody.toml"), SETTINGS)
-    store = ROOT / "results" / "benchmarks" / f"broken-{spec.hash[:12]}.jsonl"
-    store.parent.mkdir(parents=True, exist_ok=True)
+    store = store_of(f"broken-{spec.hash[:12]}", __name__, "recovery")
     have = {(r["seed"], r["world"]) for r in results(store)}
     todo = [
         (FIRST_SEED + i, world, base)

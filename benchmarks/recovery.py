@@ -14,6 +14,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
+import hashlib
 import json
 import tempfile
 import time
@@ -39,6 +40,7 @@ from lndbayes import (
 from lndbayes.effects import baseline_rates
 from lndbayes.savings import total_saving
 from lndbayes.simulate import simulate, write_evaluation
+from lndbayes.source import source_hash, versions
 from lndbayes.spec import ModelSpec, with_changes
 
 ROOT = Path(__file__).parents[1]
@@ -119,6 +121,15 @@ def one(seed: int, world: str, spec: ModelSpec) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - start, 1),
         "scores": scores,
     }
+
+
+def store_of(name: str, *modules: str) -> Path:
+    """File of finished results under this name, and of these modules' source as it is now."""
+    parts = [*versions().items(), *(source_hash(module) for module in modules)]
+    digest = hashlib.sha256(repr(parts).encode()).hexdigest()
+    store = ROOT / "results" / "benchmarks" / f"{name}-{digest[:12]}.jsonl"
+    store.parent.mkdir(parents=True, exist_ok=True)
+    return store
 
 
 def results(path: Path) -> list[dict[str, Any]]:
@@ -219,8 +230,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
     options = parser.parse_args()
     spec = with_changes(load_spec(ROOT / "models" / "custody.toml"), SETTINGS)
-    store = ROOT / "results" / "benchmarks" / f"recovery-{spec.hash[:12]}.jsonl"
-    store.parent.mkdir(parents=True, exist_ok=True)
+    store = store_of(f"recovery-{spec.hash[:12]}", __name__)
     have = {(r["seed"], r["world"]) for r in results(store)}
     todo = [
         (FIRST_SEED + i, world)

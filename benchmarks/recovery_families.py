@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from recovery import PROB, flat, results, score, write_page
+from recovery import PROB, flat, results, score, store_of, write_page
 
 from lndbayes import events_averted, fit, load_spec, pooled_effect, read_evaluation, site_effects
 from lndbayes.bounds import selection_bounds
@@ -273,8 +273,7 @@ def main() -> None:
     options = parser.parse_args()
     key = "-".join(shipped(name).hash[:2] for name in OUTCOMES)
     further = "" if options.first == FIRST_SEED else f"-from-{options.first}"
-    store = ROOT / "results" / "benchmarks" / f"recovery-outcomes-{key}{further}.jsonl"
-    store.parent.mkdir(parents=True, exist_ok=True)
+    store = store_of(f"recovery-outcomes-{key}{further}", __name__, "recovery")
     have = {(r["seed"], r["world"]) for r in results(store)}
     todo = [
         (options.first + i, name)

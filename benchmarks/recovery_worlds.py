@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from recovery import PROB, results
+from recovery import PROB, results, store_of
 from recovery_families import FIRST_SEED, ROOT, _scores, rows_of, shipped
 
 from lndbayes import fit, read_evaluation
@@ -95,8 +95,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--outcome", default="ae_attendances")
     options = parser.parse_args()
-    store = ROOT / "results" / "benchmarks" / "recovery-worlds.jsonl"
-    store.parent.mkdir(parents=True, exist_ok=True)
+    key = shipped(options.outcome).hash[:12]
+    store = store_of(f"recovery-worlds-{key}", __name__, "recovery_families", "recovery")
     have = {(r["seed"], r["name"], r["var"]) for r in results(store)}
     todo = [(FIRST_SEED + i, options.outcome, v) for i in range(options.seeds) for v in VARIANTS]
     made = Parallel(n_jobs=options.jobs, return_as="generator_unordered")(

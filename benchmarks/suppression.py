@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from recovery import PROB, flat, results, score, write_page
+from recovery import PROB, flat, results, score, store_of, write_page
 
 from lndbayes import fit, load_spec, pooled_effect, read_evaluation, site_effects
 from lndbayes.effects import baseline_rates
@@ -158,13 +158,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
     options = parser.parse_args()
     spec = with_changes(load_spec(ROOT / "models" / f"{OUTCOME}.toml"), SETTINGS)
-    store = (
-        ROOT
-        / "results"
-        / "benchmarks"
-        / f"suppression-{spec.hash[:12]}-{WORLD.size_median:.0f}.jsonl"
-    )
-    store.parent.mkdir(parents=True, exist_ok=True)
+    name = f"suppression-{spec.hash[:12]}-{WORLD.size_median:.0f}"
+    store = store_of(name, __name__, "recovery")
     have = {(r["seed"], r["world"]) for r in results(store)}
     todo = [
         (FIRST_SEED + i, treatment)

@@ -122,7 +122,6 @@ def there(run: Path) -> set[str]:
 
 
 def test_a_product_is_listed_in_the_manifest_and_told_if_edited(run: Path) -> None:
-    (run / "joint_correlation.csv").unlink()
     make(run, "joint", {"custody": "key of custody"})
     assert problems(run) == [], "made anew by its own command"
     assert manifest(run)["outputs"]["joint.csv"] == file_hash(run / "joint.csv")
@@ -154,6 +153,19 @@ def test_what_nobody_knows_the_origin_of_is_not_shown(run: Path, record: str | N
         (run / RECORD).write_text(record, encoding="utf-8")
     drop_outdated(run, "now", lambda line: None)
     assert there(run) == set()
+    assert (run / "joint.of-unknown-inputs.csv").is_file(), (
+        "set aside: it may be somebody's only copy"
+    )
+
+
+def test_a_back_test_may_be_copied_with_the_file_that_tells_of_it(run: Path) -> None:
+    for key, shown in (("key of custody", {"backtest"}), ("key of another", set())):
+        (run / "backtest_summary.csv").write_text("summary", encoding="utf-8")
+        told = json.dumps({"made_from": {"custody": key}})
+        (run / "backtest.json").write_text(told, encoding="utf-8")
+        (run / RECORD).unlink(missing_ok=True)
+        drop_outdated(run, "now", lambda line: None)
+        assert there(run) == shown
 
 
 def test_a_run_without_a_manifest_has_its_record(run: Path) -> None:

@@ -152,6 +152,7 @@ def backtest(
         "outcome": spec.outcome.name,
         "data": data.name,
         "data_hash": data.hash,
+        "made_from": made_from,
         "synthetic": data.synthetic,
         "folds": [[design.coords["site"][s] for s in sites] for sites in members],
         "status": overall(checks).value,

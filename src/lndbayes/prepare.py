@@ -18,7 +18,6 @@ from lndbayes.data.problems import hint, nearest
 from lndbayes.data.schema import QUALITY
 from lndbayes.errors import DataError, LndbayesError, Problem, SpecError
 from lndbayes.files import there_is, why_no_folder
-from lndbayes.many import check_scheduler
 from lndbayes.model.support import supported_design
 from lndbayes.places import run_problems
 from lndbayes.pricing import line_problems, outcomes_beside, pricing_notes
@@ -122,7 +121,7 @@ def prepared(
         found.add(DataError, run_problems(Path(out), [Path(directory)]))
         found.add(DataError, kept_problems(Path(out), fresh=(QUALITY.file,)))
     if scheduler is not None and not found.errors:
-        check_scheduler(scheduler)
+        _answers(scheduler)
     found.tell()
     assert data is not None  # anything else was told
     return Prepared(
@@ -178,7 +177,7 @@ def prepared_spec(
     if out is not None:
         found.add(DataError, run_problems(Path(out), [Path(directory)]))
     if scheduler is not None and not found.errors:
-        check_scheduler(scheduler)
+        _answers(scheduler)
     found.tell()
     assert read is not None  # anything else was told
     assert data is not None
@@ -230,7 +229,7 @@ def prepared_calibration(
     inputs = [Path(directory)] if directory is not None else []
     found.add(DataError, run_problems(Path(out), inputs))
     if scheduler is not None and not found.errors:
-        check_scheduler(scheduler)
+        _answers(scheduler)
     found.tell()
     assert read is not None  # anything else was told
     return read, data, costs
@@ -378,3 +377,10 @@ def _left_out(
                 "product with its effect is reported"
             )
     return notes
+
+
+def _answers(scheduler: str) -> None:
+    # what fits is imported where something is to be fitted: a check needs no compiler
+    from lndbayes.many import check_scheduler
+
+    check_scheduler(scheduler)

@@ -201,6 +201,8 @@ def note_outputs(run: Path, names: Iterable[str]) -> None:
 def drop_outdated(run: Path, data_hash: str, say: Callable[[str], None]) -> None:
     """Remove products of fits that are no longer in the run, or are of other data.
 
+    Files of which nothing tells the origin are renamed, so that no report shows them.
+
     Parameters
     ----------
     run : Path
@@ -208,21 +210,29 @@ def drop_outdated(run: Path, data_hash: str, say: Callable[[str], None]) -> None
     data_hash : str
         Of the data that the run is made from.
     say : callable
-        Receives a line for each product that is removed.
+        Receives a line for each product that goes.
     """
     record, keys = _record(run), _keys(run, data_hash)
+    # a back-test may have been made elsewhere and copied here, with the file that tells of it
+    record = {"backtest": _object(run / "backtest.json").get("made_from"), **record}
     kept = {}
     for product, files in PRODUCTS.items():
         made_from = record.get(product)
-        if isinstance(made_from, dict) and all(
-            keys.get(name) == key for name, key in made_from.items()
-        ):
+        found = [run / name for name in files if (run / name).is_file()]
+        told = ", ".join(path.name for path in found)
+        if not found:
+            continue
+        if not isinstance(made_from, dict):
+            for path in found:
+                path.replace(path.with_name(f"{path.stem}.of-unknown-inputs{path.suffix}"))
+            say(f"{told}: set aside, nothing tells from which fits; see lndbayes {product}")
+        elif all(keys.get(name) == key for name, key in made_from.items()):
             kept[product] = made_from
-        elif found := [name for name in files if (run / name).is_file()]:
-            for name in found:
-                (run / name).unlink()
-            say(f"{', '.join(found)}: removed, made from other inputs; see lndbayes {product}")
-    if kept != record:
+        else:
+            for path in found:
+                path.unlink()
+            say(f"{told}: removed, made from other inputs; see lndbayes {product}")
+    if kept != _record(run):
         _write(kept, run / RECORD)
 
 

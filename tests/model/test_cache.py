@@ -12,6 +12,7 @@ import pytest
 
 from lndbayes.model import cache
 from lndbayes.model.cache import FOLDER, Compiled, cache_folder
+from small import ROOT
 
 #: No folder can be made below it, by whatever user.
 NOWHERE = "/proc/nonexistent"
@@ -182,3 +183,22 @@ def test_without_any_folder_code_is_compiled_in_every_process(tmp_path: Path) ->
     hits, right, folder, told = probe(tmp_path, "none")
     assert (hits, right, folder) == ("0", "True", "None")
     assert "every process compiles the density anew" in told
+
+
+#: Validates where neither package nor home can be written; prints its status and what it imported.
+VALIDATES = """
+import sys
+from lndbayes.cli import main
+status = main(["validate", *sys.argv[1:]])
+print(status, [name for name in ("numba", "nutpie", "pymc") if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize("models", [True, False])
+def test_a_check_of_data_needs_no_compiler(models: bool) -> None:
+    data = [str(ROOT / "data" / "synthetic")]
+    arguments = [*data, "--models", str(ROOT / "models")] if models else data
+    environment = os.environ | {"HOME": NOWHERE, "XDG_CACHE_HOME": NOWHERE}
+    command = [sys.executable, "-c", VALIDATES, *arguments]
+    printed = subprocess.check_output(command, env=environment, text=True)
+    assert printed.splitlines()[-1] == "0 []"
