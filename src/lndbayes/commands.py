@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lndbayes.errors import UsageError
-from lndbayes.names import NO_DISCLOSURE, disclosure_warning
-from lndbayes.places import require_directory
 from lndbayes.lock import alone
+from lndbayes.names import NO_DISCLOSURE, disclosure_warning
 from lndbayes.places import require_directory
 
 __all__ = [
