@@ -7,6 +7,8 @@ import pytest
 from scipy.stats import betabinom
 
 from lndbayes.simulate import beta_binomial_quantile
+from lndbayes.simulate.families import Cells, draw_counts
+from lndbayes.simulate.outcomes import OTHERS
 
 
 @pytest.mark.parametrize("overdispersion", [0.7, 20.0, 150.0, 1e5])
@@ -47,3 +49,23 @@ def test_a_count_never_exceeds_its_trials():
     counts = beta_binomial_quantile(almost_one, trials, np.full(trials.shape, 0.4), 1e9)
     assert (counts <= trials).all()
     assert (counts >= 0).all()
+
+
+@pytest.mark.parametrize("name", ["offending", "ae_attendances", "wellbeing", "court_duration"])
+def test_a_source_that_holds_half_holds_half_of_the_events(name):
+    """And where nobody says how a missing record looks, none is made up."""
+    shape = (40, 30)
+    rngs = {k: np.random.default_rng(4) for k in ("outcome", "start", "newcomers")}
+    rngs |= {k: np.random.default_rng(5) for k in ("newcomer_start", "newcomer_outcome")}
+
+    def drawn(share: float) -> np.ndarray:
+        eta, n = np.full(shape, -1.0), np.full(shape, 200)
+        cells = Cells(n, n, eta, eta, np.full(shape[1], share), np.zeros(shape))
+        return draw_counts(OTHERS[name], cells, rngs).count
+
+    if name in ("wellbeing", "court_duration"):
+        assert drawn(1.0).sum() > 0
+        with pytest.raises(ValueError, match="no law of records that are missing"):
+            drawn(0.5)
+        return
+    assert drawn(0.5).sum() / drawn(1.0).sum() == pytest.approx(0.5, abs=0.02)

@@ -137,7 +137,8 @@ def _beta_binomial(
     uniform = rngs["outcome"].random(cells.exposure.shape)
 
     def count(eta: NDArray[np.float64]) -> NDArray[np.int64]:
-        rate = expit(eta)
+        # an event that the source lacks is one of the others
+        rate = cells.coverage * expit(eta)
         return beta_binomial_quantile(uniform, cells.exposure, rate, outcome.overdispersion)
 
     untreated = count(cells.eta0)
@@ -316,6 +317,14 @@ def draw_counts(
     Returns
     -------
     Counts
-        Both from the same random numbers.
+        Both from the same random numbers, as a source of this coverage holds them.
+
+    Raises
+    ------
+    ValueError
+        If records are missing and the family does not say how that looks.
     """
+    staged = outcome.family in ("duration_hazard", "ordered_change")
+    if staged and (cells.coverage < 1).any():
+        raise ValueError(f"the family {outcome.family} has no law of records that are missing")
     return _FAMILIES[outcome.family](outcome, cells, rngs)
