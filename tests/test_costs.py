@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from scipy import stats
 
 from lndbayes.costs import (
@@ -516,3 +517,17 @@ def test_round_trip_of_the_frozen_model() -> None:
     costs = load_costs(SHIPPED)
     assert isinstance(costs, Costs)
     assert costs == parse_costs(shipped(), source="costs.toml")
+
+
+@pytest.mark.parametrize("value", [1e300, 10**400, 1e-300, float("nan"), float("inf"), 1e10])
+@pytest.mark.parametrize("dist", ["Fixed", "LogNormal", "Uniform", "Beta"])
+def test_numbers_beyond_any_price_are_refused(value, dist) -> None:
+    """A saving that is not finite would end the report after all fits."""
+    parameters = {
+        "Fixed": {"value": value},
+        "LogNormal": {"median": 1.0, "q95": value},
+        "Uniform": {"low": 0.0, "high": value},
+        "Beta": {"alpha": value, "beta": 1.0},
+    }[dist]
+    with pytest.raises(ValidationError, match=r"must be a finite number|must be 0 or have a size"):
+        Distribution.model_validate({"dist": dist, **parameters})

@@ -119,9 +119,10 @@ def test_evidence_that_is_no_folder_is_not_no_evidence(tmp_path, capsys) -> None
         ("a = " + "9" * 10_000, "not valid TOML"),
         ("a = " + "{b = " * 3000 + "1" + "}" * 3000, "nested"),
         ("a = [\n1,\n", "not valid TOML"),
+        ("a = [[9223372036854775808]]", "64 bits"),
         ("a = '" + "x" * (5 << 20) + "'", "larger than 4 MB"),
     ],
-    ids=["arrays", "forty", "dotted", "digits", "tables", "cut", "huge"],
+    ids=["arrays", "forty", "dotted", "digits", "tables", "cut", "bits", "huge"],
 )
 def test_settings_that_would_exhaust_the_reader(text, told, tmp_path, capsys) -> None:
     path = tmp_path / "one.toml"

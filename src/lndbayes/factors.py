@@ -7,6 +7,7 @@ function, and is never below zero: who spends is said by the sign of a savings l
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
@@ -138,7 +139,17 @@ def _said(value: str) -> str:
 Text = Annotated[str, AfterValidator(_said)]
 Year = Annotated[str, AfterValidator(_year)]
 PriceYear = Annotated[str, AfterValidator(_price_year)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+#: Sizes of a price, an index or a parameter other than 0: products of such numbers stay finite.
+_SMALLEST, _LARGEST = 1e-9, 1e9
+
+
+def _sized(value: float) -> float:
+    if not _SMALLEST <= value <= _LARGEST:
+        raise ValueError(f"must have a size between {_SMALLEST:g} and {_LARGEST:g}")
+    return value
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(_sized)]
 
 
 class Strict(BaseModel):
@@ -168,7 +179,13 @@ class Distribution(Strict):
         wrong += [
             f"parameter {k!r} must be a finite number"
             for k, v in given.items()
-            if isinstance(v, bool) or not isinstance(v, int | float) or not np.isfinite(v)
+            if isinstance(v, bool) or not isinstance(v, int | float) or not _is_finite(v)
+        ]
+        wrong += [
+            f"parameter {k!r} must be 0 or have a size between {_SMALLEST:g} and {_LARGEST:g}"
+            for k, v in given.items()
+            if isinstance(v, int | float) and v and not _SMALLEST <= abs(v) <= _LARGEST
+            if _is_finite(v)
         ]
         if not wrong and (broken := rule(given)):
             wrong.append(f"{dist} {broken}")
@@ -242,6 +259,13 @@ class Factor(Strict):
     def is_money(self) -> bool:
         """Whether the unit is in pounds."""
         return is_money(self.unit)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond any double
+        return False
 
 
 def is_money(unit: object) -> bool:

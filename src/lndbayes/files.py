@@ -155,6 +155,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise Unreadable(rule, int(at[1]) if at else None) from error
     if _too_deep(found):
         raise Unreadable(_DEEP)
+    if _too_long(found):
+        raise Unreadable("is not valid TOML: a whole number must fit into 64 bits")
     return found
 
 
@@ -196,6 +198,13 @@ def _too_deep(value: object) -> bool:
         if not level:
             return False
     return True
+
+
+def _too_long(value: object) -> bool:
+    """Whether a whole number is longer than TOML has them."""
+    if isinstance(value, int):
+        return not -(2**63) <= value < 2**63
+    return any(_too_long(inner) for inner in _inside(value))
 
 
 def _inside(value: object) -> Sequence[object]:

@@ -40,6 +40,7 @@ def test_every_default_is_within_its_own_bounds_and_documented():
         ({"rhat_max": 10.0}, "must lie between 1 and 1.05"),
         ({"rhat_max": float("nan")}, "must be a finite number"),
         ({"rhat_max": "1.01"}, "must be a finite number"),
+        ({"rhat_max": 10**400}, "must be a finite number"),
         ({"rhat_max": True}, "must be a finite number"),
         ({"chains_min": 3.5}, "must be a whole number"),
         ({"chains_min": 1}, "must lie between 2 and 64"),

@@ -198,12 +198,19 @@ def _broken_rule(name: str, value: object, fields: Mapping[str, Any]) -> str | N
     f = fields[name]
     # bool is an int in Python, and `true` is no threshold.
     kinds = (int, float) if _is_real(f) else (int,)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, kinds) or not _is_finite(value):
         return "must be a finite number" if _is_real(f) else "must be a whole number"
     low, high = f.metadata["low"], f.metadata["high"]
     if not low <= value <= high:
         return f"must lie between {low:g} and {high:g}"
     return None
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond any double
+        return False
 
 
 def _broken_orders(thresholds: Thresholds) -> list[str]:
