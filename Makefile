@@ -1,6 +1,6 @@
 # Everything here works from a fresh clone: the first target that needs it builds .venv.
 .DEFAULT_GOAL := help
-.PHONY: help evaluate test lint format types synthetic synthetic-check benchmarks clean print-python venv
+.PHONY: help evaluate test release-check lint format types synthetic synthetic-check benchmarks clean print-python venv
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,6 +13,8 @@ PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no
 DATA := data/synthetic
 EXTRACTS := data/extracts
 OUT := results
+FIRST := 0
+COUNT := 300
 SIMULATE := simulate --seed 20140401 --world effect
 
 help: ## say what there is
@@ -34,6 +36,10 @@ evaluate: venv ## evaluate the synthetic data: fits, checks, effects, savings an
 
 test: lint types ## lint, types, and the whole default test suite
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+# A line for each example is kept in $(OUT)/generated.jsonl: an interrupted check goes on where it stopped.
+release-check: venv ## try generated evaluations before a release; FIRST=0 COUNT=300 say which
+	$(BIN)/python tests/generated_run.py --first $(FIRST) --count $(COUNT) --lines $(OUT)/generated.jsonl
 
 lint: venv ## check style and formatting
 	$(BIN)/ruff check .
