@@ -126,9 +126,9 @@ class PriorDistribution:
 
 def _check_range(prior: PriorDistribution, most: float) -> None:
     """Refuse a prior whose draws would leave what a double can hold, once transformed."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         low, high = prior.frozen().ppf([_BEYOND, 1 - _BEYOND])
-    if not max(abs(low), abs(high)) <= most:
+    if not (abs(low) <= most and abs(high) <= most):
         raise ValueError(
             f"must lie within {most:g} of 0 but for {_BEYOND:g} on each side, and reaches from "
             f"{low:.3g} to {high:.3g}"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 from family_cases import family_spec, family_tables
 from model_cases import Tables, read_tables, tiny_tables
 
+from lndbayes.data.schema import TABLES
+from lndbayes.errors import DataError, SpecError
 from lndbayes.families import FAMILIES
 from lndbayes.model.compiled import log_density
 from lndbayes.model.design import build_design
@@ -16,7 +20,7 @@ from lndbayes.model.layout import size
 from lndbayes.model.predictive import dispersion, draw_counts, prior_draws
 from lndbayes.model.start import start_point
 from lndbayes.model.surface import linear_predictors
-from lndbayes.spec import ModelSpec, with_changes
+from lndbayes.spec import ModelSpec, parse_spec, with_changes
 
 LARGEST, SMALLEST = 1e10, 1e-9
 
@@ -86,3 +90,82 @@ def test_draws_of_the_widest_priors_are_finite(family, tmp_path):
     spread = dispersion(values, spec.family)
     drawn = draw_counts(eta1, spread, design["exposure"], design["coverage"], spec.family, rng)
     assert np.isfinite(drawn[..., design["exposure"] > 0]).all()
+
+
+VALUES = ("1e300", "1e-300", "-0.0", "1e10", "1e-9")
+COLUMNS = [
+    (table.file, column.name)
+    for table in TABLES
+    for column in table.columns
+    if column.kind in ("integer", "number")
+]
+
+
+@pytest.mark.parametrize(("file", "column"), COLUMNS)
+def test_any_number_is_refused_where_it_stands_or_finite(file, column, tmp_path):
+    """In a family without trials, where nothing else bounds an exposure or a count."""
+    tables = family_tables("negative_binomial")
+    if file not in tables.frames or column not in tables.frames[file]:
+        pytest.skip("a column that these tables do not use")
+    spec = family_spec("negative_binomial")
+    for number, value in enumerate(VALUES):
+
+        def put(frame: pd.DataFrame, value: str = value) -> pd.DataFrame:
+            frame = frame.astype({column: object})
+            frame.loc[frame.index[-1], column] = value
+            return frame
+
+        folder = tmp_path / str(number)
+        try:
+            finite(spec, tables.change(file, put), folder)
+        except DataError as error:
+            for problem in error.problems:
+                assert problem.file == file
+                assert problem.column
+                assert problem.rule
+            assert any(problem.row for problem in error.problems)
+
+
+def numbers(node: dict, path: str = "") -> list[str]:
+    """Dotted path of every number of a spec."""
+    found = []
+    for key, value in node.items():
+        dotted = f"{path}.{key}".lstrip(".")
+        if isinstance(value, dict):
+            found += numbers(value, dotted)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found.append(dotted)
+    return found
+
+
+@pytest.mark.parametrize("family", ["negative_binomial", "ordered_bands"])
+def test_any_number_of_a_spec_is_refused_at_its_key_or_finite(family, tmp_path):
+    spec = family_spec(family, pulse_sd=0.3, seams=("2013-05",))
+    data = read_tables(family_tables(family), tmp_path)
+    raw = spec.model_dump(mode="python")
+    raw["priors"] = {slot: prior.as_toml() for slot, prior in spec.priors.items()}
+    keys = numbers(raw)
+    assert len(keys) > 50
+    for key in keys:
+        for value in (1e300, 1e-300, -0.0, -1e300, 10**30):
+            *parents, leaf = key.split(".")
+            changed = json.loads(json.dumps(raw))
+            node = changed
+            for parent in parents:
+                node = node[parent]
+            node[leaf] = value
+            try:
+                told = parse_spec(changed, source="x")
+            except SpecError as error:
+                wanted = ".".join(key.split(".")[:2])
+                assert all(
+                    p.column in (wanted, key, "priors.pulse_months", "sampling")
+                    for p in error.problems
+                ), (key, value)
+                continue
+            design = build_design(told, data)
+            gradient, x = np.empty(size(design)), start_point(told, design)
+            assert np.isfinite(log_density(x, gradient, kernel_data(told, design))), (key, value)
+            assert np.isfinite(gradient).all(), (key, value)
+            drawn = prior_draws(told, design, 20, seed=3)
+            assert all(np.isfinite(v).all() for v in drawn.values()), (key, value)
