@@ -578,3 +578,9 @@ def test_a_site_that_never_goes_live_needs_no_wave(tiny):
     data = read_evaluation(tiny.write())
     assert int(data.ds["wave"].sel(site="A06")) == 0
     assert "  in no wave: 1 site, 1 never live" in describe(data).splitlines()
+
+
+def test_coverage_below_one_is_described(tiny):
+    tiny.set("outcomes.csv", {"outcome": "custody", "site": "A02"}, coverage="0.625")
+    said = describe(read_evaluation(tiny.write())).splitlines()
+    assert "  coverage below 1 in 1 site-month, the least 0.625" in said

@@ -87,7 +87,12 @@ def _outcome(data: EvaluationData, outcome: str) -> list[str]:
     ]
     without = told.any(axis=1) & ~(told & untreated).any(axis=1)
     names = ", ".join(str(site) for site in ds["site"].to_numpy()[without])
-    return [*lines, f"  sites without an untreated {data.period}: {names or 'none'}"]
+    lines.append(f"  sites without an untreated {data.period}: {names or 'none'}")
+    coverage = ds["coverage"].to_numpy()[told]
+    if less := int((coverage < 1).sum()):
+        told_of = _number(less, f"site-{data.period}")
+        lines.append(f"  coverage below 1 in {told_of}, the least {coverage.min():.3g}")
+    return lines
 
 
 def _bands(data: EvaluationData, outcome: str, declared: Sequence[str]) -> list[str]:
