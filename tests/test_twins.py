@@ -241,5 +241,4 @@ def never_or_later(family: str) -> tuple[Made, Made]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_go_live_after_the_last_month_has_the_cells_of_none(family, tmp_path) -> None:
     one, other = (designed(x, tmp_path / str(i)) for i, x in enumerate(never_or_later(family)))
-    assert (one["event_time"] != other["event_time"]).any()
     same(one, other.replace(event_time=one["event_time"]))
