@@ -31,7 +31,7 @@ from lndbayes.provenance import record_product
 from lndbayes.sensitivity import VARIANTS
 from lndbayes.spec import load_spec, with_changes
 from lndbayes.storage import SEAL, read_netcdf, write_netcdf
-from small import set_checks, write_small
+from small import MODELS, set_checks, write_small
 
 pytestmark = pytest.mark.slow
 
@@ -373,14 +373,40 @@ def test_other_costs_reprice_the_same_draws(work, done, no_fits, no_page) -> Non
     assert manifest(work)["inputs"] == told
 
 
-def test_outcomes_without_a_price_have_no_savings(work, no_fits, no_page) -> None:
+def test_costs_of_other_outcomes_state_no_saving_and_that_is_said(work, no_fits, capsys) -> None:
     costs = work / "models" / "costs.toml"
-    text = costs.read_text(encoding="utf-8")
-    costs.write_text(text.replace('outcome = "custody"', 'outcome = "other"'), encoding="utf-8")
-    assert main([*command(work), "--quiet"]) == 0
+    text = costs.read_text(encoding="utf-8").replace('outcome = "custody"', 'outcome = "hearings"')
+    costs.write_text(text, encoding="utf-8")
+    # of the folder, and not of this run
+    shutil.copy(MODELS / "hearings.toml", work / "models")
+    assert main([*command(work), "--outcomes", "custody"]) == 0
     assert not (work / "run" / "savings.csv").exists()
     assert not (work / "run" / "savings.nc").exists()
     assert (work / "run" / "effects.csv").is_file()
+    told = manifest(work)["savings_notes"]
+    assert told[0].startswith("no saving is stated: no line of the costs prices an outcome")
+    assert "prison_places (hearings)" in told[1]
+    printed = capsys.readouterr().err
+    assert all(f"note: {note}" in printed for note in told)
+    page = (work / "run" / "report.html").read_text(encoding="utf-8")
+    assert "No saving is stated: no line of the costs prices an outcome of this run" in page
+    before = tables(work)
+    assert main(["savings", str(work / "run"), "--costs", str(costs), "--quiet"]) == 2
+    assert "no line prices an outcome of this run" in capsys.readouterr().err
+    costs.write_text(text.replace('"hearings"', '"custodi"', 1), encoding="utf-8")
+    assert main(["savings", str(work / "run"), "--costs", str(costs), "--quiet"]) == 2
+    assert "did you mean 'custody'?" in capsys.readouterr().err
+    assert tables(work) == before
+
+
+def test_without_costs_no_saving_is_stated(work, no_fits, no_page) -> None:
+    assert (work / "run" / "savings.csv").is_file()
+    (work / "models" / "costs.toml").unlink()
+    assert main([*command(work), "--quiet"]) == 0
+    # not those of the run before
+    assert not (work / "run" / "savings.csv").exists()
+    assert not (work / "run" / "savings.nc").exists()
+    assert manifest(work)["savings_notes"] == ["no saving is stated: no costs were given"]
 
 
 # --- damage ---------------------------------------------------------------------------------------
