@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.assumption import ASSUMPTION, label_assumption
+from lndbayes.data.problems import hint
 from lndbayes.errors import DataError, Problem
 from lndbayes.files import there_is
 from lndbayes.fit import load_fit
@@ -113,7 +114,7 @@ def _stored(run: Path, outcomes: Sequence[str] | None) -> dict[str, xr.DataTree]
     names = evaluated(manifest, found) if outcomes is None else list(dict.fromkeys(outcomes))
     known = ", ".join(found)
     absent = [
-        Problem("--outcomes", f"no stored fit; there are {known}", value=name)
+        Problem("--outcomes", f"no stored fit; there are {known}{hint(name, found)}", value=name)
         for name in names
         if name not in found
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -382,3 +383,45 @@ def test_memory_must_be_an_amount(folder, memory) -> None:
     with pytest.raises(UsageError, match="memory must be an amount"):
         assemble(folder, folder.parent / "out", memory=memory)
     assert not (folder.parent / "out").exists()
+
+
+# --- what is no plain file, and names that a spreadsheet would run ------------------------------
+
+
+@pytest.mark.parametrize("name", ["persons.csv", "sources.csv", "pnc.csv", "extracts.toml"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link"])
+def test_what_is_no_plain_file_is_told(folder, name, kind) -> None:
+    path = folder / name
+    path.unlink()
+    make = {
+        "pipe": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+        "link": lambda: path.symlink_to("nowhere"),
+    }
+    make[kind]()
+    told = [problem for problem in refused(folder) if "cannot be read" in problem.rule]
+    assert [problem.file.rstrip("/") for problem in told] == [name]
+
+
+def test_evidence_that_is_no_folder_is_not_no_evidence(folder) -> None:
+    (folder / "evidnce").mkdir()
+    (problem,) = refused(folder)
+    assert (problem.file, "is it 'evidence'?" in problem.rule) == ("evidnce", True)
+    (folder / "evidnce").rmdir()
+    (folder / "evidence").write_text("x", encoding="utf-8")
+    (problem,) = refused(folder)
+    assert problem.rule == "cannot be read: it is a file, not a directory"
+    (folder / "evidence").unlink()
+    (folder / "evidence").mkdir()
+    os.mkfifo(folder / "evidence" / "national.csv")
+    (problem,) = refused(folder)
+    assert problem.file == "evidence/national.csv"
+    assert "a pipe" in problem.rule
+
+
+@pytest.mark.parametrize("name", ["=1+1", "@x", " -cmd", "+x"])
+def test_an_intervention_that_would_run_is_told_in_its_row(folder, name) -> None:
+    line = spoil(folder, "referrals", "intervention", name)
+    (problem,) = refused(folder)
+    assert (problem.file, problem.row, problem.column) == ("referrals.csv", line, "intervention")
+    assert "as a formula" in problem.rule
