@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from lndbayes.checks.battery import CHECKS
@@ -111,3 +113,11 @@ def test_a_real_fit_is_held_to_what_it_reports(tmp_path) -> None:
     assert str(caught.value).splitlines() == [
         f"custody: {r.check}: FAIL: {r.message}" for r in failed
     ]
+
+
+@pytest.mark.parametrize("text", ["not JSON", "[" * 5000, "[]", '{"outcome": 3}'])
+def test_a_fit_whose_spec_cannot_be_read_fails_in_a_line(text: str) -> None:
+    broken = fakes.make_fit(draws=50)
+    broken.attrs["spec_text"] = text
+    with pytest.raises(pytest.fail.Exception):
+        Gate(Path()).fit(broken)

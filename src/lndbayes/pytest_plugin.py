@@ -93,28 +93,29 @@ class Gate:
         list of CheckResult
             All results, for further assertions.
         """
-        import json
-
         from lndbayes.checks.battery import CHECKS, run_checks
         from lndbayes.checks.result import Status
         from lndbayes.checks.thresholds import thresholds_from
         from lndbayes.errors import LndbayesError
         from lndbayes.exports import check_fit
+        from lndbayes.files import Unreadable, parse_json
         from lndbayes.fit import load_fit
-        from lndbayes.spec import parse_spec
+        from lndbayes.spec import stored_spec
 
         accepted = self.allow | frozenset(allow)
         if unknown := sorted(accepted - set(CHECKS)):
             pytest.fail(f"no such checks to allow: {', '.join(unknown)}", pytrace=False)
         try:
             tree = load_fit(self.root / fit) if isinstance(fit, str | Path) else fit
-            raw = json.loads(str(tree.attrs.get("spec_text", "{}")))
-            if "outcome" in raw:
-                results = check_fit(parse_spec(raw, source="spec of the fit"), tree)
+            raw = parse_json(str(tree.attrs.get("spec_text", "{}")))
+            if not isinstance(raw, dict) or "outcome" in raw:
+                results = check_fit(
+                    stored_spec(str(tree.attrs["spec_text"]), source="spec of the fit"), tree
+                )
             else:
                 # a fit without its spec has no window: what is reported of it is not known
                 results = run_checks(tree, thresholds=thresholds_from(raw.get("checks", {})))
-        except LndbayesError as error:
+        except (LndbayesError, Unreadable) as error:
             pytest.fail(str(error), pytrace=False)
         open_ = [
             r
