@@ -222,9 +222,9 @@ def _site_arrays(data: EvaluationData, event: np.ndarray) -> dict[str, np.ndarra
     mix = ds["mix"].to_numpy() if ds.sizes["intervention"] > 1 else np.zeros((sites, 1))
     mix = np.nan_to_num(mix)
     waves = _waves(data, event)
-    live = (event >= 0).any(axis=1)
-    # a site that never goes live has a place in the arrays and no effect
-    wave_index = np.where(live, np.searchsorted(waves, ds["wave"].to_numpy()), 0)
+    wave = ds["wave"].to_numpy()
+    # a site in none of them has a place in the arrays and no effect
+    wave_index = np.where(np.isin(wave, waves), np.searchsorted(waves, wave), 0)
     predecessor = ds["predecessor"].to_numpy()
     known = np.isfinite(predecessor)
     centre = predecessor[known].mean() if known.any() else 0.0
