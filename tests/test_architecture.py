@@ -38,6 +38,7 @@ FLOORS: Mapping[str, int] = {
     "lndbayes.model": 2,
     "lndbayes.sampler": 3,
     "lndbayes.fit": 3,
+    "lndbayes.fit_shape": 3,
     "lndbayes.many": 3,
     "lndbayes.effects": 4,
     "lndbayes.predictors": 4,

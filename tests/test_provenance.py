@@ -79,6 +79,8 @@ def test_all_are_told_at_once(run: Path) -> None:
     (run / "savings.nc").write_text("dearer", encoding="utf-8")
     assert sorted(problems(run)) == ["fits/custody.nc", *sorted(INPUTS[2:])][::1]
     assert "savings.nc" not in problems(run, savings=False), "savings are priced anew"
+    (run / "joint_correlation.csv").write_text("edited", encoding="utf-8")
+    assert problems(run, fits_only=True) == ["fits/custody.nc"]
 
 
 @pytest.mark.parametrize("name", INPUTS)

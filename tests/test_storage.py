@@ -18,6 +18,7 @@ import xarray as xr
 from lndbayes import storage
 from lndbayes.errors import DataError, FitError
 from lndbayes.fit import SCHEMA, load_fit, save_fit, stored_fit
+from lndbayes.fit_shape import require_shape, shape_problems
 from lndbayes.storage import (
     SEAL,
     Damaged,
@@ -272,3 +273,85 @@ def test_half_written_files_of_the_dead_are_removed(tmp_path: Path, monkeypatch)
     clean_parts(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == set(living)
     assert clean_parts(tmp_path / "absent") == []
+
+
+# --- whole files that are no fits -----------------------------------------------------------------
+
+
+def fit_with(**attributes: object) -> xr.DataTree:
+    tree = fake_fit(draws=3)
+    tree.attrs |= {"fit_key": "key", "spec_text": "{}", **attributes}
+    return tree
+
+
+def spoilt(group: str, change: Callable[[xr.Dataset], xr.Dataset]) -> xr.DataTree:
+    tree = fit_with()
+    groups = {f"/{name}": node.to_dataset() for name, node in tree.children.items()}
+    groups[f"/{group}"] = change(groups[f"/{group}"])
+    other = xr.DataTree.from_dict(groups)
+    other.attrs = dict(tree.attrs)
+    return other
+
+
+GROUPS = ("posterior", "prior", "constant_data")
+HOSTILE: dict[str, tuple[xr.DataTree, str]] = {
+    **{
+        f"no group {name}": (fit_with().filter(lambda node, n=name: node.name != n), "the groups")
+        for name in GROUPS
+    },
+    **{
+        f"attribute {name} is {value!r}": (fit_with(**{name: value}), f"its attribute {name}")
+        for name in ("outcome", "family", "link", "unit", "period", "fit_key", "spec_text")
+        for value in ("", 1.5, [1, 2])
+    },
+    "seed is text": (fit_with(seed="3"), "its attribute seed"),
+    "seed is below 0": (fit_with(seed=-3), "its attribute seed"),
+    "no numbers": (
+        spoilt("posterior", lambda ds: ds.assign(effect_mean=ds["effect_mean"].astype(str))),
+        "posterior/effect_mean must hold numbers",
+    ),
+    "not a number": (
+        spoilt(
+            "posterior", lambda ds: ds.assign(site_level=ds["site_level"].where(ds["draw"] > 0))
+        ),
+        "posterior/site_level must hold finite numbers",
+    ),
+    "infinite": (
+        spoilt("prior", lambda ds: ds.assign(drift=ds["drift"] + np.inf)),
+        "prior/drift must hold finite numbers",
+    ),
+    "dims in another order": (
+        spoilt("posterior", lambda ds: ds.assign(site_effect=ds["site_effect"].T)),
+        "posterior/site_effect must have the dims chain, draw, site",
+    ),
+    "a dim renamed": (
+        spoilt("posterior", lambda ds: ds.drop_vars("site").rename(site="place")),
+        "posterior/site_effect must have the dims",
+    ),
+    "no parameter": (spoilt("prior", lambda ds: ds.drop_vars("ramp_months")), "ramp_months"),
+    "a variable gone": (spoilt("prior", lambda ds: ds.drop_vars("drift")), "the same variables"),
+    "other sites": (
+        spoilt("posterior", lambda ds: ds.assign_coords(site=["A", "B", "Z"])),
+        "the same sites",
+    ),
+    "no event time": (spoilt("constant_data", lambda ds: ds.drop_vars("event_time")), "event_time"),
+    "cells turned": (
+        spoilt("constant_data", lambda ds: ds.assign(exposure=ds["exposure"].T)),
+        "constant_data/exposure must hold numbers with the dims site, month",
+    ),
+    "no months": (spoilt("constant_data", lambda ds: ds.drop_vars("month")), "the months"),
+}
+
+
+def test_a_fit_has_the_shape_that_is_read() -> None:
+    assert shape_problems(fit_with(), "fits/custody.nc") == []
+
+
+@pytest.mark.parametrize(("tree", "told"), HOSTILE.values(), ids=HOSTILE)
+def test_a_whole_file_that_is_no_fit_is_told_in_a_line(tree: xr.DataTree, told: str) -> None:
+    """As somebody may hand over who also sealed it."""
+    (problem,) = shape_problems(tree, "fits/custody.nc")
+    assert told in problem.rule
+    assert "\n" not in str(problem)
+    with pytest.raises(FitError):
+        require_shape(tree, "fits/custody.nc")

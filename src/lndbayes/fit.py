@@ -45,7 +45,8 @@ SCHEMA = 9
 _PRIOR_DRAWS = 1000
 _PREDICTIVE_DRAWS = 250
 
-_DIMS: Mapping[str, tuple[str, ...]] = {
+#: Dims of every parameter beside those of draws; scalars are not listed.
+DIMS: Mapping[str, tuple[str, ...]] = {
     "national_curve": ("basis_national",),
     "season": ("harmonic",),
     "seam": ("seam_month",),
@@ -193,7 +194,7 @@ def _dataset(values: Mapping[str, np.ndarray], spec: ModelSpec, design: Design) 
     """Variables the model has: neither idle scalars nor empty arrays."""
     idle = inactive(spec)
     variables = {
-        name: ((*SAMPLE_DIMS, *_DIMS.get(name, ())), value)
+        name: ((*SAMPLE_DIMS, *DIMS.get(name, ())), value)
         for name, value in values.items()
         if name not in idle and value.size
     }

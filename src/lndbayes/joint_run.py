@@ -14,6 +14,7 @@ from lndbayes.data.problems import hint
 from lndbayes.errors import DataError, Problem
 from lndbayes.files import there_is
 from lndbayes.fit import load_fit
+from lndbayes.fit_shape import require_shape
 from lndbayes.joint import (
     comparison_table,
     correlation_table,
@@ -120,9 +121,9 @@ def _stored(run: Path, outcomes: Sequence[str] | None) -> dict[str, xr.DataTree]
     ]
     if absent:
         raise DataError(absent)
-    if problems := input_problems(run, manifest, names, savings=False):
+    if problems := input_problems(run, manifest, names, fits_only=True):
         raise DataError(problems)
-    fits = {name: load_fit(found[name]) for name in names}
+    fits = {name: require_shape(load_fit(found[name]), f"fits/{name}.nc") for name in names}
     data = {name: str(fit.attrs.get("data_hash")) for name, fit in fits.items()}
     rule = "is a fit to other data than the one before it: evaluate these outcomes together again"
     if len(set(data.values())) > 1:

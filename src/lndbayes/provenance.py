@@ -130,7 +130,12 @@ def _hash(path: Path) -> str:
 
 
 def input_problems(
-    run: Path, manifest: Mapping[str, Any], outcomes: Iterable[str], *, savings: bool = True
+    run: Path,
+    manifest: Mapping[str, Any],
+    outcomes: Iterable[str],
+    *,
+    savings: bool = True,
+    fits_only: bool = False,
 ) -> list[Problem]:
     """Tell what of a run's inputs is gone, was added, or is not what the run wrote.
 
@@ -144,6 +149,8 @@ def input_problems(
         Whose fits and refits are read.
     savings : bool
         Whether the stored savings are read.
+    fits_only : bool
+        Whether nothing but the fits is read.
 
     Returns
     -------
@@ -154,7 +161,8 @@ def input_problems(
     if not hashes:
         return []
     fits = {f"fits/{name}.nc" for name in outcomes}
-    refits = tuple(f"sensitivity/{name}-" for name in outcomes)
+    refits = () if fits_only else tuple(f"sensitivity/{name}-" for name in outcomes)
+    savings &= not fits_only
     needed = [
         name
         for name in hashes
@@ -170,7 +178,7 @@ def input_problems(
         for name in sorted(fits - hashes.keys())
         if there_is(run / name)
     ]
-    return problems + changed_files(run, manifest, [*needed, *_READ])
+    return problems + changed_files(run, manifest, [*needed, *(() if fits_only else _READ)])
 
 
 def record_product(run: Path, product: str, made_from: Mapping[str, str]) -> None:

@@ -16,6 +16,7 @@ import xarray as xr
 from lndbayes.errors import DataError, Problem
 from lndbayes.files import Unreadable, read_json, there_is
 from lndbayes.fit import load_fit
+from lndbayes.fit_shape import require_shape
 from lndbayes.formulas import neutral_table
 from lndbayes.provenance import evaluated
 from lndbayes.sensitivity import VARIANTS
@@ -132,13 +133,13 @@ def stored_outcomes(run: Path, manifest: Mapping[str, Any]) -> dict[str, xr.Data
     DataError
         If there is none.
     FitError
-        See `lndbayes.fit.load_fit`.
+        See `lndbayes.fit.load_fit` and `lndbayes.fit_shape.require_shape`.
     """
     paths = {path.stem: path for path in sorted((run / "fits").glob("*.nc"))}
     names = evaluated(manifest, paths)
     if not names:
         raise DataError(Problem(str(run / "fits"), "holds no stored fit"))
-    return {name: load_fit(paths[name]) for name in names}
+    return {name: require_shape(load_fit(paths[name]), f"fits/{name}.nc") for name in names}
 
 
 def stored_variants(run: Path, name: str, fit_key: str) -> dict[str, xr.Dataset]:
