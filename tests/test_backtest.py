@@ -98,6 +98,7 @@ def test_everything_is_written(run):
         "backtest.svg",
         "backtest.png",
         "backtest.json",
+        "products.json",
         "folds",
     }
     checks = pd.read_csv(run / "backtest_checks.csv")

@@ -67,6 +67,7 @@ def outcome_fit(
         site_effect=(by_site, centre[..., None] + 0.25 * scale * rng.normal(size=(*shape, sites))),
         ramp_months=(("chain", "draw"), np.full(shape, 0.01)),
     )
+    prior = prior.assign(site_deviation=prior["site_effect"] - prior["effect_mean"])
     groups = {"/posterior": posterior, "/prior": prior}
     groups["/constant_data"] = fit["constant_data"].to_dataset()
     tree = xr.DataTree.from_dict(groups)
