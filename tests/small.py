@@ -7,6 +7,7 @@ few random draws: small enough for a brute force over every chain, draw, site an
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shutil
 import tomllib
@@ -61,7 +62,8 @@ ARRAYS: Mapping[str, tuple[str, ...]] = {
 def fake_fit(
     go_live: Sequence[float | None] = (6, 10, None),
     *,
-    months: int = 24,
+    months: int = 26,
+    window: tuple[int, int] = (7, 18),
     chains: int = 2,
     draws: int = 3,
     waves: int = 2,
@@ -139,6 +141,7 @@ def fake_fit(
         "period": period,
         "seed": seed,
         "synthetic": 1,
+        "spec_text": json.dumps({"effect": {"window": list(window)}}),
     }
     return tree
 

@@ -17,6 +17,7 @@ SRC = Path(__file__).parents[1] / "src"
 
 # A module may import modules of its own floor and of those below. The longest prefix counts.
 FLOORS: Mapping[str, int] = {
+    "lndbayes.choices": 0,
     "lndbayes.errors": 0,
     "lndbayes.files": 0,
     "lndbayes.names": 0,
@@ -41,6 +42,9 @@ FLOORS: Mapping[str, int] = {
     "lndbayes.fit_shape": 3,
     "lndbayes.many": 3,
     "lndbayes.effects": 4,
+    "lndbayes.leverages": 4,
+    "lndbayes.mix_effects": 4,
+    "lndbayes.treated": 4,
     "lndbayes.predictors": 4,
     "lndbayes.averted": 4,
     "lndbayes.bounds": 4,
@@ -78,6 +82,7 @@ FLOORS: Mapping[str, int] = {
     "lndbayes.ledger": 6,
     "lndbayes.assumption": 5,
     "lndbayes.tables": 5,
+    "lndbayes.ledger_tables": 5,
     "lndbayes.runs": 5,
     "lndbayes.provenance": 1,
     "lndbayes.prior_report": 3,

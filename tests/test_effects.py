@@ -14,19 +14,19 @@ from lndbayes import effects
 from lndbayes.averted import events_averted
 from lndbayes.effects import (
     baseline_rates,
-    component_effects,
     course_effects,
-    leverages,
     mean_effect,
     new_site_effect,
     plateau_effects,
     pooled_effect,
     site_effects,
-    substitution_effects,
-    treated_sites,
     weighted_change,
 )
+from lndbayes.leverages import leverages
+from lndbayes.mix_effects import component_effects, substitution_effects
 from lndbayes.predictors import predictors, untreated_predictor
+from lndbayes.summaries import summarise
+from lndbayes.treated import treated_sites
 from small import fake_fit, isel
 
 #: With this ramp ``exp(-(e + 1/2) / months)`` is ``2 ** -(e + 1/2)``: arithmetic by hand.
@@ -78,7 +78,7 @@ def cells(fit: xr.DataTree) -> list[tuple[int, int]]:
 def test_predictors_are_the_models_equations() -> None:
     fit = fake_fit()
     eta = predictors(fit)
-    for (c, d), s, t in product(cells(fit), range(3), range(24)):
+    for (c, d), s, t in product(cells(fit), range(3), range(26)):
         p0, p1 = by_hand(fit, c, d, s, t)
         assert eta["eta0"].values[c, d, s, t] == pytest.approx(math.log(p0 / (1 - p0)), abs=1e-12)
         assert eta["eta1"].values[c, d, s, t] == pytest.approx(math.log(p1 / (1 - p1)), abs=1e-12)
@@ -95,12 +95,12 @@ def test_predictors_are_the_models_equations() -> None:
 
 def test_a_weighted_change_is_its_sum_over_months_also_where_they_have_gaps() -> None:
     fit = fake_fit()
-    weight = np.zeros((3, 24))
+    weight = np.zeros((3, 26))
     weight[0, 7], weight[1, 12], weight[1, 20] = 2.0, -1.0, 0.5
     found = weighted_change(fit, weight)
     for c, d in cells(fit):
         change = np.array(
-            [[np.subtract(*by_hand(fit, c, d, s, t)[::-1]) for t in range(24)] for s in range(3)]
+            [[np.subtract(*by_hand(fit, c, d, s, t)[::-1]) for t in range(26)] for s in range(3)]
         )
         np.testing.assert_allclose(found.values[c, d], (change * weight).sum(axis=1), atol=1e-14)
     assert (weighted_change(fit, 0 * weight) == 0).all()
@@ -114,7 +114,7 @@ def test_what_is_on_the_natural_scale_is_on_that_of_the_familys_link(family, pos
     natural, averted, base = site_effects(fit, "natural"), events_averted(fit), baseline_rates(fit)
     exposure = fit["constant_data"]["exposure_all"].to_numpy()
     for c, d in cells(fit):
-        rates = np.array([[by_hand(fit, c, d, s, t) for t in range(24)] for s in range(3)])
+        rates = np.array([[by_hand(fit, c, d, s, t) for t in range(26)] for s in range(3)])
         np.testing.assert_allclose(base.values[c, d], rates[..., 0], rtol=1e-12)
         gap = rates[..., 1] - rates[..., 0]
         for s, start in enumerate((6, 10)):
@@ -153,9 +153,10 @@ def test_effects_are_told_in_the_unit_of_their_link(family, unit) -> None:
 
 
 def test_the_course_is_the_mean_effect_of_stretches_of_event_time() -> None:
-    fit = fake_fit((6, 10, None), posterior=PULSE)  # site A has event months up to 17
+    fit = fake_fit((6, 10, None), months=24, posterior=PULSE)  # site A has event months up to 17
     course = course_effects(fit)
-    assert list(course["window"].values) == ["0-2", "3-6", "7-12", "13-18"]
+    # a stretch ends where the data do
+    assert list(course["window"].values) == ["0-2", "3-6", "7-12", "13-17"]
     draws = fit["posterior"].to_dataset()
     for label, found in zip(course["window"].values, course.transpose("window", ...), strict=True):
         first, last = (int(x) for x in str(label).split("-"))
@@ -186,7 +187,7 @@ def test_the_window_on_the_link_scale_in_closed_form() -> None:
     ("period", "events"), [("month", range(7, 19)), ("quarter", (9, 12, 15, 18)), ("year", (12,))]
 )
 def test_the_window_has_the_periods_that_start_in_it(period, events) -> None:
-    fit = fake_fit((2, 3, None), months=12, period=period)
+    fit = fake_fit((2, 3, None), months=22 if period == "month" else 12, period=period)
     step = {"month": 1, "quarter": 3, "year": 12}[period]
     found = site_effects(fit).to_numpy()
     for c, d in cells(fit):
@@ -198,7 +199,7 @@ def test_the_window_has_the_periods_that_start_in_it(period, events) -> None:
 
 
 def test_a_window_in_which_no_period_starts_is_refused() -> None:
-    with pytest.raises(ValueError, match="no quarter starts in the window"):
+    with pytest.raises(ValueError, match="no period of 3 months begins in event months 7 to 8"):
         site_effects(fake_fit(period="quarter"), "link", (7, 8))
 
 
@@ -208,26 +209,122 @@ def test_the_natural_scale_is_the_mean_of_the_rates_differences() -> None:
     assert list(found["site"].values) == ["A", "B"]
     for (c, d), s in product(cells(fit), range(2)):
         start = (6, 10)[s]
-        # site A has months 13 to 23 of the grid in the window; site B 17 to 23
-        months = [t for t in range(24) if 7 <= t - start <= 18]
-        assert len(months) == (11, 7)[s]
+        # site A has months 13 to 24 of the grid in the window; site B 17 to 25
+        months = [t for t in range(26) if 7 <= t - start <= 18]
+        assert len(months) == (12, 9)[s]
         differences = [by_hand(fit, c, d, s, t) for t in months]
         wanted = sum(p1 - p0 for p0, p1 in differences) / len(months)
         assert found.values[c, d, s] == pytest.approx(wanted, abs=1e-13)
 
 
-def test_a_window_beyond_the_data_is_nan_on_the_natural_scale_only() -> None:
-    fit = fake_fit((6, 20, 40, None))
+def test_a_window_that_a_site_does_not_reach_is_nan_on_the_natural_scale_only() -> None:
+    fit = fake_fit((6, 20, None))
     natural = site_effects(fit, "natural")
-    assert list(natural["site"].values) == ["A", "B", "C"]
+    assert list(natural["site"].values) == ["A", "B"]
     assert np.isfinite(natural.sel(site="A")).all()
-    assert np.isnan(natural.sel(site=["B", "C"])).all()
+    assert np.isnan(natural.sel(site="B")).all()
     assert np.isfinite(site_effects(fit, "link")).all()
 
 
-def test_an_unknown_scale_is_refused() -> None:
-    with pytest.raises(ValueError, match="'link' or 'natural'"):
+#: Every estimand over a window.
+WINDOWED = (
+    site_effects,
+    lambda fit, **more: site_effects(fit, "natural", **more),
+    pooled_effect,
+    lambda fit, **more: pooled_effect(fit, "natural", **more),
+    mean_effect,
+    new_site_effect,
+    component_effects,
+    substitution_effects,
+)
+
+
+@pytest.mark.parametrize("function", WINDOWED)
+def test_the_window_is_the_specs_unless_another_is_asked_for(function) -> None:
+    fit = fake_fit(window=(2, 5))
+    xr.testing.assert_identical(function(fit), function(fit, window=(2, 5)))
+    assert not np.allclose(function(fit), function(fit, window=(7, 18)))
+    del fit.attrs["spec_text"]
+    with pytest.raises(ValueError, match="give window="):
+        function(fit)
+
+
+@pytest.mark.parametrize("function", WINDOWED)
+@pytest.mark.parametrize("window", [(70, 80), (7, 20), (20, 21), (18, 7), (-3, 5)])
+def test_a_window_that_the_data_do_not_show_is_refused_with_the_months_they_show(
+    function, window
+) -> None:
+    fit = fake_fit()  # months 6 to 25: event months 0 to 19 at site A
+    told = "0 to 19" if window[0] >= 0 and window[1] > 18 else "first <= last"
+    with pytest.raises(ValueError, match=told):
+        function(fit, window=window)
+
+
+def test_a_window_whose_treated_cells_are_masked_is_not_shown() -> None:
+    exposure = np.full((3, 26), 30.0)
+    exposure[0, 6:16] = exposure[1, 10:20] = 0.0
+    fit = fake_fit(constants={"exposure": exposure})
+    with pytest.raises(ValueError, match=r"in event months 2 to 5: .* 10 to 19"):
+        site_effects(fit, window=(2, 5))
+    assert np.isfinite(site_effects(fit)).all()
+    hidden = fake_fit(constants={"exposure": np.where(np.arange(26) < 6, 30.0, 0.0)})
+    with pytest.raises(ValueError, match="no site has a treated month"):
+        site_effects(hidden)
+
+
+def test_names_that_do_not_exist_are_refused_with_those_that_do() -> None:
+    with pytest.raises(ValueError, match=r"'link', 'natural', got 'odds'"):
         site_effects(fake_fit(), "odds")  # type: ignore[arg-type]  # no such scale, on purpose
+    with pytest.raises(ValueError, match=r"'equal', 'referrals'.*mean 'referrals'"):
+        pooled_effect(fake_fit(), weights="referral")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="weights must be one of"):
+        pooled_effect(fake_fit(), weights=None)  # type: ignore[arg-type]
+
+
+def test_a_site_without_evidence_of_its_own_is_withheld_unless_asked_for() -> None:
+    fit = fake_fit((6, 0, None))  # B has no untreated month, no record, no history
+    whole = site_effects(fit, withheld=False)
+    told = site_effects(fit)
+    assert told.attrs["withheld"] == ["B"]
+    assert np.isnan(told.sel(site="B")).all()
+    np.testing.assert_array_equal(told.sel(site="A"), whole.sel(site="A"))
+    assert np.isfinite(whole).all()
+    assert "withheld" not in whole.attrs
+    np.testing.assert_array_equal(pooled_effect(fit), whole.to_numpy() @ np.array([0.5, 0.5]))
+    with pytest.raises(ValueError, match="withheld=False"):
+        pooled_effect(fit, sites=told)
+    table = summarise(told).set_index("site")
+    assert np.isfinite(table.loc["A", "upper"])
+    assert np.isnan(
+        table.loc["B", ["mean", "sd", "lower", "median", "upper", "mcse"]].to_list()
+    ).all()
+
+
+def test_events_averted_can_be_summed_and_are_not_told_of_a_withheld_site() -> None:
+    fit = fake_fit((6, 0, None))
+    averted = events_averted(fit)
+    assert np.isfinite(averted).all()
+    table = summarise(averted).set_index("site")
+    assert np.isfinite(table.loc["A", "mean"])
+    assert np.isnan(table.loc["B", "mean"])
+    assert np.isfinite(summarise(averted.sum("site"))["mean"]).all()
+
+
+def test_a_site_without_a_treated_cell_of_its_own_has_no_effect_of_its_own() -> None:
+    """Never live, live in the last month with that month masked: the same answer."""
+    exposure = np.full((3, 26), 30.0)
+    exposure[2, 25] = 0.0
+    late = fake_fit((6, 10, 25), constants={"exposure": exposure, "referrals": 2.0})
+    never = fake_fit((6, 10, None), constants={"exposure": exposure, "referrals": 2.0})
+    assert list(treated_sites(late)) == [True, True, False]
+    for function in (
+        *WINDOWED,
+        plateau_effects,
+        course_effects,
+        events_averted,
+        lambda fit: pooled_effect(fit, weights="referrals"),
+    ):
+        xr.testing.assert_identical(function(late), function(never))
 
 
 def test_events_averted_by_brute_force() -> None:
@@ -238,7 +335,7 @@ def test_events_averted_by_brute_force() -> None:
     exposure = fit["constant_data"]["exposure_all"].to_numpy()
     for (c, d), s in product(cells(fit), range(2)):
         wanted = 0.0
-        for t in range(24):
+        for t in range(26):
             if t >= (-2, 10)[s]:
                 p0, p1 = by_hand(fit, c, d, s, t)
                 wanted += exposure[s, t] * (p0 - p1)
@@ -247,7 +344,11 @@ def test_events_averted_by_brute_force() -> None:
 
 def test_events_averted_count_months_left_out_of_the_likelihood() -> None:
     fit = fake_fit()
-    hidden = fake_fit(constants={"exposure": 0.0})
+    few = np.full((3, 26), 30.0)
+    few[:, 6:25] = 0.0  # one treated cell a site is left
+    hidden = fake_fit(
+        constants={"exposure": few, "exposure_all": fit["constant_data"]["exposure_all"]}
+    )
     np.testing.assert_array_equal(events_averted(fit), events_averted(hidden))
     halved = fit["constant_data"]["exposure_all"].to_numpy() / 2
     half = events_averted(fake_fit(constants={"exposure_all": halved}))
@@ -481,7 +582,7 @@ def test_the_baseline_is_the_rate_without_the_service() -> None:
     fit = fake_fit()
     found = baseline_rates(fit)
     assert found.dims == ("chain", "draw", "site", "month")
-    for (c, d), s, t in product(cells(fit), range(3), range(24)):
+    for (c, d), s, t in product(cells(fit), range(3), range(26)):
         assert found.values[c, d, s, t] == pytest.approx(by_hand(fit, c, d, s, t)[0], abs=1e-14)
     # about as many draws as asked for: every third of 2 x 9
     few = baseline_rates(fake_fit(draws=9), draws=6)

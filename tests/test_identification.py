@@ -64,19 +64,31 @@ def test_the_window_decides() -> None:
     assert tiers(fit, (0, 14))[0] == "B"
 
 
+def test_a_window_that_no_data_show_has_no_tiers() -> None:
+    with pytest.raises(ValueError, match="0 to 17"):
+        tiers(design([30, NEVER]))
+
+
+def test_the_window_is_the_specs() -> None:
+    fit = design([12, 26])
+    fit.attrs["spec_text"] = '{"effect": {"window": [0, 13]}}'
+    assert "".join(site_tiers(fit).values) == "AB"
+
+
 def test_a_window_that_the_data_cut_short_is_not_compared_throughout() -> None:
     # go-live in month 29: event month 18 is month 47, the last
     assert tiers(design([29, NEVER]))[0] == "A"
-    assert tiers(design([30, NEVER]))[0] == "B"
-    assert tiers(design([45, NEVER]))[0] == "B"
+    assert tiers(design([30, 12, NEVER]))[0] == "B"
+    assert tiers(design([45, 12, NEVER]))[0] == "B"
 
 
 def test_masked_months_are_no_evidence() -> None:
     # months 0 and 1 of site 1 are masked: 10 of its own remain of 12
     assert tiers(design([12, NEVER], without({0: [0, 1]}, 2)))[0] == "B"
     assert tiers(design([14, NEVER], without({0: [0, 1]}, 2)))[0] == "A"
-    # masked treated months change nothing
-    assert tiers(design([12, NEVER], without({0: slice(12, None)}, 2)))[0] == "A"
+    # masked treated months change nothing, as long as one is left
+    assert tiers(design([12, 12, NEVER], without({0: slice(12, 47)}, 3))) == "AA-"
+    assert tiers(design([12, 12, NEVER], without({0: slice(12, None)}, 3))) == "-A-"
     # the only comparison site lacks one month of the window, or one beside it
     assert tiers(design([12, NEVER], without({1: 25}, 2)))[0] == "B"
     assert tiers(design([12, NEVER], without({1: 31}, 2)))[0] == "A"
@@ -126,6 +138,8 @@ def test_the_identified_share_by_brute_force(rng) -> None:
             start = go_live[s]
             if start is None or t < start:
                 continue
+            if not any(mask[s, u] and u >= start for u in range(14)):
+                continue  # no treated cell of its own
             total += exposure_all[s, t]
             own = any(mask[s, u] and u < start for u in range(14))
             other = any(

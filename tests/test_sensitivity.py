@@ -75,6 +75,9 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> Fits:
     monkeypatch.setattr(sensitivity, "fit", fake)
     # twenty draws are few, and would always be tried again
     monkeypatch.setattr(sensitivity, "_FEWEST", 0)
+    # the fake's sites, which are not those of the data
+    treated = np.array([[True], [True], [False]])
+    monkeypatch.setattr(sensitivity, "own_treated", lambda event, used: treated)
     return fake
 
 
@@ -194,7 +197,7 @@ def test_the_refit_with_biases_keeps_leverages(spec, data, fits, main, tmp_path)
     tree = fake_fit((12, 20, None), months=48, draws=10, seed=1)
     bias, drift = (tree["posterior"][k].to_numpy().ravel() for k in ("shared_bias", "drift"))
     terms = np.column_stack([bias, drift, np.ones(20)])
-    sites = site_effects(tree).to_numpy().reshape(20, 2)
+    sites = site_effects(tree, withheld=False).to_numpy().reshape(20, 2)
     (wanted_bias, wanted_drift, _), *_ = np.linalg.lstsq(terms, sites)
     assert list(kept["treated_site"].values) == ["A", "B"]
     np.testing.assert_allclose(kept["site_leverage_level_bias"], wanted_bias, rtol=1e-10)
@@ -316,6 +319,13 @@ def test_kept_draws_use_the_given_window() -> None:
     kept = kept_draws(fit, (2, 5))
     np.testing.assert_array_equal(kept["pooled"], pooled_effect(fit, "link", (2, 5)))
     assert not np.array_equal(kept["pooled"], pooled_effect(fit))
+
+
+def test_a_refit_that_hides_treated_cells_is_still_about_the_main_fits_sites() -> None:
+    fit = fake_fit()
+    hidden = fake_fit(constants={"exposure": np.where(np.arange(26) < 6, 30.0, 0.0)})
+    kept = kept_draws(hidden, (7, 18), np.array([True, True, False]))
+    np.testing.assert_array_equal(kept["pooled"], pooled_effect(fit))
 
 
 def test_folders_are_made(spec, data, fits, main, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from lndbayes.averted import events_averted
 from lndbayes.checks.result import CheckResult, Status
 from lndbayes.costs import load_costs
 from lndbayes.exports import Outcome, write_exports
+from lndbayes.ledger_tables import LEDGER_COLUMNS, ledger_table
 from lndbayes.runs import Steps
 from lndbayes.savings import savings
 from lndbayes.savings_tables import savings_table
@@ -21,11 +22,9 @@ from lndbayes.spec import CHANNELS, load_spec
 from lndbayes.summaries import SUMMARY_COLUMNS, summarise
 from lndbayes.tables import (
     EFFECT_COLUMNS,
-    LEDGER_COLUMNS,
     baseline_table,
     blank_tier_d,
     effects_table,
-    ledger_table,
     prior_as_posterior,
     reported_draws,
 )
@@ -125,10 +124,10 @@ def test_the_numbers_are_those_of_the_draws() -> None:
     check(one(estimand="events_averted", site="A"), averted[..., 0])
     # the sum is of draws, of all sites, those without an interval of their own among them
     check(one(estimand="events_averted", site=""), averted.sum(axis=-1))
-    natural = estimands.site_effects(fit, "natural", WINDOW).to_numpy()
+    natural = estimands.site_effects(fit, "natural", WINDOW, withheld=False).to_numpy()
     check(one(estimand="site", scale="natural", site="C"), 100 * natural[..., 2])
     check(one(estimand="pooled", scale="natural"), 100 * natural.mean(axis=-1))
-    link = estimands.site_effects(fit, "link", WINDOW).to_numpy()
+    link = estimands.site_effects(fit, "link", WINDOW, withheld=False).to_numpy()
     check(one(estimand="pooled", scale="link"), link.mean(axis=-1))
     plateau = estimands.plateau_effects(fit).to_numpy()
     check(one(estimand="plateau"), plateau.mean(axis=-1))

@@ -13,14 +13,10 @@ if TYPE_CHECKING:
     from lndbayes.checks.battery import run_checks
     from lndbayes.costs import load_costs
     from lndbayes.data.evaluation import EvaluationData, read_evaluation
-    from lndbayes.effects import (
-        component_effects,
-        new_site_effect,
-        pooled_effect,
-        site_effects,
-    )
+    from lndbayes.effects import new_site_effect, pooled_effect, site_effects
     from lndbayes.fit import fit, load_fit, save_fit
     from lndbayes.many import FitJob, fit_many
+    from lndbayes.mix_effects import component_effects
     from lndbayes.model.build import build_model
     from lndbayes.priors import prior_table
     from lndbayes.report import write_report
@@ -76,7 +72,7 @@ _HOME = {
     "fit_many": "lndbayes.many",
     "run_checks": "lndbayes.checks.battery",
     # estimands, from draws
-    "component_effects": "lndbayes.effects",
+    "component_effects": "lndbayes.mix_effects",
     "new_site_effect": "lndbayes.effects",
     "pooled_effect": "lndbayes.effects",
     "site_effects": "lndbayes.effects",

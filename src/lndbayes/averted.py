@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from lndbayes.effects import CHUNK, named, natural, treated_sites, weighted_change
+from lndbayes.effects import CHUNK, named, natural, weighted_change
 from lndbayes.families import FAMILIES, inverse
+from lndbayes.identification import unidentified_sites
 from lndbayes.model.surface import stage_predictors
 from lndbayes.names import SAMPLE_DIMS
 from lndbayes.predictors import predictors
+from lndbayes.treated import treated_sites
 
 __all__ = ["averted_by_band", "events_averted"]
 
@@ -30,8 +32,10 @@ def events_averted(fit: xr.DataTree, given: xr.DataTree | None = None) -> xr.Dat
     Returns
     -------
     xarray.DataArray
-        Dims (chain, draw, site), events: the sum over observed months from go-live on of exposure
-        times the difference of the two rates of the same draw.
+        Dims (chain, draw, site), events, sites with a treated cell of their own only: the sum over
+        observed months from go-live on of exposure times the difference of the two rates of the
+        same draw. Draws of all these sites are there, to be summed; the attribute ``withheld``
+        names those of tier D, whose rows `lndbayes.summarise` leaves empty.
 
     Raises
     ------
@@ -43,8 +47,17 @@ def events_averted(fit: xr.DataTree, given: xr.DataTree | None = None) -> xr.Dat
     constants = fit["constant_data"]
     event = constants["event_time"].to_numpy()
     weight = constants["exposure_all"].to_numpy() * (np.nan_to_num(event, nan=-1.0) >= 0)
-    averted = 0.0 - weighted_change(fit, weight)
-    return named(averted.isel(site=treated_sites(fit)), str(fit.attrs["unit"]))
+    return _by_site(fit, 0.0 - weighted_change(fit, weight))
+
+
+def _by_site(fit: xr.DataTree, averted: xr.DataArray) -> xr.DataArray:
+    """Draws of the sites with an effect of their own, naming those of which none is told."""
+    treated = treated_sites(fit)
+    draws = named(averted.isel(site=treated), str(fit.attrs["unit"]))
+    hidden = unidentified_sites(fit)[treated]
+    if not hidden.any():
+        return draws
+    return draws.assign_attrs(withheld=[str(x) for x in draws["site"].to_numpy()[hidden]])
 
 
 def _chained(fit: xr.DataTree, given: xr.DataTree) -> xr.DataArray:
@@ -70,8 +83,7 @@ def _chained(fit: xr.DataTree, given: xr.DataTree) -> xr.DataArray:
     averted = xr.DataArray(
         np.concatenate(parts, axis=1), dims=(*SAMPLE_DIMS, "site"), coords=coords
     )
-    found = named(averted.isel(site=treated_sites(fit)), str(fit.attrs["unit"]))
-    return found.assign_attrs(chained=1)
+    return _by_site(fit, averted).assign_attrs(chained=1)
 
 
 def averted_by_band(fit: xr.DataTree) -> xr.DataArray | None:

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from lndbayes.effects import natural, pooled_effect, treated_sites
-from lndbayes.names import CI_PROB, EFFECT_WINDOW, SAMPLE_DIMS
+from lndbayes.effects import natural, pooled_effect
+from lndbayes.names import CI_PROB, SAMPLE_DIMS
 from lndbayes.predictors import predictors
 from lndbayes.summaries import summarise
+from lndbayes.treated import Window, asked_window, treated_sites
 
 __all__ = ["BOUND_COLUMNS", "bounds_table", "selection_bounds", "trimmed"]
 
@@ -58,7 +59,7 @@ def trimmed(share: np.ndarray, inflow: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def selection_bounds(
-    fit: xr.DataTree, given: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW
+    fit: xr.DataTree, given: xr.DataTree, window: Window | None = None
 ) -> xr.Dataset:
     """Bounds of the pooled difference of shares among people measured with and without the service.
 
@@ -68,8 +69,8 @@ def selection_bounds(
         Fit of the selected outcome.
     given : xarray.DataTree
         Fit of the outcome that says how many more, or fewer, are measured: its pooled rate ratio.
-    window : tuple of int
-        Event months.
+    window : tuple of int, optional
+        Event months; default the window of the fit's spec.
 
     Returns
     -------
@@ -83,6 +84,7 @@ def selection_bounds(
     An inflow is taken off those measured with the service, an outflow off those without it:
     everybody is assumed to be moved in the same direction (monotone selection).
     """
+    window = asked_window(fit, window)
     sizes = [tree["posterior"].sizes for tree in (fit, given)]
     chains, draws = (min(s[d] for s in sizes) for d in SAMPLE_DIMS)
     some = {"chain": slice(chains), "draw": slice(draws)}
@@ -120,7 +122,7 @@ def _window_rates(fit: xr.DataTree, window: tuple[int, int]) -> tuple[np.ndarray
 def bounds_table(
     fit: xr.DataTree,
     given: xr.DataTree | None,
-    window: tuple[int, int] = EFFECT_WINDOW,
+    window: Window | None = None,
     *,
     ci_prob: float = CI_PROB,
 ) -> pd.DataFrame:
@@ -141,6 +143,7 @@ def bounds_table(
         point between them is better supported than another.
     """
     head = {"outcome": fit.attrs["outcome"], "given": fit.attrs["given"]}
+    window = asked_window(fit, window)
     span = f"{window[0]}-{window[1]}"
     if given is None:
         note = f"no bounds: {head['given']} was not fitted in this run"

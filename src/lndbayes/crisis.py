@@ -14,9 +14,10 @@ import xarray as xr
 
 from lndbayes.effects import natural
 from lndbayes.families import LOG_RATIO, forward
-from lndbayes.names import CI_PROB, EFFECT_WINDOW, SAMPLE_DIMS
+from lndbayes.names import CI_PROB, SAMPLE_DIMS
 from lndbayes.predictors import predictors
 from lndbayes.summaries import summarise
+from lndbayes.treated import Window, asked_window, treated_sites
 
 __all__ = ["BEFORE_AFTER_COLUMNS", "before_after", "before_after_table"]
 
@@ -37,15 +38,15 @@ BEFORE_AFTER_COLUMNS = (
 )
 
 
-def before_after(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr.Dataset | None:
+def before_after(fit: xr.DataTree, window: Window | None = None) -> xr.Dataset | None:
     """Take a plain before-after comparison to pieces, draw by draw.
 
     Parameters
     ----------
     fit : xarray.DataTree
         A fit with rows of persons' histories.
-    window : tuple of int
-        Event months that serve as "after".
+    window : tuple of int, optional
+        Event months that serve as "after"; default the window of the fit's spec.
 
     Returns
     -------
@@ -60,11 +61,12 @@ def before_after(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> x
     constants = fit["constant_data"].to_dataset()
     if "history_at" not in constants:
         return None
+    window = asked_window(fit, window)
     at = constants["history_at"].to_numpy().astype(int)
     n = constants["history_exposure"].to_numpy()
     used = (at[:, 2] <= _BEFORE) & (n > 0)
     event = constants["event_time"].to_numpy()
-    inside = (event >= window[0]) & (event <= window[1])
+    inside = (event >= window[0]) & (event <= window[1]) & treated_sites(fit)[:, None]
     after = np.zeros(event.shape)
     for site, persons in zip(at[used, 0], n[used], strict=True):
         if inside[site].any():
@@ -108,7 +110,7 @@ def _excess(posterior: xr.Dataset, lag: np.ndarray) -> np.ndarray:
 
 
 def before_after_table(
-    fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW, *, ci_prob: float = CI_PROB
+    fit: xr.DataTree, window: Window | None = None, *, ci_prob: float = CI_PROB
 ) -> pd.DataFrame:
     """Summarise `before_after`.
 
@@ -117,6 +119,7 @@ def before_after_table(
     pandas.DataFrame
         Columns `BEFORE_AFTER_COLUMNS`; without rows where there is nothing to compare.
     """
+    window = asked_window(fit, window)
     draws = before_after(fit, window)
     if draws is None:
         return pd.DataFrame(columns=list(BEFORE_AFTER_COLUMNS))

@@ -5,21 +5,24 @@ Signs: an effect is with the service minus without it; events averted are withou
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import xarray as xr
 
+from lndbayes.choices import one_of
 from lndbayes.families import LOG_RATIO, inverse
+from lndbayes.identification import unidentified_sites
 from lndbayes.model.course import pulse_means, ramp_means
-from lndbayes.names import EFFECT_WINDOW, PERIOD_MONTHS, SAMPLE_DIMS
+from lndbayes.model.shown import shown_months, window_fault
+from lndbayes.names import PERIOD_MONTHS, SAMPLE_DIMS
 from lndbayes.predictors import predictors, untreated_predictor
+from lndbayes.treated import Window, asked_window, treated_cells, treated_sites
 
 __all__ = [
     "baseline_rates",
-    "component_effects",
     "course_effects",
-    "leverages",
+    "effect_over",
     "mean_effect",
     "named",
     "natural",
@@ -27,27 +30,24 @@ __all__ = [
     "plateau_effects",
     "pooled_effect",
     "site_effects",
-    "substitution_effects",
+    "unit_of",
     "weighted_change",
+    "window_shape",
 ]
 
 Scale = Literal["link", "natural"]
+Weights = Literal["equal", "referrals"]
 CHUNK = 200
 
 
-def treated_sites(fit: xr.DataTree) -> np.ndarray:
-    """Return which sites ever go live, bool, shape (S,)."""
-    return np.isfinite(fit["constant_data"]["event_time"].to_numpy()).any(axis=1)
-
-
-def _window_weights(fit: xr.DataTree, window: tuple[int, int]) -> np.ndarray:
+def _window_weights(fit: xr.DataTree, window: Window) -> np.ndarray:
     """Equal weights of the window's event months within the grid, (S, T); rows sum to 1 or 0."""
     event = fit["constant_data"]["event_time"].to_numpy()
     inside = (event >= window[0]) & (event <= window[1])
     return inside / np.maximum(inside.sum(axis=1, keepdims=True), 1)
 
 
-def _window_shape(fit: xr.DataTree, window: tuple[int, int]) -> tuple[xr.DataArray, xr.DataArray]:
+def window_shape(fit: xr.DataTree, window: Window) -> tuple[xr.DataArray, xr.DataArray]:
     """Means over all event months of the window of the ramp and of the pulse, (chain, draw).
 
     The whole window counts, also where a site's months end before it does: on the link scale the
@@ -56,8 +56,6 @@ def _window_shape(fit: xr.DataTree, window: tuple[int, int]) -> tuple[xr.DataArr
     step = PERIOD_MONTHS[fit.attrs["period"]]
     events = np.arange(0, window[1] + 1, step)
     events = events[events >= window[0]]
-    if events.size == 0:
-        raise ValueError(f"no {fit.attrs['period']} starts in the window {window}")
     posterior = fit["posterior"].to_dataset()
     half = float(fit["constant_data"]["half_period"])
     weight = np.full((1, events.size), 1 / events.size)
@@ -69,7 +67,8 @@ def _window_shape(fit: xr.DataTree, window: tuple[int, int]) -> tuple[xr.DataArr
     return xr.DataArray(ramp, dims=SAMPLE_DIMS), xr.DataArray(passing, dims=SAMPLE_DIMS)
 
 
-def _unit(fit: xr.DataTree) -> str:
+def unit_of(fit: xr.DataTree) -> str:
+    """Name the unit of effects on the link scale."""
     return LOG_RATIO[str(fit.attrs.get("link", "logit"))]
 
 
@@ -79,7 +78,11 @@ def natural(fit: xr.DataTree, eta: np.ndarray) -> np.ndarray:
 
 
 def site_effects(
-    fit: xr.DataTree, scale: Scale = "link", window: tuple[int, int] = EFFECT_WINDOW
+    fit: xr.DataTree,
+    scale: Scale = "link",
+    window: Window | None = None,
+    *,
+    withheld: bool = True,
 ) -> xr.DataArray:
     """Mean effect at each site over a window after go-live (estimand E1).
 
@@ -90,27 +93,47 @@ def site_effects(
     scale : {"link", "natural"}
         ``link``: log odds, log rate or log hazard. ``natural``: difference of rates, averaged over
         the window's months that lie in the data's months.
-    window : tuple of int
-        First and last event month.
+    window : tuple of int, optional
+        First and last event month; default the window of the fit's spec.
+    withheld : bool
+        Whether sites that nothing of their own identifies (tier D) are withheld: their draws are
+        NaN and the attribute ``withheld`` names them. With False their draws are given: they
+        describe the model and the other sites, and serve sums over all sites.
 
     Returns
     -------
     xarray.DataArray
-        Dims (chain, draw, site), sites that go live only; on the natural scale NaN where no month
-        of the window lies in the data.
+        Dims (chain, draw, site), sites with a treated cell of their own only; on the natural scale
+        NaN where no month of the window lies in the data.
+
+    Raises
+    ------
+    ValueError
+        If the scale is unknown, or the data do not show the window.
     """
+    one_of("scale", scale, get_args(Scale))
+    window = asked_window(fit, window)
     treated = treated_sites(fit)
-    posterior = fit["posterior"].to_dataset()
     if scale == "link":
-        ramp, passing = _window_shape(fit, window)
-        effect = posterior["site_effect"] * ramp + passing
-        return named(effect.isel(site=treated), _unit(fit))
-    if scale != "natural":
-        raise ValueError("scale must be 'link' or 'natural'")
-    weight = _window_weights(fit, window)
-    effect = weighted_change(fit, weight)
-    seen = effect.where(xr.DataArray(weight.sum(axis=1) > 0, dims="site"))
-    return named(seen.isel(site=treated), "rate difference")
+        draws = named(_link_effects(fit, window).isel(site=treated), unit_of(fit))
+    else:
+        weight = _window_weights(fit, window)
+        effect = weighted_change(fit, weight)
+        seen = effect.where(xr.DataArray(weight.sum(axis=1) > 0, dims="site"))
+        draws = named(seen.isel(site=treated), "rate difference")
+    if not withheld:
+        return draws
+    hidden = unidentified_sites(fit)[treated]
+    if not hidden.any():
+        return draws
+    attrs = {**draws.attrs, "withheld": [str(x) for x in draws["site"].to_numpy()[hidden]]}
+    return draws.where(xr.DataArray(~hidden, dims="site")).assign_attrs(attrs)
+
+
+def _link_effects(fit: xr.DataTree, window: Window) -> xr.DataArray:
+    """Effect of every site over any window, link scale: also where no cell speaks of it."""
+    ramp, passing = window_shape(fit, window)
+    return fit["posterior"].to_dataset()["site_effect"] * ramp + passing
 
 
 def weighted_change(fit: xr.DataTree, weight: np.ndarray) -> xr.DataArray:
@@ -157,14 +180,14 @@ def plateau_effects(fit: xr.DataTree) -> xr.DataArray:
         Dims (chain, draw, site), link scale.
     """
     effect = fit["posterior"].to_dataset()["site_effect"]
-    return named(effect.isel(site=treated_sites(fit)), _unit(fit))
+    return named(effect.isel(site=treated_sites(fit)), unit_of(fit))
 
 
 def pooled_effect(
     fit: xr.DataTree,
     scale: Scale = "link",
-    window: tuple[int, int] = EFFECT_WINDOW,
-    weights: Literal["equal", "referrals"] = "equal",
+    window: Window | None = None,
+    weights: Weights = "equal",
     *,
     sites: xr.DataArray | None = None,
 ) -> xr.DataArray:
@@ -179,17 +202,33 @@ def pooled_effect(
     weights : {"equal", "referrals"}
         Sites count alike, or in proportion to their referrals.
     sites : xarray.DataArray, optional
-        Their `site_effects`, where they are at hand.
+        Their `site_effects`, where they are at hand, with none withheld.
 
     Returns
     -------
     xarray.DataArray
-        Dims (chain, draw). Sites without any window month in the data are left out on the natural
-        scale.
+        Dims (chain, draw): the mean over all sites with a treated cell of their own, those of tier
+        D among them. Sites without any window month in the data are left out on the natural scale.
+
+    Raises
+    ------
+    ValueError
+        If the scale or the weights are unknown, the data do not show the window, or `sites` lacks
+        withheld ones.
     """
-    effects = site_effects(fit, scale, window) if sites is None else sites
-    referrals = fit["constant_data"]["referrals"].to_numpy().sum(axis=1)[treated_sites(fit)]
-    weight = np.ones(effects.sizes["site"]) if weights == "equal" else referrals
+    one_of("weights", weights, get_args(Weights))
+    if sites is None:
+        sites = site_effects(fit, scale, window, withheld=False)
+    elif sites.attrs.get("withheld"):
+        raise ValueError("sites must be site_effects(..., withheld=False): the mean is over all")
+    if weights == "equal":
+        return _mean_over(sites, np.ones(sites.sizes["site"]))
+    referrals = fit["constant_data"]["referrals"].to_numpy().sum(axis=1)
+    return _mean_over(sites, referrals[treated_sites(fit)])
+
+
+def _mean_over(effects: xr.DataArray, weight: np.ndarray) -> xr.DataArray:
+    """Weighted mean over the sites that have draws, (chain, draw)."""
     usable = np.isfinite(effects.to_numpy()).all(axis=(0, 1))
     if (weight := np.where(usable, weight, 0.0)).sum() == 0:
         raise ValueError("no site has a window month in the data, or no referrals are recorded")
@@ -198,7 +237,30 @@ def pooled_effect(
     return named(xr.DataArray(values, dims=SAMPLE_DIMS, coords=coords), effects.attrs["unit"])
 
 
-def mean_effect(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr.DataArray:
+def effect_over(fit: xr.DataTree, window: Window, sites: np.ndarray) -> xr.DataArray:
+    """Mean effect over given sites, link scale, whatever the fit's likelihood holds of them.
+
+    For refits that hide treated cells: they are compared over the sites of the main fit.
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        A fit.
+    window : tuple of int
+        First and last event month.
+    sites : ndarray of bool, shape (S,)
+        Which sites, such as `lndbayes.treated.treated_sites` of the main fit.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (chain, draw).
+    """
+    effects = named(_link_effects(fit, window).isel(site=sites), unit_of(fit))
+    return _mean_over(effects, np.ones(effects.sizes["site"]))
+
+
+def mean_effect(fit: xr.DataTree, window: Window | None = None) -> xr.DataArray:
     """Mean of the population of sites that these stand for, at the mean mix (E3), link scale.
 
     Returns
@@ -207,14 +269,14 @@ def mean_effect(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr
         Dims (chain, draw); wider than `pooled_effect` by the sampling of sites.
     """
     posterior = fit["posterior"].to_dataset()
-    ramp, passing = _window_shape(fit, window)
-    return named(posterior["effect_mean"] * ramp + passing, _unit(fit))
+    ramp, passing = window_shape(fit, asked_window(fit, window))
+    return named(posterior["effect_mean"] * ramp + passing, unit_of(fit))
 
 
 def new_site_effect(
     fit: xr.DataTree,
     mix: dict[str, float] | None = None,
-    window: tuple[int, int] = EFFECT_WINDOW,
+    window: Window | None = None,
 ) -> xr.DataArray:
     """Predict the effect at a further, exchangeable site (E4), link scale.
 
@@ -224,8 +286,8 @@ def new_site_effect(
         A fit.
     mix : dict of str to float, optional
         Shares of the interventions at the new site, summing to 1; default the mean mix.
-    window : tuple of int
-        Event months.
+    window : tuple of int, optional
+        See `site_effects`.
 
     Returns
     -------
@@ -250,52 +312,8 @@ def new_site_effect(
         centre = fit["constant_data"]["mix_centre"]
         shares = xr.DataArray([mix[k] for k in labels], dims="intervention")
         plateau = plateau + ((shares - centre) * posterior["mix_effect"]).sum("intervention")
-    ramp, passing = _window_shape(fit, window)
-    return named(plateau * ramp + passing, _unit(fit))
-
-
-def component_effects(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr.DataArray:
-    """Difference in a site's effect per 10 points more of one intervention, link scale (E5).
-
-    The 10 percentage points are taken from all other interventions in proportion to the mean mix.
-    This is effect modification by mix across sites, not the causal effect of receiving the
-    intervention.
-
-    Returns
-    -------
-    xarray.DataArray
-        Dims (chain, draw, intervention).
-    """
-    posterior = fit["posterior"].to_dataset()
-    centre = fit["constant_data"]["mix_centre"]
-    ramp, _ = _window_shape(fit, window)
-    mean = (centre * posterior["mix_effect"]).sum("intervention")
-    slope = (posterior["mix_effect"] - mean) / (1 - centre).clip(min=1e-12)
-    return named(0.1 * slope * ramp, f"{_unit(fit)} per 10 percentage points")
-
-
-def substitution_effects(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr.DataArray:
-    """Difference in a site's effect when 10 points move from one intervention to another.
-
-    Returns
-    -------
-    xarray.DataArray
-        Dims (chain, draw, intervention); labels ``"a -> b"``, every unordered pair once.
-    """
-    posterior = fit["posterior"].to_dataset()
-    labels = [str(x) for x in posterior["intervention"].to_numpy()]
-    ramp, _ = _window_shape(fit, window)
-    effect = posterior["mix_effect"]
-    pairs = [(a, b) for i, a in enumerate(labels) for b in labels[i + 1 :]]
-    parts = [
-        0.1 * ramp * (effect.sel(intervention=b, drop=True) - effect.sel(intervention=a, drop=True))
-        for a, b in pairs
-    ]
-    if not parts:
-        return named((effect * ramp).isel(intervention=slice(0, 0)), _unit(fit))
-    joined = xr.concat(parts, dim="intervention", coords="minimal")
-    joined = joined.assign_coords(intervention=[f"{a} -> {b}" for a, b in pairs])
-    return named(joined, f"{_unit(fit)} per 10 percentage points")
+    ramp, passing = window_shape(fit, asked_window(fit, window))
+    return named(plateau * ramp + passing, unit_of(fit))
 
 
 def baseline_rates(fit: xr.DataTree, draws: int = 1000) -> xr.DataArray:
@@ -328,55 +346,22 @@ COURSE = ((0, 2), (3, 6), (7, 12), (13, 18), (19, 30), (31, 60))
 def course_effects(fit: xr.DataTree) -> xr.DataArray:
     """Mean effect over the sites by stretches of event time, link scale: build-up and pulse.
 
-    Stretches that begin after the longest follow-up are left out.
+    A stretch ends where the data do; one that they show nothing of is left out.
 
     Returns
     -------
     xarray.DataArray
         Dims (chain, draw, window), labels such as ``"0-2"``.
     """
-    longest = np.nanmax(fit["constant_data"]["event_time"].to_numpy())
-    step = PERIOD_MONTHS[fit.attrs["period"]]
-    parts, labels = [], []
-    for first, last in COURSE:
-        if first <= longest and -(-first // step) * step <= last:
-            parts.append(pooled_effect(fit, "link", (first, last)))
+    event = fit["constant_data"]["event_time"].transpose("site", "month").to_numpy()
+    shown, step = shown_months(event, treated_cells(fit)), PERIOD_MONTHS[fit.attrs["period"]]
+    longest = int(shown.max(initial=-1))
+    sites, parts, labels = treated_sites(fit), [], []
+    for first, last in ((first, min(last, longest)) for first, last in COURSE):
+        if first <= last and not window_fault(shown, (first, last), step):
+            parts.append(effect_over(fit, (first, last), sites))
             labels.append(f"{first}-{last}")
+    if not parts:
+        raise ValueError("no site has a treated month in the likelihood: there is no course")
     joined = xr.concat(parts, dim="window", coords="minimal")
-    return named(joined.assign_coords(window=labels), _unit(fit))
-
-
-def leverages(fit: xr.DataTree, effects: xr.DataArray) -> xr.Dataset:
-    """Change in an effect per unit of level bias and of drift.
-
-    From a fit whose ``shared_bias_sd`` and ``drift_sd`` are above 0: the regression of the effect's
-    draws on the draws of the two bias terms.
-
-    Parameters
-    ----------
-    fit : xarray.DataTree
-        A fit with both sensitivity terms switched on.
-    effects : xarray.DataArray
-        Draws of that fit, dims (chain, draw) or (chain, draw, site).
-
-    Returns
-    -------
-    xarray.Dataset
-        ``leverage_level_bias`` (link units per link unit) and ``leverage_drift`` (link units per
-        link unit a year), dims of `effects` without the sample dims.
-    """
-    posterior = fit["posterior"].to_dataset()
-    bias, drift = (posterior[k].to_numpy().ravel() for k in ("shared_bias", "drift"))
-    if bias.std() == 0 or drift.std() == 0:
-        raise ValueError("leverages need a fit with shared_bias_sd and drift_sd above 0")
-    flat = effects.transpose(*SAMPLE_DIMS, ...).to_numpy().reshape(bias.size, -1)
-    slopes = np.linalg.lstsq(np.column_stack([np.ones_like(bias), bias, drift]), flat)[0]
-    coords = {d: effects[d] for d in effects.dims if d not in SAMPLE_DIMS}
-    rest, shape = list(coords), [effects.sizes[d] for d in coords]
-    return xr.Dataset(
-        {
-            "leverage_level_bias": (rest, slopes[1].reshape(shape)),
-            "leverage_drift": (rest, slopes[2].reshape(shape)),
-        },
-        coords=coords,
-    )
+    return named(joined.assign_coords(window=labels), unit_of(fit))

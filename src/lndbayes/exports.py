@@ -32,6 +32,7 @@ from lndbayes.effects import pooled_effect
 from lndbayes.errors import DataError
 from lndbayes.fit import versions
 from lndbayes.identification import site_tiers
+from lndbayes.ledger_tables import ledger_table
 from lndbayes.lock import alone
 from lndbayes.overview import OVERVIEW_COLUMNS, overview_row
 from lndbayes.places import run_problems
@@ -68,7 +69,6 @@ from lndbayes.tables import (
     baseline_table,
     blank_tier_d,
     effects_table,
-    ledger_table,
     link_draws,
     prior_as_posterior,
     reported_draws,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from lndbayes.names import EFFECT_WINDOW, PERIOD_MONTHS, TIER_A_MONTHS
+from lndbayes.names import PERIOD_MONTHS, TIER_A_MONTHS
+from lndbayes.treated import Window, asked_window, treated_sites
 
-__all__ = ["TIERS", "identified_share", "site_tiers"]
+__all__ = ["NO_EFFECT", "TIERS", "identified_share", "site_tiers", "unidentified_sites"]
 
 TIERS = {
     "A": "own untreated months, and untreated sites to compare with throughout the window",
@@ -16,31 +17,42 @@ TIERS = {
     "D": "no own evidence on the untreated state: no site interval",
 }
 
+#: In place of a tier: a site without a treated cell of its own has no effect to identify.
+NO_EFFECT = "-"
 
-def site_tiers(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr.DataArray:
+
+def site_tiers(fit: xr.DataTree, window: Window | None = None) -> xr.DataArray:
     """Label each site by what its untreated level rests on.
 
     Parameters
     ----------
     fit : xarray.DataTree
         A fit; masked months and channels that are switched off do not count as evidence.
-    window : tuple of int
-        Event months of the estimand.
+    window : tuple of int, optional
+        Event months of the estimand; default the window of the fit's spec.
 
     Returns
     -------
     xarray.DataArray
-        Dims (site), one of "A", "B", "C", "D"; "-" for a site that never goes live.
+        Dims (site), one of "A", "B", "C", "D"; `NO_EFFECT` for a site without a treated cell of its
+        own in the likelihood: it never goes live, or not within the months that can be used.
+
+    Raises
+    ------
+    ValueError
+        If the data do not show the window.
     """
+    window = asked_window(fit, window)
     data = fit["constant_data"].to_dataset()
     event = data["event_time"].to_numpy()
     clean = (data["site_weight"].to_numpy() > 0) & ~(event >= 0)
     own = clean.sum(axis=1) * PERIOD_MONTHS[fit.attrs["period"]]
     untreated_sites = clean.sum(axis=0)
+    treated, unidentified = treated_sites(fit), unidentified_sites(fit)
     tiers = []
     for s in range(len(event)):
-        if not np.isfinite(event[s]).any():
-            tiers.append("-")
+        if not treated[s]:
+            tiers.append(NO_EFFECT)
             continue
         in_window = (event[s] >= window[0]) & (event[s] <= window[1])
         whole = in_window.sum() > 0 and event[s].max() >= window[1]
@@ -50,8 +62,19 @@ def site_tiers(fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW) -> xr.
         elif own[s] > 0:
             tiers.append("B")
         else:
-            tiers.append("C" if _own_channel(data, s) else "D")
+            tiers.append("D" if unidentified[s] else "C")
     return xr.DataArray(tiers, dims="site", coords={"site": data["site"]})
+
+
+def unidentified_sites(fit: xr.DataTree) -> np.ndarray:
+    """Sites without any evidence of their own on the untreated state, bool, shape (S,).
+
+    Where such a site has a treated cell it is of tier D, whatever the window.
+    """
+    data = fit["constant_data"].to_dataset()
+    event = data["event_time"].to_numpy()
+    own = ((data["site_weight"].to_numpy() > 0) & ~(event >= 0)).any(axis=1)
+    return np.array([not (own[s] or _own_channel(data, s)) for s in range(len(own))], dtype=bool)
 
 
 def _own_channel(data: xr.Dataset, site: int) -> bool:
@@ -71,7 +94,7 @@ def identified_share(fit: xr.DataTree) -> float:
 
     A cell counts if its site has an untreated observation and its month has an untreated site: the
     cells for which an imputation estimator (Borusyak, Jaravel and Spiess) exists. The rest of an
-    effect is model and evidence channels.
+    effect is model and evidence channels. Sites without an effect of their own do not count.
 
     Returns
     -------
@@ -82,6 +105,7 @@ def identified_share(fit: xr.DataTree) -> float:
     event = data["event_time"].to_numpy()
     clean = (data["site_weight"].to_numpy() > 0) & ~(event >= 0)
     treated = data["exposure_all"].to_numpy() * (np.nan_to_num(event, nan=-1.0) >= 0)
+    treated = treated * treated_sites(fit)[:, None]
     covered = clean.any(axis=1)[:, None] & clean.any(axis=0)[None, :]
     total = treated.sum()
     return float((treated * covered).sum() / total) if total > 0 else float("nan")

@@ -14,14 +14,15 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.checks.mcmc import chain_statistics
-from lndbayes.effects import site_effects
-from lndbayes.identification import site_tiers
+from lndbayes.effects import site_effects, unit_of
+from lndbayes.identification import NO_EFFECT, site_tiers
 from lndbayes.joint_model import JointDraws, JointPrior, draw_prior, evidence_from
 from lndbayes.joint_sampler import sample_joint
 from lndbayes.joint_score import cell_scores, clustered_se, fold_of_cells, verdict
 from lndbayes.joint_stage import build_stage
-from lndbayes.names import CI_PROB, EFFECT_WINDOW, OUTCOME, SAMPLE_DIMS, SITE
+from lndbayes.names import CI_PROB, OUTCOME, SAMPLE_DIMS, SITE
 from lndbayes.summaries import summarise
+from lndbayes.treated import Window, fit_window
 
 __all__ = [
     "COMPARISON_COLUMNS",
@@ -54,7 +55,7 @@ def joint_effects(
     fits: Mapping[str, xr.DataTree],
     *,
     factors: int = 1,
-    windows: Mapping[str, tuple[int, int]] | None = None,
+    windows: Mapping[str, Window] | None = None,
     chains: int = 4,
     tune: int = 500,
     draws: int = 1500,
@@ -69,7 +70,7 @@ def joint_effects(
     factors : int
         Factors that outcomes share; at least one outcome more than factors.
     windows : mapping of str to tuple of int, optional
-        Event months by outcome; default months 7 to 18.
+        Event months by outcome; default the window of each fit's spec.
     chains, tune, draws : int
         Chains, sweeps thrown away and sweeps kept.
     seed : int
@@ -93,7 +94,7 @@ def joint_effects(
     DataError
         See `effect_likelihood`; or too few outcomes for the factors.
     """
-    windows = windows or dict.fromkeys(fits, EFFECT_WINDOW)
+    windows = windows or {name: fit_window(fit) for name, fit in fits.items()}
     stage = build_stage(fits, windows, factors)
     data = evidence_from(stage.information[None], stage.vector[None])
     rng = np.random.default_rng([seed, 44])
@@ -156,11 +157,13 @@ def _rotated(loadings: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _separate(
-    fits: Mapping[str, xr.DataTree], windows: Mapping[str, tuple[int, int]], ds: xr.Dataset
+    fits: Mapping[str, xr.DataTree], windows: Mapping[str, Window], ds: xr.Dataset
 ) -> xr.DataArray:
     rows = []
     for name, fit in fits.items():
-        table = summarise(site_effects(fit, "link", windows[name]), mcse=False).set_index(SITE)
+        table = summarise(
+            site_effects(fit, "link", windows[name], withheld=False), mcse=False
+        ).set_index(SITE)
         rows.append(table.reindex(ds[SITE].to_numpy())[["mean", "sd"]].to_numpy())
     return xr.DataArray(
         np.array(rows), dims=(OUTCOME, SITE, "statistic"), coords={"statistic": ["mean", "sd"]}
@@ -168,17 +171,17 @@ def _separate(
 
 
 def _tiers(
-    fits: Mapping[str, xr.DataTree], windows: Mapping[str, tuple[int, int]], ds: xr.Dataset
+    fits: Mapping[str, xr.DataTree], windows: Mapping[str, Window], ds: xr.Dataset
 ) -> xr.DataArray:
     rows = [
-        site_tiers(fit, windows[name]).to_series().reindex(ds[SITE].to_numpy()).fillna("-")
+        site_tiers(fit, windows[name]).to_series().reindex(ds[SITE].to_numpy()).fillna(NO_EFFECT)
         for name, fit in fits.items()
     ]
     return xr.DataArray(np.array(rows, dtype=str), dims=(OUTCOME, SITE))
 
 
 def _units(fits: Mapping[str, xr.DataTree]) -> xr.DataArray:
-    return xr.DataArray([site_effects(fit).attrs["unit"] for fit in fits.values()], dims=OUTCOME)
+    return xr.DataArray([unit_of(fit) for fit in fits.values()], dims=OUTCOME)
 
 
 def sampling_problems(ds: xr.Dataset) -> list[str]:
@@ -238,7 +241,7 @@ def joint_table(ds: xr.Dataset, ci_prob: float = CI_PROB) -> pd.DataFrame:
     table["unlinked_mean"], table["unlinked_sd"] = alone["mean"], alone["sd"]
     table["tier"] = ds["tier"].transpose(OUTCOME, SITE).to_numpy().ravel()
     table["unit"] = np.repeat(ds["unit"].to_numpy(), ds.sizes[SITE])
-    table = table[table["tier"] != "-"].reset_index(drop=True)
+    table = table[table["tier"] != NO_EFFECT].reset_index(drop=True)
     numbers = [c for c in JOINT_COLUMNS if c not in ("outcome", "site", "tier", "unit")]
     table.loc[table["tier"] == "D", numbers] = np.nan
     return table[list(JOINT_COLUMNS)]
@@ -283,7 +286,7 @@ def comparison_table(
     fits: Mapping[str, xr.DataTree],
     *,
     factors: int = 1,
-    windows: Mapping[str, tuple[int, int]] | None = None,
+    windows: Mapping[str, Window] | None = None,
     folds: int = 10,
     chains: int = 2,
     tune: int = 300,
@@ -306,7 +309,7 @@ def comparison_table(
         log predictive densities; ``difference`` is joint less separate, ``se`` its standard error
         with sites as what is independent.
     """
-    windows = windows or dict.fromkeys(fits, EFFECT_WINDOW)
+    windows = windows or {name: fit_window(fit) for name, fit in fits.items()}
     stage = build_stage(fits, windows, factors)
     rng = np.random.default_rng([seed, 64])
     fold = fold_of_cells(stage.usable, folds, rng)

@@ -12,7 +12,8 @@ from lndbayes.effects import mean_effect, site_effects
 from lndbayes.errors import DataError, Problem
 from lndbayes.joint_likelihood import FLOOR, SiteLikelihood, remove_prior
 from lndbayes.joint_model import JointPrior
-from lndbayes.names import EFFECT_WINDOW, SAMPLE_DIMS, SITE
+from lndbayes.names import SAMPLE_DIMS, SITE
+from lndbayes.treated import Window
 
 __all__ = ["Stage", "build_stage", "effect_likelihood", "effect_prior"]
 
@@ -57,7 +58,7 @@ class Stage:
 
 
 def effect_likelihood(
-    fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW
+    fit: xr.DataTree, window: Window | None = None
 ) -> tuple[SiteLikelihood, list[str]]:
     """What a fit's data say of its site effects, without the fit's own pooling.
 
@@ -65,22 +66,22 @@ def effect_likelihood(
     ----------
     fit : xarray.DataTree
         A fit with `site_effect`, `site_deviation` and `site_effect_sd`.
-    window : tuple of int
-        Event months.
+    window : tuple of int, optional
+        Event months; default the window of the fit's spec.
 
     Returns
     -------
     likelihood : SiteLikelihood
         Of the mean effect over the window, link scale.
     sites : list of str
-        Its sites: those that go live.
+        Its sites: those with a treated cell of their own.
 
     Raises
     ------
     DataError
         If a variable is absent, a draw is not finite, or there are too few draws.
     """
-    effects = site_effects(fit, "link", window).stack(sample=SAMPLE_DIMS)
+    effects = site_effects(fit, "link", window, withheld=False).stack(sample=SAMPLE_DIMS)
     deviations, sd = _deviations(fit, window)
     sites = [str(site) for site in effects[SITE].to_numpy()]
     try:
@@ -98,7 +99,7 @@ def _problem(fit: xr.DataTree, rule: str) -> Problem:
     return Problem(f"fits/{fit.attrs.get('outcome', '?')}.nc", rule)
 
 
-def _deviations(fit: xr.DataTree, window: tuple[int, int]) -> tuple[xr.DataArray, xr.DataArray]:
+def _deviations(fit: xr.DataTree, window: Window | None) -> tuple[xr.DataArray, xr.DataArray]:
     """Site effects less their conditional prior mean, and their conditional prior sd."""
     posterior = fit["posterior"].to_dataset()
     absent = [n for n in ("site_deviation", "site_effect_sd") if n not in posterior]
@@ -110,7 +111,7 @@ def _deviations(fit: xr.DataTree, window: tuple[int, int]) -> tuple[xr.DataArray
         site_effect=posterior["site_deviation"], effect_mean=posterior["site_effect_sd"]
     )
     tree = _tree(fit, moved)
-    return site_effects(tree, "link", window), mean_effect(tree, window)
+    return site_effects(tree, "link", window, withheld=False), mean_effect(tree, window)
 
 
 def _tree(fit: xr.DataTree, posterior: xr.Dataset) -> xr.DataTree:
@@ -121,9 +122,7 @@ def _tree(fit: xr.DataTree, posterior: xr.Dataset) -> xr.DataTree:
     return tree
 
 
-def effect_prior(
-    fit: xr.DataTree, window: tuple[int, int] = EFFECT_WINDOW
-) -> tuple[float, float, float]:
+def effect_prior(fit: xr.DataTree, window: Window | None = None) -> tuple[float, float, float]:
     """Mean and sd of the mean effect and rms spread of site effects about it, in the fit's prior.
 
     The second stage takes its scales from each outcome's own spec, so that an outcome in log odds
@@ -143,7 +142,7 @@ def effect_prior(
         raise DataError(_problem(fit, "has no prior draws: fit it again"))
     tree = _tree(fit, fit["prior"].to_dataset())
     centre = mean_effect(tree, window)
-    sites = site_effects(tree, "link", window)
+    sites = site_effects(tree, "link", window, withheld=False)
     spread = float(np.sqrt((((sites - centre).to_numpy()) ** 2).mean()))
     values = centre.to_numpy().ravel()
     found = float(values.mean()), float(values.std(ddof=1)), spread
@@ -153,7 +152,7 @@ def effect_prior(
 
 
 def build_stage(
-    fits: Mapping[str, xr.DataTree], windows: Mapping[str, tuple[int, int]], factors: int
+    fits: Mapping[str, xr.DataTree], windows: Mapping[str, Window], factors: int
 ) -> Stage:
     """Take the prior out of every fit and put what is left on common axes.
 

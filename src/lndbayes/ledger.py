@@ -30,6 +30,7 @@ from lndbayes.runs import write_bytes, write_table
 from lndbayes.sensitivity import VARIANTS, run_variants, untreated_level
 from lndbayes.spec import ModelSpec
 from lndbayes.summaries import summarise
+from lndbayes.treated import treated_sites
 
 __all__ = ["Ledger", "borrowed_folds", "ledger"]
 
@@ -170,12 +171,12 @@ def borrowed_folds(main: xr.DataTree, folds: int) -> list[list[str]]:
     Returns
     -------
     list of list of str
-        Labels of the sites of each fold; sites that never go live are in none, since without their
-        untreated months nothing of them is left.
+        Labels of the sites of each fold; sites without a treated cell of their own are in none,
+        since without their untreated months nothing of them is left.
     """
     data = main["constant_data"].to_dataset()
     event = data["event_time"].to_numpy()
-    treated = np.flatnonzero(np.isfinite(event).any(axis=1))
+    treated = np.flatnonzero(treated_sites(main))
     order = treated[np.argsort(-event[treated, 0], kind="stable")]
     count = min(folds, len(order))
     labels = data["site"].to_numpy()
@@ -212,7 +213,7 @@ def _means(spec: ModelSpec, main: xr.DataTree) -> tuple[dict[str, float], dict[s
     for whole, by_site in (
         (
             pooled_effect(main, "link", spec.effect.window),
-            site_effects(main, "link", spec.effect.window),
+            site_effects(main, "link", spec.effect.window, withheld=False),
         ),
         (untreated_level(main).mean("site"), untreated_level(main)),
     ):

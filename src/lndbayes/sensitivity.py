@@ -17,16 +17,20 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.data.evaluation import EvaluationData, with_rows_of
-from lndbayes.effects import leverages, pooled_effect, site_effects
+from lndbayes.effects import effect_over
 from lndbayes.fit import fit, fit_key, metric_of
+from lndbayes.leverages import window_leverages
 from lndbayes.many import Task, run_tasks
+from lndbayes.model.design import build_design
 from lndbayes.model.metric import Metric
+from lndbayes.model.shown import own_treated
 from lndbayes.names import CI_PROB, PERIOD_MONTHS
 from lndbayes.predictors import untreated_predictor
 from lndbayes.source import source_hash
 from lndbayes.spec import CHANNELS, ModelSpec, with_changes
 from lndbayes.storage import stored_under, write_netcdf
 from lndbayes.summaries import summarise
+from lndbayes.treated import Window, treated_sites
 
 __all__ = [
     "VARIANTS",
@@ -139,11 +143,14 @@ def untreated_level(tree: xr.DataTree) -> xr.DataArray:
     return untreated_predictor(tree, months=window).mean("month", skipna=False)
 
 
-def kept_draws(tree: xr.DataTree, window: tuple[int, int]) -> xr.Dataset:
-    """Draws that sensitivity and ledger need: pooled effect and untreated levels."""
-    return xr.Dataset(
-        {"pooled": pooled_effect(tree, "link", window), "level": untreated_level(tree)}
-    )
+def kept_draws(tree: xr.DataTree, window: Window, sites: np.ndarray | None = None) -> xr.Dataset:
+    """Draws that sensitivity and ledger need: pooled effect and untreated levels.
+
+    `sites`, bool (S,), are those to pool over; default, those with a treated cell in `tree`. A
+    refit that hides treated cells is still about the sites of the main fit.
+    """
+    pooled = effect_over(tree, window, treated_sites(tree) if sites is None else sites)
+    return xr.Dataset({"pooled": pooled, "level": untreated_level(tree)})
 
 
 def run_variants(
@@ -300,23 +307,18 @@ def _refit(spec: ModelSpec, data: EvaluationData, variant: Variant, metric: Metr
         hide_treated=variant.name == "untreated_only",
     )
     window = spec.effect.window
-    kept = kept_draws(tree, window)
+    design = build_design(spec, data)
+    treated = own_treated(design["event_time"], design["site_weight"] > 0).any(axis=1)
+    kept = kept_draws(tree, window, treated)
     if variant.name == "bias_on":
         biases = tree["posterior"].to_dataset()[["shared_bias", "drift"]]
-        kept = kept.merge(_leverages(tree, window)).merge(biases)
+        kept = kept.merge(window_leverages(tree, window)).merge(biases)
     kept.attrs = {
         "variant": variant.name,
         "divergences": int(tree["sample_stats"]["diverging"].to_numpy().sum()),
         "ess": float(az.ess(kept[["pooled"]])["pooled"]),
     }
     return kept
-
-
-def _leverages(tree: xr.DataTree, window: tuple[int, int]) -> xr.Dataset:
-    pooled = leverages(tree, pooled_effect(tree, "link", window))
-    by_site = leverages(tree, site_effects(tree, "link", window))
-    names = {str(k): f"site_{k}" for k in by_site.data_vars}
-    return pooled.merge(by_site.rename({**names, "site": "treated_site"}))
 
 
 def sensitivity_table(

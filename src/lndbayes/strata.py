@@ -16,13 +16,14 @@ import xarray as xr
 
 from lndbayes.effects import mean_effect, pooled_effect
 from lndbayes.errors import DataError, Problem, SpecError
-from lndbayes.identification import site_tiers
+from lndbayes.identification import NO_EFFECT, site_tiers
 from lndbayes.joint_likelihood import SiteLikelihood, remove_prior
 from lndbayes.joint_stage import effect_prior
 from lndbayes.names import CI_PROB, SAMPLE_DIMS
 from lndbayes.spec import ModelSpec
 from lndbayes.strata_pool import CHAINS, DRAWS, pool_strata
 from lndbayes.summaries import summarise
+from lndbayes.treated import treated_sites
 
 __all__ = [
     "ALL",
@@ -135,9 +136,10 @@ def stratum_likelihood(
 
 
 def treated_exposure(fit: xr.DataTree) -> float:
-    """Exposure of the months from go-live on, in the outcome's own unit."""
+    """Exposure from go-live on of the sites with an effect of their own, in the outcome's unit."""
     data = fit["constant_data"].to_dataset()
     live = np.nan_to_num(data["event_time"].to_numpy(), nan=-1.0) >= 0
+    live &= treated_sites(fit)[:, None]
     return float((data["exposure_all"].to_numpy() * live).sum())
 
 
@@ -291,4 +293,4 @@ def _numbers(effect: xr.DataArray, separate: xr.DataArray, ci_prob: float) -> di
 def _tiers(fit: xr.DataTree, window: list[int]) -> str:
     """Sites of each tier, those that go live: such as ``A 3, B 4``."""
     counts = Counter(str(t) for t in site_tiers(fit, (window[0], window[1])).to_numpy())
-    return ", ".join(f"{tier} {n}" for tier, n in sorted(counts.items()) if tier != "-")
+    return ", ".join(f"{tier} {n}" for tier, n in sorted(counts.items()) if tier != NO_EFFECT)

@@ -19,6 +19,7 @@ from lndbayes.fit import fit_key, load_fit
 from lndbayes.lock import alone
 from lndbayes.many import FitJob, fit_many
 from lndbayes.model.design import build_design
+from lndbayes.model.shown import own_treated
 from lndbayes.model.support import lacking
 from lndbayes.places import make_run, require_run
 from lndbayes.provenance import record_product
@@ -180,7 +181,7 @@ def _too_little(spec: ModelSpec, part: EvaluationData) -> str:
         name
         for name, cells in {
             "untreated": usable & (event < 0),
-            "treated": usable & (event >= 0),
+            "treated": own_treated(event, usable),
         }.items()
         if not cells.any()
     ]

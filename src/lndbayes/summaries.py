@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.checks.mcmc import ess_mean
-from lndbayes.names import CHAIN, CI_PROB, DRAW, SAMPLE_DIMS
+from lndbayes.names import CHAIN, CI_PROB, DRAW, SAMPLE_DIMS, SITE
 
 __all__ = ["SUMMARY_COLUMNS", "summarise"]
 
@@ -41,8 +41,9 @@ def summarise(draws: xr.DataArray, *, ci_prob: float = CI_PROB, mcse: bool = Tru
         the last dim fastest. Columns: those dims, then ``mean``, ``sd`` (n - 1 in the denominator),
         ``lower``, ``median``, ``upper`` (in the unit of the draws), ``ci_prob``, ``p_below_zero``
         (share of draws strictly below zero), ``mcse``. A row any of whose draws is not finite is
-        NaN in every number but ``ci_prob``: draws are never dropped. ``mcse`` is also NaN with
-        fewer than four draws a chain, and zero for a constant.
+        NaN in every number but ``ci_prob``: draws are never dropped. So is the row of a site that
+        the attribute ``withheld`` of the draws names (see `lndbayes.events_averted`). ``mcse`` is
+        also NaN with fewer than four draws a chain, and zero for a constant.
 
     Raises
     ------
@@ -67,6 +68,9 @@ def summarise(draws: xr.DataArray, *, ci_prob: float = CI_PROB, mcse: bool = Tru
     table = index.to_frame(index=False)[labels]
     for column, numbers in _columns(values, ci_prob=ci_prob, mcse=mcse).items():
         table[column] = numbers
+    if SITE in labels and len(names := np.atleast_1d(draws.attrs.get("withheld", []))):
+        told = [c for c in SUMMARY_COLUMNS if c in table and c != "ci_prob"]
+        table.loc[table[SITE].isin(names), told] = np.nan
     return table
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,19 +12,17 @@ import xarray as xr
 from lndbayes import effects as estimands
 from lndbayes.averted import averted_by_band, events_averted
 from lndbayes.families import LOG_RATIO
-from lndbayes.identification import identified_share, site_tiers
+from lndbayes.identification import NO_EFFECT, identified_share, site_tiers
+from lndbayes.mix_effects import component_effects, substitution_effects
 from lndbayes.names import CI_PROB
-from lndbayes.sensitivity import untreated_level
-from lndbayes.spec import CHANNELS
 from lndbayes.summaries import SUMMARY_COLUMNS, summarise
+from lndbayes.treated import Window, treated_sites
 
 __all__ = [
     "EFFECT_COLUMNS",
-    "LEDGER_COLUMNS",
     "baseline_table",
     "blank_tier_d",
     "effects_table",
-    "ledger_table",
     "link_draws",
     "prior_as_posterior",
     "reported_draws",
@@ -51,23 +50,11 @@ EFFECT_COLUMNS = (
     "leverage_drift",
     "note",
 )
-LEDGER_COLUMNS = (
-    "outcome",
-    "site",
-    "tier",
-    "channel",
-    "contribution",
-    "shift_if_removed",
-    "prior_share",
-    "feedback_share",
-    "leverage_level_bias",
-    "leverage_drift",
-)
 _NUMBERS = [c for c in SUMMARY_COLUMNS if c != "ci_prob"]
 
 
 def reported_draws(
-    fit: xr.DataTree, window: tuple[int, int], given: xr.DataTree | None = None
+    fit: xr.DataTree, window: Window, given: xr.DataTree | None = None
 ) -> dict[str, xr.DataArray]:
     """Draws of everything the effects table reports, by estimand and scale.
 
@@ -86,12 +73,14 @@ def reported_draws(
         Keys ``"estimand/scale"``; dims (chain, draw) and site or intervention.
     """
     averted = events_averted(fit, given)
-    sites = estimands.site_effects(fit, "natural", window)
+    by_link, sites = (
+        estimands.site_effects(fit, scale, window, withheld=False) for scale in ("link", "natural")
+    )
     out = link_draws(fit, window) | {
         "pooled/natural": 100 * estimands.pooled_effect(fit, "natural", window, sites=sites),
-        "site/link": estimands.site_effects(fit, "link", window),
+        "site/link": by_link,
         "site/natural": 100 * sites,
-        "events_averted/natural": averted.sum("site").assign_attrs(averted.attrs),
+        "events_averted/natural": averted.sum("site").assign_attrs(_of_total(averted.attrs)),
         "events_averted_site/natural": averted,
     }
     by_band = averted_by_band(fit)
@@ -100,7 +89,12 @@ def reported_draws(
     return out
 
 
-def link_draws(fit: xr.DataTree, window: tuple[int, int]) -> dict[str, xr.DataArray]:
+def _of_total(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Attributes of a sum over sites: which of them are withheld is no longer said of it."""
+    return {k: v for k, v in attrs.items() if k != "withheld"}
+
+
+def link_draws(fit: xr.DataTree, window: Window) -> dict[str, xr.DataArray]:
     """Draws, on the link scale, of what the effects table reports of all sites together.
 
     Parameters
@@ -123,19 +117,20 @@ def link_draws(fit: xr.DataTree, window: tuple[int, int]) -> dict[str, xr.DataAr
         "course/link": estimands.course_effects(fit),
     }
     referrals = fit["constant_data"]["referrals"].to_numpy()
-    if referrals[estimands.treated_sites(fit)].sum() > 0:
+    if referrals[treated_sites(fit)].sum() > 0:
         out["pooled_referral_weighted/link"] = estimands.pooled_effect(
             fit, "link", window, "referrals"
         )
     if fit["posterior"].sizes["intervention"] > 1:
-        out["intervention/link"] = estimands.component_effects(fit, window)
-        out["substitution/link"] = estimands.substitution_effects(fit, window)
+        out["intervention/link"] = component_effects(fit, window)
+        out["substitution/link"] = substitution_effects(fit, window)
     return out
 
 
 _NOTES = {
-    "pooled": "mean over the sites that went live, each site counting alike",
-    "pooled_referral_weighted": "mean over the sites that went live, weighted by referrals",
+    "pooled": "mean over the sites with a treated cell of their own, each site counting alike",
+    "pooled_referral_weighted": "mean over the sites with a treated cell of their own, weighted by "
+    "referrals",
     "pooled_superpopulation": "mean of the population of sites these stand for, at the mean mix",
     "new_site": "predicted effect at a further, exchangeable site with the mean mix",
     "plateau": "secondary: extrapolates the shape of the build-up",
@@ -147,6 +142,7 @@ _NOTES = {
     "events_averted_band": "by ordered band; the bands add up to the total, draw by draw",
     "course": "mean over the sites of the effect in these event months",
 }
+_NO_CELL = "no treated cell of its own can be used, so no effect of its own"
 _SELECTED = (
     "measured only among people whom the service helps to choose: no effect is reported; see bounds"
 )
@@ -154,7 +150,7 @@ _SELECTED = (
 
 def effects_table(
     fit: xr.DataTree,
-    window: tuple[int, int],
+    window: Window,
     leverage: xr.Dataset | None = None,
     *,
     draws: Mapping[str, xr.DataArray] | None = None,
@@ -178,11 +174,13 @@ def effects_table(
     Returns
     -------
     pandas.DataFrame
-        Columns `EFFECT_COLUMNS`. Sites of tier D keep their row and lose its numbers.
+        Columns `EFFECT_COLUMNS`. Sites of tier D keep their row and lose its numbers; sites that
+        went live and have no treated cell of their own have rows that never had any.
     """
     draws = reported_draws(fit, window) if draws is None else draws
     tiers = site_tiers(fit, window).to_series()
     share = identified_share(fit)
+    others = _without_effect(fit)
     parts = []
     for key, array in draws.items():
         name, scale = key.split("/")
@@ -191,6 +189,8 @@ def effects_table(
         table["scale"] = scale
         table["unit"] = _unit(fit, name, scale)
         table["note"] = _NOTES.get(name, "")
+        if "site" in table:
+            table = _with_others(table, others, ci_prob)
         parts.append(table)
     table = pd.concat(parts, ignore_index=True)
     for column in ("site", "intervention", "band"):
@@ -202,7 +202,7 @@ def effects_table(
     table.loc[table["estimand"].str.startswith("events_averted"), "window"] = "observed months"
     table["identified"] = [tiers.get(site, "") for site in table["site"]]
     pooled = table["estimand"] == "pooled"
-    counts = tiers[tiers != "-"].value_counts()
+    counts = tiers[tiers != NO_EFFECT].value_counts()
     mix = ", ".join(f"{counts[t]} {t}" for t in "ABCD" if t in counts)
     table.loc[pooled, "note"] += (
         f"; sites by tier: {mix}; {share:.0%} of treated exposure is identified by comparison with "
@@ -215,6 +215,22 @@ def effects_table(
     if fit.attrs.get("selected"):
         table = _withheld(table)
     return blank_tier_d(table, table["identified"])[list(EFFECT_COLUMNS)]
+
+
+def _without_effect(fit: xr.DataTree) -> list[str]:
+    """Sites that went live within the months and have no treated cell in the likelihood."""
+    event = fit["constant_data"]["event_time"].to_numpy()
+    live = (np.nan_to_num(event, nan=-1.0) >= 0).any(axis=1)
+    return [str(x) for x in fit["constant_data"]["site"].to_numpy()[live & ~treated_sites(fit)]]
+
+
+def _with_others(table: pd.DataFrame, sites: list[str], ci_prob: float) -> pd.DataFrame:
+    """Add a row without numbers for each of these sites, which says why."""
+    if not sites:
+        return table
+    head = table[["estimand", "scale", "unit"]].iloc[0].to_dict()
+    rows = [{"site": s, **head, "ci_prob": ci_prob, "note": _NO_CELL} for s in sites]
+    return pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
 
 
 def _withheld(table: pd.DataFrame) -> pd.DataFrame:
@@ -268,9 +284,7 @@ def blank_tier_d(table: pd.DataFrame, tier: pd.Series) -> pd.DataFrame:
     return table
 
 
-def baseline_table(
-    fit: xr.DataTree, window: tuple[int, int], *, ci_prob: float = CI_PROB
-) -> pd.DataFrame:
+def baseline_table(fit: xr.DataTree, window: Window, *, ci_prob: float = CI_PROB) -> pd.DataFrame:
     """Untreated rate of every site and month, with the observed rate beside it.
 
     Parameters
@@ -320,71 +334,3 @@ def prior_as_posterior(fit: xr.DataTree) -> xr.DataTree:
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = fit.attrs
     return tree
-
-
-def ledger_table(
-    fit: xr.DataTree,
-    window: tuple[int, int],
-    base: xr.Dataset,
-    variants: Mapping[str, xr.Dataset],
-) -> pd.DataFrame:
-    """What each site's baseline rests on.
-
-    Parameters
-    ----------
-    fit : xarray.DataTree
-        The main fit.
-    window : tuple of int
-        Event months of the estimand, on which the sites' tiers depend.
-    base : xarray.Dataset
-        Its kept draws.
-    variants : mapping of str to xarray.Dataset
-        Sensitivity refits.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns `LEDGER_COLUMNS`, a row per site and channel. ``contribution``: share of the
-        baseline's precision that is lost when the channel alone is removed. ``shift_if_removed``:
-        of the pooled effect, in its standard deviations. ``prior_share``: prior precision over
-        posterior precision. ``feedback_share``: share of the precision that treated outcomes add
-        to untreated months and evidence. Shares are of the site's level over the 12 months before
-        the first go-live; single refits carry a Monte Carlo error of a few points.
-    """
-    variance = _variances(base["level"])
-    prior = _variances(untreated_level(prior_as_posterior(fit)))
-    alone = _variances(variants["untreated_only"]["level"])
-    bias = variants["bias_on"]
-    centre = summarise(base["pooled"], mcse=False).iloc[0]
-    tiers = site_tiers(fit, window).to_series()
-    rows = []
-    for channel in CHANNELS:
-        without = variants[f"no_{channel}"]
-        moved = summarise(without["pooled"], mcse=False).iloc[0]
-        removed = _variances(without["level"])
-        for site in variance.index:
-            rows.append(
-                {
-                    "outcome": fit.attrs["outcome"],
-                    "site": site,
-                    "tier": tiers[site],
-                    "channel": channel,
-                    "contribution": 1 - min(variance[site] / removed[site], 1.0),
-                    "shift_if_removed": (moved["mean"] - centre["mean"]) / centre["sd"],
-                    "prior_share": min(variance[site] / prior[site], 1.0),
-                    "feedback_share": 1 - min(variance[site] / alone[site], 1.0),
-                    "leverage_level_bias": _at_site(bias["site_leverage_level_bias"], site),
-                    "leverage_drift": _at_site(bias["site_leverage_drift"], site),
-                }
-            )
-    return pd.DataFrame(rows, columns=list(LEDGER_COLUMNS))
-
-
-def _variances(level: xr.DataArray) -> pd.Series:
-    table = summarise(level, mcse=False)
-    return pd.Series(table["sd"].to_numpy() ** 2, index=table["site"])
-
-
-def _at_site(values: xr.DataArray, site: str) -> float:
-    series = values.to_series()
-    return float(series.get(site, np.nan))

@@ -100,6 +100,23 @@ def test_event_time_counts_months_from_go_live(design):
             assert design["event_time"][s, t] == expected
 
 
+@pytest.mark.parametrize("after", [0, 1, 2, 40])
+def test_a_go_live_after_the_last_month_is_the_same_as_none(built, after):
+    """Not a cell, not a channel, not a coordinate differs: two directories of one content."""
+    never, later = (built(go_live=(*GO_LIVE[:3], g)) for g in (None, PERIODS + after))
+    assert_equal(never, later)
+    assert (never["event_time"][3] == NEVER).all()
+
+
+def test_a_go_live_before_the_first_month_counts_on_from_there(built):
+    gone = {
+        f"evidence/{name}.csv": lambda frame: frame.iloc[:0]
+        for name in ("retrospective", "history", "elicited")
+    }
+    design = built(gone, go_live=(-5, *GO_LIVE[1:]))
+    np.testing.assert_array_equal(design["event_time"][0], np.arange(PERIODS) + 5)
+
+
 @pytest.mark.parametrize("transition", [(-3, 1), (-1, 0), (0, -1), (0, 4), (-6, -1)])
 @pytest.mark.parametrize("hide", [0, 5])
 @pytest.mark.parametrize("not_yet", [True, False])

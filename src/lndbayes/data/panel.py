@@ -95,6 +95,10 @@ def build_dataset(
         attrs={"name": facts.name, "period": facts.period},
     )
     ds["status"].attrs["codes"] = "-1 no row, " + ", ".join(f"{v} {k}" for k, v in STATUS.items())
+    later = (sites["go_live"] > facts.months[-1]).to_numpy()
+    if later.any():
+        named = ", ".join(sites["site"][later])
+        notes["sites that go live after the last month, to every model as never live"] = named
     return ds, notes | _notes(ds)
 
 

@@ -30,7 +30,7 @@ from lndbayes.spec import ModelSpec
 
 __all__ = ["NEVER", "OFF_SD", "Design", "build_design", "site_weights"]
 
-#: Event time of a site that never goes live.
+#: Event time of a site that never goes live, or goes live after the last month.
 NEVER = -100_000
 
 
@@ -194,8 +194,10 @@ _DIMS: Mapping[str, tuple[str, ...]] = {
 def _event_time(data: EvaluationData, step: int) -> np.ndarray:
     go_live = data.ds["go_live"].to_numpy()
     index = np.arange(data.ds.sizes["month"])
-    event = (index[None, :] - np.where(np.isnan(go_live), 0, go_live)[:, None]) * step
-    return np.where(np.isnan(go_live)[:, None], NEVER, event).astype(np.int64)
+    # a go-live after the last month says no more of these months than none
+    never = ~(go_live < len(index))
+    event = (index[None, :] - np.where(never, 0, go_live)[:, None]) * step
+    return np.where(never[:, None], NEVER, event).astype(np.int64)
 
 
 def _kept_cells(spec: ModelSpec, event: np.ndarray) -> np.ndarray:

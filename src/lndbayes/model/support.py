@@ -8,6 +8,7 @@ from lndbayes.data.evaluation import EvaluationData
 from lndbayes.errors import DataError, Problem
 from lndbayes.model.channels import OFF_SD
 from lndbayes.model.design import Design, build_design
+from lndbayes.model.shown import own_treated, shown_months, window_fault
 from lndbayes.spec import ModelSpec
 
 __all__ = ["lacking", "supported_design"]
@@ -56,8 +57,8 @@ def lacking(spec: ModelSpec, data: EvaluationData, design: Design) -> list[Probl
     Returns
     -------
     list of Problem
-        Empty if there is a treated cell in the likelihood, one with data in the window, and
-        something that speaks of the untreated state. Without these the posterior of what they are
+        Empty if there is a treated cell in the likelihood, the window is one that treated cells
+        show, and something speaks of the untreated state. Without these the posterior of what they are
         about is its prior, however narrow.
     """
     name = spec.outcome.name
@@ -78,12 +79,18 @@ def lacking(spec: ModelSpec, data: EvaluationData, design: Design) -> list[Probl
     elif not (held & window).any():
         rule = f"no cell of {name} {first} to {last} months after go-live has data"
         problems.append(Problem(_FILE, f"{rule}: nothing to estimate", column="month"))
-    elif not (used & (event >= 0)).any():
+    elif not own_treated(event, used).any():
         rule = (
             f"no treated cell of {name} is in the likelihood: all lie in the transition or in the "
             "months that the spec hides"
         )
         problems.append(Problem("spec", rule, column="effect"))
+    elif fault := window_fault(
+        shown_months(event, own_treated(event, used)),
+        spec.effect.window,
+        round(2 * float(design["half_period"])),
+    ):
+        problems.append(Problem("spec", f"{name}: {fault}", column="effect.window"))
     if not (used & (event < 0)).any() and not _channels(design):
         rule = (
             f"nothing speaks of {name} without the service: no untreated cell is in the "
