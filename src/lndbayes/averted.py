@@ -40,7 +40,8 @@ def events_averted(fit: xr.DataTree, given: xr.DataTree | None = None) -> xr.Dat
     Raises
     ------
     ValueError
-        If the two fits have other sites or months.
+        If `given` is not the outcome that the fit's spec names, or the two fits have other sites or
+        months.
     """
     if given is not None:
         return _chained(fit, given)
@@ -61,6 +62,8 @@ def _by_site(fit: xr.DataTree, averted: xr.DataArray) -> xr.DataArray:
 
 
 def _chained(fit: xr.DataTree, given: xr.DataTree) -> xr.DataArray:
+    if (named_so := fit.attrs.get("given", "")) != (other := given.attrs["outcome"]):
+        raise ValueError(f"the exposure is the counts of {named_so!r}, not {other!r}")
     ours, theirs = (tree["constant_data"] for tree in (fit, given))
     if any(ours[d].to_numpy().tolist() != theirs[d].to_numpy().tolist() for d in ("site", "month")):
         raise ValueError("the two fits must have the same sites and months")

@@ -31,7 +31,7 @@ from lndbayes.crisis import before_after_table
 from lndbayes.effects import pooled_effect
 from lndbayes.errors import DataError
 from lndbayes.fit import versions
-from lndbayes.identification import site_tiers
+from lndbayes.identification import NO_EFFECT, site_tiers
 from lndbayes.ledger_tables import ledger_table
 from lndbayes.lock import alone
 from lndbayes.overview import OVERVIEW_COLUMNS, overview_row
@@ -235,8 +235,15 @@ def _price(out: Path, done: Mapping[str, Outcome], costs: Costs) -> None:
         drop_savings(out)
         return
     first = next(iter(averted))
+    averted = _on_common_sites(averted)
     ds = savings(averted, costs, seed=int(done[first].fit.attrs["seed"]))
     write_dataset(ds, out / "savings.nc")
+
+
+def _on_common_sites(averted: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    """Outcomes on the sites of any: where one has no effect of its own, nothing of it is saved."""
+    sites = list(dict.fromkeys(str(x) for a in averted.values() for x in a["site"].to_numpy()))
+    return {k: a.reindex(site=sites, fill_value=0.0) for k, a in averted.items()}
 
 
 def _export_savings(
@@ -250,7 +257,7 @@ def _export_savings(
         (site, name)
         for name, outcome in done.items()
         for site, tier in site_tiers(outcome.fit, outcome.spec.effect.window).to_series().items()
-        if tier == "D"
+        if tier in ("D", NO_EFFECT)
     }
     # what sums several outcomes at a site rests on the weakest of them
     unidentified |= {(site, ALL) for site, _ in unidentified}

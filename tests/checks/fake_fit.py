@@ -12,7 +12,10 @@ from collections.abc import Callable
 
 import numpy as np
 import xarray as xr
-from scipy.special import betaln, expit, gammaln
+from scipy.special import betaln, gammaln
+from scipy.stats import nbinom
+
+from lndbayes.families import FAMILIES, inverse
 
 WAVES = 3
 INTERVENTIONS = ("housing", "advice", "health")
@@ -57,13 +60,16 @@ def make_fit(
     prediction_shift: float = 0.0,
     prediction_swap: tuple[int, int] | None = None,
     effect_sd: float = 0.05,
+    family: str = "beta_binomial",
 ) -> xr.DataTree:
     """Build a fit.
 
     `replicates` is per chain. `data_*` distort the observed panel only, `prediction_*` (on the
     logit scale, or two sites whose levels are exchanged) the posterior predictive panels only.
-    `effect_sd` is the posterior sd of `effect_mean`; its prior sd is 0.5.
+    `effect_sd` is the posterior sd of `effect_mean`; its prior sd is 0.5. `family` gives the link,
+    and whether counts are of trials.
     """
+    link, trials = FAMILIES[family].link, FAMILIES[family].trials
     rng = np.random.default_rng(seed)
     names = [f"S{i:02d}" for i in range(sites)]
     grid = [f"{2011 + m // 12}-{m % 12 + 1:02d}" for m in range(months)]
@@ -80,10 +86,13 @@ def make_fit(
     ramp = np.where(event >= 0, 1 - np.exp(-(np.maximum(event, 0) + 0.5) / 4), 0.0)
 
     def rate(level: np.ndarray, effect: np.ndarray, shift: np.ndarray | float = 0.0) -> np.ndarray:
-        return expit(level[..., None] + ramp * effect[..., None] + shift)
+        return inverse(link, level[..., None] + ramp * effect[..., None] + shift)
 
     def counts(p: np.ndarray, phi: np.ndarray | float) -> np.ndarray:
-        y = rng.binomial(exposure.astype(int), rng.beta(p * phi, (1 - p) * phi)).astype(float)
+        if trials:
+            y = rng.binomial(exposure.astype(int), rng.beta(p * phi, (1 - p) * phi)).astype(float)
+        else:
+            y = rng.poisson(exposure * rng.gamma(phi, p / phi)).astype(float)
         return np.where(exposure > 0, y, np.nan)
 
     noise = np.zeros((sites, months))
@@ -161,7 +170,13 @@ def make_fit(
             {
                 "y": (
                     ("chain", "draw", "cell"),
-                    _log_beta_binomial(y[cells], exposure[cells], cell_mu, OVERDISPERSION),
+                    _log_beta_binomial(y[cells], exposure[cells], cell_mu, OVERDISPERSION)
+                    if trials
+                    else nbinom.logpmf(
+                        y[cells],
+                        OVERDISPERSION,
+                        1 / (1 + cell_mu * exposure[cells] / OVERDISPERSION),
+                    ),
                 )
             },
             sample | {"draw": used, "cell": np.arange(cells.sum())},
@@ -182,7 +197,8 @@ def make_fit(
     fit = xr.DataTree.from_dict({f"/{name}": ds for name, ds in groups.items()})
     fit.attrs = {
         "outcome": "custody",
-        "family": "beta_binomial",
+        "family": family,
+        "link": link,
         "unit": "custodial sentences",
         "fixed_variables": json.dumps([]),
         "seed": seed,

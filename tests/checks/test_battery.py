@@ -15,6 +15,7 @@ from fake_fit import changed, make_fit
 from lndbayes.checks.battery import CHECKS, run_checks
 from lndbayes.checks.result import CHECK_COLUMNS, CheckResult, Status, checks_table, exit_code
 from lndbayes.checks.thresholds import thresholds_from
+from lndbayes.families import FAMILIES
 
 THRESHOLDS = thresholds_from({"prior_rate_low": 0.03, "prior_rate_high": 0.30})
 GROUPS = (
@@ -474,6 +475,32 @@ def test_an_unknown_family_is_not_judged_by_rates():
     results = check(fit)
     assert results["overdispersion"].status is Status.NOT_RUN
     assert "'normal'" in results["overdispersion"].message
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_clean_fit_of_any_family_has_no_fault(family):
+    """Every check has a verdict, and none accuses a right model, whatever its link and counts."""
+    results = check(make_fit(3, family=family))
+    assert [r.message for r in results.values() if r.status is Status.FAIL] == []
+    assert results["possible_counts"].status is Status.PASS
+    assert results["prior_effect"].status is not Status.NOT_RUN
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_more_events_than_trials_fail_in_every_family_that_has_trials(family):
+    def planted(ds):
+        ds["y"].values[2, 9] = 10_000
+        return ds
+
+    fit = changed(make_fit(3, draws=20, replicates=10, family=family), "observed_data", planted)
+    status = check(fit)["possible_counts"].status
+    assert status is (Status.FAIL if FAMILIES[family].trials else Status.PASS)
+
+
+def test_counts_of_an_unknown_family_are_not_called_possible():
+    fit = small().copy()
+    fit.attrs["family"] = "normal"
+    assert check(fit)["possible_counts"].status is Status.NOT_RUN
 
 
 def test_a_short_panel_says_what_it_lacks():

@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import xarray as xr
 from fake_fit import changed, make_fit
 from scipy.stats import binom
 
@@ -169,3 +170,15 @@ def test_counts_that_cannot_be(bad) -> None:
     assert len(impossible_counts(fit)) == 0
     (row,) = impossible_counts(changed(fit, "observed_data", planted)).itertuples()
     assert (row.site, row.count_ if hasattr(row, "count_") else row[3]) == ("S02", bad)
+
+
+@pytest.mark.parametrize("stage", [4.0, 2.5, -1.0])
+def test_a_later_stage_cannot_count_more_than_reached_it(stage) -> None:
+    fit = make_fit(3, draws=20, replicates=10, family="ordered_bands")
+    cells = fit["observed_data"]["y"]
+    reached = xr.full_like(cells, 3.0).expand_dims(stage=["long"], axis=-1)
+    fit["observed_data"] = fit["observed_data"].to_dataset().assign(y_stage=reached - 1)
+    fit["constant_data"] = fit["constant_data"].to_dataset().assign(stage_exposure=reached)
+    assert len(impossible_counts(fit)) == 0
+    fit["observed_data"]["y_stage"][2, 9, 0] = stage
+    assert len(impossible_counts(fit)) == 1

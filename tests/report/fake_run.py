@@ -280,8 +280,13 @@ def _savings(outcome: str, w: _World) -> tuple[pd.DataFrame, xr.Dataset]:
 
 def _fit(outcome: str, w: _World, synthetic: bool, good_direction: str) -> xr.DataTree:
     coords = {"site": w.sites, "month": MONTHS}
+    count = np.nan_to_num(np.round(w.observed * w.exposure))
     constant = xr.Dataset(
         {
+            "exposure": (("site", "month"), np.nan_to_num(w.exposure)),
+            "count": (("site", "month"), count),
+            "count_high": (("site", "month"), count),
+            "coverage": (("site", "month"), np.ones_like(count)),
             "exposure_all": (("site", "month"), np.nan_to_num(w.exposure)),
             "event_time": (("site", "month"), np.arange(len(MONTHS)) - w.go_live[:, None]),
         },

@@ -24,7 +24,7 @@ from lndbayes.errors import DataError
 from lndbayes.figures import style
 from lndbayes.report import write_report
 from lndbayes.report.blocks import Paragraph
-from lndbayes.report.evidence import rests_on_section
+from lndbayes.report.evidence import baseline_section, rests_on_section
 from lndbayes.report.run import read_run
 
 MakeRun = Callable[..., Path]
@@ -309,6 +309,47 @@ def test_baseline_sentence_counts_what_the_files_hold(shared_run: Path, page: Pa
     assert f"below the reconstructed baseline at {below} of 9 sites" in page.text
 
 
+def compared(run: Path, site: str, **bounds: float) -> str:
+    """The page's words with the bounds of every treated cell of a site changed."""
+    path = run / "fits" / "custody.nc"
+    with xr.open_datatree(path, engine="netcdf4") as stored:
+        tree = stored.load()
+    cells = tree["constant_data"].to_dataset()
+    here = (cells["event_time"] >= 0) & (cells["site"] == site)
+    for name, value in bounds.items():
+        cells[name] = cells[name].where(~here, value)
+    tree["constant_data"] = cells
+    path.unlink()
+    tree.to_netcdf(path, engine="netcdf4")
+    blocks = baseline_section(read_run(run), "custody").blocks
+    return " ".join(b.text for b in blocks if isinstance(b, Paragraph))
+
+
+def test_only_what_can_be_compared_with_the_baseline_is(make_run: MakeRun) -> None:
+    """Withheld counts are no zeros: bounds decide, or nothing is said of the site."""
+    run = make_run(n_sites=2)
+    site = read_run(run).design["custody"].used.index[0]
+    text = compared(run, site, count=0.0, count_high=9.0)
+    assert "of 1 sites" in text
+    assert "At 1 more, withheld or rounded counts leave it open" in text
+    assert "exact counts only" in text
+    low, high = (compared(run, site, count=n, count_high=n + 1) for n in (0.0, 1e4))
+    assert "of 2 sites" in low
+    assert "of 2 sites" in high
+    found = [re.search(r"at (\d) of 2 sites, and above it at (\d)", page) for page in (low, high)]
+    (below, _), (fewer, above) = (m.groups() if m else ("", "") for m in found)
+    assert int(below) == int(fewer) + 1
+    assert int(above) >= 1
+
+
+def test_where_nothing_can_be_compared_no_number_is_told(make_run: MakeRun) -> None:
+    run = make_run(n_sites=2)
+    for site in read_run(run).design["custody"].used.index:
+        text = compared(run, site, count=0.0, count_high=1e4)
+    assert "leave open at every site" in text
+    assert "below the reconstructed baseline at" not in text
+
+
 def test_sensitivity_and_leverage_in_words(shared_run: Path, page: Page) -> None:
     frame = pd.read_csv(shared_run / "sensitivity.csv").set_index("variant")
     leak = frame.loc["ramp_hidden", "sd"] / frame.loc["base", "sd"]
@@ -458,7 +499,11 @@ def test_go_live_is_read_from_event_time_whatever_the_period(make_run: MakeRun, 
     constant = xr.Dataset(
         {
             "event_time": (("site", "month"), event),
-            "exposure_all": (("site", "month"), [[0.0, 1.0, 2.0, 3.0]] * 2),
+            **dict.fromkeys(
+                ("exposure_all", "exposure", "count", "count_high"),
+                (("site", "month"), [[0.0, 1.0, 2.0, 3.0]] * 2),
+            ),
+            "coverage": (("site", "month"), np.ones((2, 4))),
         },
         coords={"site": ["never", "third"], "month": ["2014-01", "2014-04", "2014-07", "2014-10"]},
     )
@@ -477,5 +522,5 @@ def test_a_fit_without_event_time_is_refused(make_run: MakeRun) -> None:
     xr.DataTree.from_dict({"/constant_data": xr.Dataset({"x": 1})}).to_netcdf(
         path, engine="netcdf4"
     )
-    with pytest.raises(DataError, match=r"fits/custody\.nc, value 'event_time, exposure_all'"):
+    with pytest.raises(DataError, match=r"fits/custody\.nc, value 'event_time, exposure_all"):
         write_report(run)

@@ -9,8 +9,8 @@ import xarray as xr
 from lndbayes.checks import verdicts, verdicts_model, verdicts_sites
 from lndbayes.checks.convergence import elements, reported_elements, sampler_numbers
 from lndbayes.checks.influence import pareto_k
-from lndbayes.checks.predictive import COUNT_FAMILIES, discrepancies, site_rates
-from lndbayes.checks.prior import LINKS, pooled_rates, prior_changes, rate_ratios, sd_ratios
+from lndbayes.checks.predictive import discrepancies, site_rates
+from lndbayes.checks.prior import pooled_rates, prior_changes, rate_ratios, sd_ratios
 from lndbayes.checks.replication import replication
 from lndbayes.checks.result import CheckResult, Status, not_run
 from lndbayes.checks.sites import (
@@ -22,6 +22,7 @@ from lndbayes.checks.sites import (
 )
 from lndbayes.checks.structure import broken_groups, non_finite
 from lndbayes.checks.thresholds import DEFAULTS, Thresholds
+from lndbayes.families import FAMILIES
 from lndbayes.names import CHAIN, DRAW
 
 __all__ = ["CHECKS", "run_checks"]
@@ -110,7 +111,7 @@ def run_checks(
     bad_values = non_finite(fit, broken)
     spoilt = {item.group for item in bad_values}
     results = [verdicts.groups(outcome, broken), verdicts.finite(outcome, bad_values)]
-    results += _counts(outcome, fit, broken)
+    results += _counts(outcome, fit, broken, family)
     # Chain statistics name the elements that are not finite, so they need the groups only; all
     # else would be arithmetic on NaN.
     results += _posterior(outcome, fit, broken, thresholds, reported or {})
@@ -178,7 +179,7 @@ def _predictive(
     skipped = _missing(outcome, _PREDICTIVE, needs, unusable)
     if skipped:
         return skipped
-    if family not in COUNT_FAMILIES:
+    if family not in FAMILIES:
         reason = f"the family {family!r} has no counts over an exposure"
         return [not_run(outcome, check, reason) for check in _PREDICTIVE]
     data = replication(fit, most=thresholds.replicates_max)
@@ -197,8 +198,13 @@ def _predictive(
     ]
 
 
-def _counts(outcome: str, fit: xr.DataTree, broken: Collection[str]) -> list[CheckResult]:
+def _counts(
+    outcome: str, fit: xr.DataTree, broken: Collection[str], family: str
+) -> list[CheckResult]:
     needs = ("observed_data", "constant_data")
+    if family not in FAMILIES and not {*needs} & {*broken}:
+        reason = f"whether counts of the family {family!r} are bounded by the exposure is not known"
+        return [not_run(outcome, "possible_counts", reason)]
     return _missing(outcome, ("possible_counts",), needs, broken) or [
         verdicts_sites.possible_counts(outcome, impossible_counts(fit))
     ]
@@ -226,7 +232,7 @@ def _prior(
 ) -> list[CheckResult]:
     predictive = ("prior_rate", "prior_change")
     results = _missing(outcome, predictive, ("prior_predictive", "constant_data"), unusable)
-    if not results and family not in COUNT_FAMILIES:
+    if not results and family not in FAMILIES:
         reason = f"the family {family!r} has no counts over an exposure"
         results = [not_run(outcome, check, reason) for check in predictive]
     if not results:
@@ -235,10 +241,10 @@ def _prior(
             verdicts_model.prior_change(outcome, prior_changes(fit), thresholds),
         ]
     effect = _missing(outcome, ("prior_effect",), ("prior",), unusable)
-    if not effect and family not in LINKS:
+    if not effect and family not in FAMILIES:
         effect = [not_run(outcome, "prior_effect", f"no rate ratio for {family!r}")]
     if not effect:
-        ratios = rate_ratios(fit["prior"].to_dataset(), LINKS[family])
+        ratios = rate_ratios(fit["prior"].to_dataset(), FAMILIES[family].link)
         effect = [verdicts_model.prior_effect(outcome, ratios, thresholds)]
     dominance = _missing(outcome, ("prior_dominance",), ("prior", "posterior"), unusable)
     if not dominance:

@@ -153,7 +153,9 @@ def future_folds(
 
 def _cells(spec: ModelSpec, data: EvaluationData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     design = build_design(spec, data)
-    return design["exposure"] > 0, design["event_time"], design["wave_index"]
+    # a withheld or rounded count has no density of its own
+    exact = (design["exposure"] > 0) & (design["exposure_exact"] > 0)
+    return exact, design["event_time"], design["wave_index"]
 
 
 def _labelled(data: EvaluationData, values: np.ndarray) -> xr.DataArray:
@@ -188,6 +190,8 @@ def heldout_density(fit: xr.DataTree, cells: xr.DataArray) -> pd.DataFrame:
     seen = constant["exposure"].transpose(SITE, MONTH).values[s, t] > 0
     if seen.any():
         raise ValueError("cells to score were in the likelihood")
+    if (n <= 0).any():
+        raise ValueError("cells to score must have exact counts")
     posterior = fit["posterior"].to_dataset()
     # a step in the records is part of what is recorded
     step = posterior["go_live_step"].transpose("chain", "draw").values[..., None]

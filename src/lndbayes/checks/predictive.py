@@ -40,10 +40,8 @@ from lndbayes.checks.replication import (
     standardised_residuals,
 )
 from lndbayes.checks.thresholds import Thresholds
-from lndbayes.families import FAMILIES
 
 __all__ = [
-    "COUNT_FAMILIES",
     "RESIDUAL_CHECKS",
     "Discrepancy",
     "SiteRates",
@@ -51,10 +49,6 @@ __all__ = [
     "discrepancies",
     "site_rates",
 ]
-
-#: Families whose outcome is a count over an exposure, so that ``y / exposure`` is a rate.
-COUNT_FAMILIES = frozenset({"binomial", "poisson", *FAMILIES})
-
 
 _TINY = 2 * np.finfo(float).tiny
 

@@ -7,13 +7,11 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.checks.structure import likelihood_cells
-from lndbayes.families import FAMILIES, inverse
+from lndbayes.choices import one_of
+from lndbayes.families import LOG_RATIO, inverse
 from lndbayes.names import MONTH, SAMPLE_DIMS, SITE
 
-__all__ = ["LINKS", "pooled_rates", "prior_changes", "rate_ratios", "sd_ratios"]
-
-#: Link of each family: what turns the linear predictor's scale into a rate.
-LINKS = {"binomial": "logit", "poisson": "log"} | {k: f.link for k, f in FAMILIES.items()}
+__all__ = ["pooled_rates", "prior_changes", "rate_ratios", "sd_ratios"]
 
 # Sampling noise of a total of this many events is at most 10%; smaller totals move by more than
 # any plausible trend for no reason.
@@ -78,7 +76,13 @@ def rate_ratios(prior: xr.Dataset, link: str) -> np.ndarray:
     Returns
     -------
     np.ndarray, shape (R,)
+
+    Raises
+    ------
+    ValueError
+        If there is no such link.
     """
+    one_of("link", link, LOG_RATIO)
     effect = np.asarray(prior["effect_mean"].transpose(*SAMPLE_DIMS).values, dtype=float).ravel()
     if link == "log":
         return np.exp(effect)

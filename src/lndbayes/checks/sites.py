@@ -24,6 +24,7 @@ from lndbayes.checks.predictive import Discrepancy, Unavailable
 from lndbayes.checks.replication import Replication, contradicted, standardised_residuals
 from lndbayes.checks.structure import likelihood_cells
 from lndbayes.checks.thresholds import Thresholds
+from lndbayes.families import FAMILIES
 from lndbayes.names import MONTH, SITE
 
 __all__ = [
@@ -43,7 +44,6 @@ _SIMULATIONS = 4000
 _COMMON = 12
 #: Periods whose referrals and exposure are added up before their ratio is taken.
 _BLOCK = 6
-_TRIALS = frozenset({"binomial", "beta_binomial"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,8 @@ def impossible_counts(fit: xr.DataTree) -> pd.DataFrame:
     Parameters
     ----------
     fit : xr.DataTree
-        With usable groups ``observed_data`` and ``constant_data``.
+        With usable groups ``observed_data`` and ``constant_data``; of a known family, which says
+        whether the exposure is a number of trials.
 
     Returns
     -------
@@ -88,8 +89,9 @@ def impossible_counts(fit: xr.DataTree) -> pd.DataFrame:
     y = observed.values
     # what is not a number is not possible either: `not possible` instead of `impossible`
     possible = (y >= 0) & (y == np.round(y))
-    if str(fit.attrs.get("family", "")) in _TRIALS:
+    if FAMILIES[str(fit.attrs["family"])].trials:
         possible &= y <= exposure
+    possible &= _possible_stages(fit)
     s, t = np.nonzero(cells & ~possible)
     return pd.DataFrame(
         {
@@ -99,6 +101,17 @@ def impossible_counts(fit: xr.DataTree) -> pd.DataFrame:
             "exposure": exposure[s, t],
         }
     )
+
+
+def _possible_stages(fit: xr.DataTree) -> np.ndarray:
+    """Cells whose later stages count no more than reached them, bool, shape (S, T)."""
+    observed, constant = (fit[g].to_dataset() for g in ("observed_data", "constant_data"))
+    if "y_stage" not in observed or "stage_exposure" not in constant:
+        return np.ones(tuple(observed["y"].sizes[d] for d in (SITE, MONTH)), dtype=bool)
+    y = observed["y_stage"].transpose(SITE, MONTH, ...).values
+    reached = constant["stage_exposure"].transpose(SITE, MONTH, ...).values
+    fine = (y >= 0) & (y == np.round(y)) & (y <= reached)
+    return np.asarray((fine | (reached <= 0)).all(axis=-1))
 
 
 def modified_z(values: np.ndarray, noise: np.ndarray | float = 0.0) -> tuple[np.ndarray, float]:

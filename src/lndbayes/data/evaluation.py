@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from lndbayes.choices import one_of
 from lndbayes.data.columns import Table
 from lndbayes.data.facts import FILE, Facts, read_facts
 from lndbayes.data.panel import build_dataset
@@ -183,7 +184,13 @@ def with_rows_of(data: EvaluationData, outcome: str) -> EvaluationData:
     -------
     EvaluationData
         Of the same hash: to a fit of this outcome it is the same data.
+
+    Raises
+    ------
+    ValueError
+        If there is no such outcome.
     """
+    one_of("outcome", outcome, [str(x) for x in data.ds["outcome"].to_numpy()])
     rows = data.outcomes
     return replace(data, outcomes=rows[rows["outcome"] == outcome].reset_index(drop=True))
 

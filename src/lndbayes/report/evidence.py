@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 
 from lndbayes.figures import PANELS_PER_PAGE, baseline_panels, sensitivity
@@ -11,7 +12,7 @@ from lndbayes.report.blocks import Block, Group, Paragraph, Picture, Section, Ta
 from lndbayes.report.lookup import PRIOR_DOMINATED, Row, effect_rows, only, quoted
 from lndbayes.report.pictures import picture_of
 from lndbayes.report.rounding import ABSENT, decimals, number, percent, show
-from lndbayes.report.run import Run
+from lndbayes.report.run import Design, Run
 
 __all__ = ["baseline_section", "rests_on_section"]
 
@@ -19,6 +20,8 @@ __all__ = ["baseline_section", "rests_on_section"]
 _NOTHING_LEFT = ("all_off", "all_off_ramp_hidden")
 #: From this share of the prior's sd on, most of the prior is said to be left.
 PRIOR_LEFT = 0.5
+#: What a fit tells of its cells.
+_CELLS = ("exposure", "used", "low", "high")
 _SHARE_FAMILIES = ("log odds", "log hazard")
 
 
@@ -56,8 +59,10 @@ def baseline_section(run: Run, outcome: str) -> Section:
     units = effect_rows(run, outcome, "pooled", "link")["unit"]
     share = bool(units.isin(_SHARE_FAMILIES).any())
     counted, per = _per(run, outcome, share=share)
-    blocks: list[Block] = [Paragraph(_findings(frame, sites, go_live, exposure))]
-    if design is None:
+    blocks: list[Block] = []
+    if design is not None:
+        blocks.append(Paragraph(_findings(frame, sites, go_live, design)))
+    else:
         missing = run.missing.get(f"fits/{outcome}.nc", "the fit is not there")
         blocks.append(Paragraph(f"Go-live and the number of cases are not shown: {missing}."))
     pages = [sites[i : i + PANELS_PER_PAGE] for i in range(0, len(sites), PANELS_PER_PAGE)]
@@ -101,31 +106,52 @@ def _start(go_live: dict[str, float], site: str) -> float:
 
 
 def _findings(
-    frame: pd.DataFrame, sites: list[str], go_live: dict[str, float], exposure: pd.DataFrame
+    frame: pd.DataFrame, sites: list[str], go_live: dict[str, float], design: Design
 ) -> str:
+    """What the panels show, of cells that can be compared; withheld ones are no observed zeros."""
     months = sorted(frame["month"].unique())
-    rank = frame["month"].map({m: i for i, m in enumerate(months)})
-    since = rank.to_numpy(float) - frame["site"].map(lambda s: _start(go_live, s)).to_numpy(float)
-    seen = frame["observed"].notna().to_numpy()
-    before = set(frame["site"][seen & (since < 0)])
-    weight = pd.Series(1.0, index=frame.index)
-    if not exposure.empty:
-        cells = pd.MultiIndex.from_frame(frame[["site", "month"]])
-        weight = pd.Series(exposure.stack().reindex(cells).to_numpy(float), index=frame.index)
-    gap = ((frame["observed"] - frame["mean"]) * weight)[seen & (since >= 0)]
-    total = gap.groupby(frame["site"]).sum()
+    mean = frame.pivot(index="site", columns="month", values="mean").reindex(index=sites)
+    told = {name: getattr(design, name).reindex(index=sites, columns=months) for name in _CELLS}
+    since = np.arange(len(months)) - np.array([[_start(go_live, s)] for s in sites])
+    before = (told["exposure"].notna().to_numpy() & (since < 0)).any(axis=1)
+    after = told["used"].notna().to_numpy() & (since >= 0)
     text = (
-        f"At {len(sites) - len(before)} of {len(sites)} sites nothing was observed before go-live: "
+        f"At {int((~before).sum())} of {len(sites)} sites nothing was observed before go-live: "
         "there the baseline is entirely reconstructed from other evidence. "
     )
-    if not go_live:
-        text = ""
-    return text + (
-        f"After go-live, what was observed lies on average below the reconstructed baseline at "
-        f"{int((total < 0).sum())} of {len(total)} sites, and above it at "
-        f"{int((total > 0).sum())}."
-        if len(total)
-        else "No month after go-live was observed."
+    if not after.any():
+        return text + "No month after go-live can be compared with the baseline."
+    expected = (mean * told["used"]).to_numpy()
+    low, high = (
+        np.where(after, told[name].to_numpy() - expected, 0.0).sum(axis=1)
+        for name in ("low", "high")
+    )
+    treated = after.any(axis=1)
+    below, above = int((treated & (high < 0)).sum()), int((treated & (low > 0)).sum())
+    # a sum of exact counts that is just what was expected is on neither side
+    decided = below + above + int((treated & (low == 0) & (high == 0)).sum())
+    withheld = (told["low"] != told["high"]).to_numpy() & told["used"].notna().to_numpy()
+    if withheld.any():
+        text += _withheld(withheld, told["exposure"].notna().to_numpy())
+    if not decided:
+        return text + (
+            "After go-live, withheld or rounded counts leave open at every site whether the total "
+            "lies below or above the reconstructed baseline."
+        )
+    text += (
+        f"After go-live, the total of what was observed lies below the reconstructed baseline at "
+        f"{below} of {decided} sites, and above it at {above}."
+    )
+    if undecided := int(treated.sum()) - decided:
+        text += f" At {undecided} more, withheld or rounded counts leave it open."
+    return text
+
+
+def _withheld(withheld: np.ndarray, observed: np.ndarray) -> str:
+    return (
+        f"The dots are exact counts only: {int(withheld.sum())} of {int(observed.sum())} observed "
+        "months are withheld or rounded and are not drawn, so that the dots are no fair sample of "
+        "all months. "
     )
 
 

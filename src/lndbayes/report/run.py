@@ -86,7 +86,7 @@ _COLUMNS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
 }
 #: What figures need of a fit, group ``constant_data``, dims (site, month).
-_CONSTANTS = ("event_time", "exposure_all")
+_CONSTANTS = ("event_time", "exposure_all", "exposure", "count", "count_high", "coverage")
 _REQUIRED = ("effects.csv", "checks.csv", "manifest.json")
 #: Number columns that may be absent altogether: they are then read as unknown.
 _MAY_LACK = frozenset(
@@ -110,6 +110,11 @@ class Design:
     exposure : pd.DataFrame
         Index site, columns month: observed exposure, NaN where nothing was observed; empty
         where the fit does not carry it.
+    used : pd.DataFrame
+        As `exposure`, of the cells of the likelihood only.
+    low, high : pd.DataFrame
+        Bounds of the events of these cells, all that happened: what the source holds over its
+        coverage. Equal where the count is exact.
     attrs : Mapping of str to object
         Root attributes of the fit.
     """
@@ -117,6 +122,9 @@ class Design:
     months: tuple[str, ...]
     go_live: Mapping[str, float]
     exposure: pd.DataFrame
+    used: pd.DataFrame
+    low: pd.DataFrame
+    high: pd.DataFrame
     attrs: Mapping[str, Any]
 
 
@@ -383,13 +391,26 @@ def _read_design(path: Path) -> Design:
     if absent:
         rule = "must hold these in the group constant_data"
         raise DataError(Problem(f"fits/{path.name}", rule, value=", ".join(absent)))
-    event, exposure = (constant[name].transpose(SITE, MONTH) for name in _CONSTANTS)
+    event = constant["event_time"].transpose(SITE, MONTH)
     sites, months = ([str(x) for x in event[dim].values] for dim in (SITE, MONTH))
     first = event.values[:, 0].astype(float)
     # Event time counts months, the grid counts periods
     steps = np.diff(event.values, axis=1)
     steps = steps[np.isfinite(steps)]
     period = float(steps[0]) if steps.size else 1.0
-    seen = pd.DataFrame(exposure.where(exposure > 0).to_numpy(), index=sites, columns=months)
+
+    def by_cell(values: xr.DataArray, where: str) -> pd.DataFrame:
+        shown = values.where(constant[where] > 0).transpose(SITE, MONTH)
+        return pd.DataFrame(shown.to_numpy(), index=sites, columns=months)
+
     go_live = dict(zip(sites, map(float, -first / period), strict=True))
-    return Design(months=tuple(months), go_live=go_live, exposure=seen, attrs=attrs)
+    low, high = (constant[name] / constant["coverage"] for name in ("count", "count_high"))
+    return Design(
+        months=tuple(months),
+        go_live=go_live,
+        exposure=by_cell(constant["exposure_all"], "exposure_all"),
+        used=by_cell(constant["exposure"], "exposure"),
+        low=by_cell(low, "exposure"),
+        high=by_cell(high, "exposure"),
+        attrs=attrs,
+    )
