@@ -40,6 +40,7 @@ FLOORS: Mapping[str, int] = {
     "lndbayes.sampler": 3,
     "lndbayes.fit": 3,
     "lndbayes.fit_shape": 3,
+    "lndbayes.trees": 3,
     "lndbayes.many": 3,
     "lndbayes.effects": 4,
     "lndbayes.leverages": 4,

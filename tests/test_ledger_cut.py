@@ -9,17 +9,19 @@ import pytest
 import xarray as xr
 from scipy import stats
 
+from lndbayes.ledger import cut_rows
 from lndbayes.ledger_cut import (
     CutData,
     Priors,
     cut_cells,
+    cut_fault,
     cut_priors,
     full_cut,
     log_likelihood,
     module_two,
 )
-from lndbayes.spec import ModelSpec, load_spec
-from small import MODELS, fake_fit
+from lndbayes.spec import ModelSpec, load_spec, parse_spec
+from small import MODELS, fake_fit, raw_of
 
 PHI = {"overdispersion": 150.0, "person_dispersion": 2.0}
 
@@ -158,7 +160,7 @@ def test_cells_are_treated_exact_and_in_the_likelihood() -> None:
 
 
 def pooled_fit(count: int) -> tuple[xr.DataTree, xr.Dataset]:
-    fit = fake_fit((6, 10, None), months=24)
+    fit = fake_fit((5, 10, None), months=24)
     data = fit["constant_data"].to_dataset()
     data["coverage"] = xr.ones_like(data["exposure"])
     fit["constant_data"] = xr.DataTree(data)
@@ -189,3 +191,24 @@ def test_too_few_baselines_are_refused(spec) -> None:
     fit, baselines = pooled_fit(39)
     with pytest.raises(ValueError, match="40 baselines"):
         full_cut(spec, fit, baselines)
+
+
+def test_a_cut_that_would_be_of_something_else_is_not_told(spec) -> None:
+    """With a pulse or with withheld treated cells the pooled effects are not the same estimand."""
+    fit, baselines = pooled_fit(40)
+    assert cut_fault(spec, fit) == ""
+    pulse = parse_spec(raw_of("beta_binomial", 0.5), source="spec")
+    withheld, _ = pooled_fit(40)
+    withheld["constant_data"]["exposure_exact"][0, 20] = 0
+    for asked, main in ((pulse, fit), (spec, withheld)):
+        assert cut_fault(asked, main)
+        with pytest.raises(ValueError, match="module 2"):
+            full_cut(asked, main, baselines)
+        rows = cut_rows(asked, main, baselines).set_index(["quantity", "item"])
+        assert np.isnan(rows.loc[("cut_mean", "pooled"), "value"])
+        assert "not told" in rows.loc[("cut_sd", "spread"), "note"]
+        assert rows.loc[("joint_sd", "pooled"), "value"] > 0
+    # untreated cells may be withheld: they are in module 1
+    withheld["constant_data"]["exposure_exact"][0, 20] = 30
+    withheld["constant_data"]["exposure_exact"][0, 2] = 0
+    assert cut_fault(spec, withheld) == ""

@@ -76,8 +76,8 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> Fits:
     # twenty draws are few, and would always be tried again
     monkeypatch.setattr(sensitivity, "_FEWEST", 0)
     # the fake's sites, which are not those of the data
-    treated = np.array([[True], [True], [False]])
-    monkeypatch.setattr(sensitivity, "own_treated", lambda event, used: treated)
+    treated = np.array([True, True, False])
+    monkeypatch.setattr(sensitivity, "sites_of", lambda spec, data: treated)
     return fake
 
 
@@ -226,7 +226,7 @@ def test_a_refit_is_made_again_if_something_has_changed(
     variant = BY_NAME["no_history"]
     before = run_variant(spec, data, variant, tmp_path, main=main)
     if what == "data":
-        data = dataclasses.replace(data, hash="0" * 64)
+        data = dataclasses.replace(data, disclosure="another")
     if what == "prior":
         spec = with_changes(
             spec, {"priors.effect_mean": {"dist": "Normal", "mu": 0.0, "sigma": 0.4}}

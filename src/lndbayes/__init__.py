@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lndbayes.report import write_report
     from lndbayes.savings import savings
     from lndbayes.simulate import simulate
-    from lndbayes.spec import ModelSpec, load_spec
+    from lndbayes.spec import ModelSpec, load_spec, with_changes
     from lndbayes.summaries import summarise
 
     __version__: str
@@ -50,6 +50,7 @@ __all__ = [
     "simulate",
     "site_effects",
     "summarise",
+    "with_changes",
     "write_report",
 ]
 
@@ -63,6 +64,7 @@ _HOME = {
     # specs and fits
     "ModelSpec": "lndbayes.spec",
     "load_spec": "lndbayes.spec",
+    "with_changes": "lndbayes.spec",
     "prior_table": "lndbayes.priors",
     "build_model": "lndbayes.model.build",
     "fit": "lndbayes.fit",

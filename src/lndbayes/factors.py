@@ -10,7 +10,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -156,6 +156,12 @@ class Strict(BaseModel):
     """Base of every part of a costs file: closed, frozen, no coercion."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy as it is; a change is refused, which pydantic would not check."""
+        if update:
+            raise TypeError("costs are copied unchanged: change the file and load it again")
+        return super().model_copy(deep=deep)
 
 
 class Distribution(Strict):

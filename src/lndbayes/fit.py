@@ -17,8 +17,8 @@ from threadpoolctl import threadpool_limits
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.errors import DataError, FitError, Problem
 from lndbayes.families import inverse
-from lndbayes.model.design import NEVER, Design, build_design
-from lndbayes.model.layout import constrain, inactive
+from lndbayes.model.design import Design, build_design
+from lndbayes.model.layout import constrain
 from lndbayes.model.mask import without_cells, without_treated
 from lndbayes.model.metric import Metric
 from lndbayes.model.predictive import (
@@ -36,6 +36,7 @@ from lndbayes.sampler import find_metric, metric_of, sample_density, stored_metr
 from lndbayes.source import source_hash, versions
 from lndbayes.spec import ModelSpec
 from lndbayes.storage import Damaged, read_netcdf_tree, write_netcdf
+from lndbayes.trees import constant_dataset, draws_dataset, sample_coords, spec_attributes
 
 __all__ = ["fit", "fit_key", "load_fit", "metric_of", "save_fit", "stored_fit", "versions"]
 
@@ -44,24 +45,6 @@ SCHEMA = 9
 
 _PRIOR_DRAWS = 1000
 _PREDICTIVE_DRAWS = 250
-
-#: Dims of every parameter beside those of draws; scalars are not listed.
-DIMS: Mapping[str, tuple[str, ...]] = {
-    "national_curve": ("basis_national",),
-    "season": ("harmonic",),
-    "seam": ("seam_month",),
-    "stage_level": ("stage",),
-    "stage_site": ("site",),
-    "site_level": ("site",),
-    "site_drift": ("site",),
-    "site_curve": ("basis_site", "site"),
-    "mix_share": ("site", "intervention"),
-    "mix_effect": ("intervention",),
-    "site_deviation": ("site",),
-    "wave_effect": ("wave",),
-    "site_effect": ("site",),
-    "retrospective_site_bias": ("retrospective_site",),
-}
 
 
 def fit_key(spec: ModelSpec, data: EvaluationData) -> str:
@@ -172,36 +155,18 @@ def fit(
     clock = time.perf_counter()
     values = constrain(raw.x, design)
     groups = {
-        "posterior": _dataset(values, spec, design),
+        "posterior": draws_dataset(values, spec, design),
         "sample_stats": xr.Dataset(
-            {k: (SAMPLE_DIMS, v) for k, v in raw.stats.items()}, coords=_sample_coords(raw.x.shape)
+            {k: (SAMPLE_DIMS, v) for k, v in raw.stats.items()}, coords=sample_coords(raw.x.shape)
         ),
         **(_predictive(spec, design, values, cores) if predictive else {}),
         "observed_data": _observed(spec, design, values),
-        "constant_data": _constant_data(design).merge(stored_metric(metric)),
+        "constant_data": constant_dataset(design).merge(stored_metric(metric)),
     }
     tree = xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
     marks["predictive"] = time.perf_counter() - clock
     tree.attrs = _attributes(spec, data, design, marks)
     return tree
-
-
-def _sample_coords(shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-    return {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
-
-
-def _dataset(values: Mapping[str, np.ndarray], spec: ModelSpec, design: Design) -> xr.Dataset:
-    """Variables the model has: neither idle scalars nor empty arrays."""
-    idle = inactive(spec)
-    variables = {
-        name: ((*SAMPLE_DIMS, *DIMS.get(name, ())), value)
-        for name, value in values.items()
-        if name not in idle and value.size
-    }
-    used = {dim for dims, _ in variables.values() for dim in dims}
-    labels = {dim: design.coords[dim] for dim in design.coords if dim in used}
-    first = next(iter(values.values()))
-    return xr.Dataset(variables, coords={**_sample_coords(first.shape), **labels})
 
 
 def _observed(spec: ModelSpec, design: Design, values: Mapping[str, np.ndarray]) -> xr.Dataset:
@@ -226,7 +191,7 @@ def _predictive(
     step = max(1, spec.sampling.draws // _PREDICTIVE_DRAWS)
     thin = {k: v[:, ::step] for k, v in values.items()}
     few = {k: v[:, :_PREDICTIVE_DRAWS] for k, v in prior.items()}
-    out = {"prior": _dataset(prior, spec, design)}
+    out = {"prior": draws_dataset(prior, spec, design)}
     family = spec.family
     for group, part, seed in (
         ("prior_predictive", few, prior_noise),
@@ -236,7 +201,7 @@ def _predictive(
         rng = np.random.default_rng(seed)
         spread = dispersion(part, family)
         y = draw_counts(eta1, spread, design["exposure"], design["coverage"], family, rng)
-        coords = {**_sample_coords(y.shape), **{d: design.coords[d] for d in ("site", "month")}}
+        coords = {**sample_coords(y.shape), **{d: design.coords[d] for d in ("site", "month")}}
         dims = (*SAMPLE_DIMS, "site", "month")
         used = design["exposure"] > 0
         mu = np.where(used, design["coverage"] * inverse(family.link, eta1), np.nan)
@@ -252,7 +217,7 @@ def _predictive(
     out["log_likelihood"] = xr.Dataset(
         {"y": ((*SAMPLE_DIMS, "cell"), log_likelihood)},
         coords={
-            **_sample_coords(log_likelihood.shape),
+            **sample_coords(log_likelihood.shape),
             "cell_site": ("cell", np.asarray(design.coords["site"])[site]),
             "cell_month": ("cell", np.asarray(design.coords["month"])[month]),
         },
@@ -260,42 +225,15 @@ def _predictive(
     return out
 
 
-def _constant_data(design: Design) -> xr.Dataset:
-    # an array without any element has nothing to say, and not every file format holds one
-    variables = {
-        name: (design.dims[name], value) for name, value in design.arrays.items() if value.size
-    }
-    labels = {
-        dim: design.coords[dim]
-        for dim in design.coords
-        if any(dim in dims for dims, _ in variables.values())
-    }
-    data = xr.Dataset(variables, coords=labels)
-    event = data["event_time"].astype(float)
-    data["event_time"] = event.where(event > NEVER)
-    return data
-
-
 def _attributes(
     spec: ModelSpec, data: EvaluationData, design: Design, marks: Mapping[str, float]
 ) -> dict[str, Any]:
     return {
-        "outcome": spec.outcome.name,
-        "label": spec.outcome.label,
-        "family": spec.likelihood.family,
-        "link": spec.family.link,
-        "given": spec.outcome.given,
-        "selected": int(spec.outcome.selected),
-        "unit": spec.outcome.event,
-        "trials": spec.outcome.trials,
-        "good_direction": spec.outcome.good_direction,
-        "spec_text": spec.canonical(),
-        "spec_hash": spec.hash,
+        **spec_attributes(spec),
         "data_hash": data.hash,
         "data_name": data.name,
         "period": data.period,
         "synthetic": int(data.synthetic),
-        "seed": spec.sampling.seed,
         "fit_key": fit_key(spec, data),
         "fixed_variables": json.dumps(_fixed_variables(spec, data, design)),
         "versions": json.dumps(versions(), sort_keys=True),

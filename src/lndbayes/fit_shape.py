@@ -11,8 +11,9 @@ import xarray as xr
 
 from lndbayes.errors import FitError, Problem
 from lndbayes.families import FAMILIES
-from lndbayes.fit import DIMS
+
 from lndbayes.names import PERIOD_MONTHS, SAMPLE_DIMS
+from lndbayes.trees import DIMS
 
 __all__ = ["require_shape", "shape_problems"]
 

@@ -17,7 +17,7 @@ from lndbayes.effects import pooled_effect, site_effects
 from lndbayes.errors import DataError, Problem, UsageError
 from lndbayes.exports import VARIANT_FOLDER
 from lndbayes.fit import fit, fit_key, save_fit, stored_fit
-from lndbayes.ledger_cut import full_cut
+from lndbayes.ledger_cut import cut_fault, full_cut
 from lndbayes.ledger_measures import FULL_COLUMNS, measures
 from lndbayes.ledger_page import ledger_page
 from lndbayes.ledger_refits import CUT, ledger_refits, present, run_refits
@@ -184,8 +184,12 @@ def borrowed_folds(main: xr.DataTree, folds: int) -> list[list[str]]:
 
 
 def cut_rows(spec: ModelSpec, main: xr.DataTree, baselines: xr.Dataset) -> pd.DataFrame:
-    """Rows of the full cut beside those of the joint fit, in the ledger's columns."""
-    cut = full_cut(spec, main, baselines)
+    """Rows of the full cut beside those of the joint fit, in the ledger's columns.
+
+    Where the two would not be comparable the cut's rows have no value and say why.
+    """
+    fault = cut_fault(spec, main)
+    cut = None if fault else full_cut(spec, main, baselines).set_index("quantity").to_dict("index")
     posterior = main["posterior"].to_dataset()
     joint = {
         "pooled": pooled_effect(main, "link", spec.effect.window),
@@ -194,14 +198,22 @@ def cut_rows(spec: ModelSpec, main: xr.DataTree, baselines: xr.Dataset) -> pd.Da
     }
     warning = "a cut reads errors of the baseline as differences between sites: a stress test"
     rows = []
-    for row in cut.itertuples():
-        whole = summarise(joint[str(row.quantity)], mcse=False).iloc[0]
-        for name, mean, sd, note in (
-            ("joint", whole["mean"], whole["sd"], ""),
-            ("cut", row.mean, row.sd, f"{warning}; {row.baselines} baselines"),
-        ):
-            rows.append((f"{name}_mean", row.quantity, mean, note))
-            rows.append((f"{name}_sd", row.quantity, sd, note))
+    for quantity, draws in joint.items():
+        whole = summarise(draws, mcse=False).iloc[0]
+        apart = (np.nan, np.nan, f"not told: {fault}")
+        if cut is not None:
+            row = cut[quantity]
+            apart = (
+                float(row["mean"]),
+                float(row["sd"]),
+                f"{warning}; {row['baselines']:.0f} baselines",
+            )
+        for name, (mean, sd, note) in {
+            "joint": (whole["mean"], whole["sd"], ""),
+            "cut": apart,
+        }.items():
+            rows.append((f"{name}_mean", quantity, mean, note))
+            rows.append((f"{name}_sd", quantity, sd, note))
     table = pd.DataFrame(rows, columns=["quantity", "item", "value", "note"])
     table = table.assign(outcome=spec.outcome.name, of="outcome", site="", tier="", mcse=np.nan)
     return table[list(FULL_COLUMNS)]

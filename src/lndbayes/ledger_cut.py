@@ -33,12 +33,14 @@ from lndbayes.families import inverse
 from lndbayes.model.course import ramp
 from lndbayes.names import PERIOD_MONTHS
 from lndbayes.spec import ModelSpec
+from lndbayes.treated import treated_cells
 
 __all__ = [
     "FEWEST_BASELINES",
     "CutData",
     "Priors",
     "cut_cells",
+    "cut_fault",
     "cut_priors",
     "full_cut",
     "module_two",
@@ -121,6 +123,31 @@ def cut_priors(spec: ModelSpec, spreads: int = _SPREADS, ramps: int = _RAMPS) ->
     (spread, of_spread), (months, of_months) = grids
     log_weight = of_months[:, None] + of_spread
     return Priors(float(centre.mean()), float(centre.std()), spread, months, log_weight)
+
+
+def cut_fault(spec: ModelSpec, main: xr.DataTree) -> str:
+    """Why the cut's pooled effect would not be comparable with the fit's; empty if it is.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The outcome's spec.
+    main : xarray.DataTree
+        Its fit.
+    """
+    if spec.effect.pulse_sd > 0:
+        return (
+            "the spec has a passing pulse, which is part of the pooled effect and for which module "
+            "2 has no term"
+        )
+    data = main["constant_data"].to_dataset()
+    interval = treated_cells(main) & (data["exposure_exact"].to_numpy() <= 0)
+    if interval.any():
+        return (
+            f"{int(interval.sum())} treated cells are withheld or rounded, which module 2 cannot "
+            "use: exact cells alone are no fair sample of all"
+        )
+    return ""
 
 
 def cut_cells(main: xr.DataTree) -> CutData:
@@ -318,8 +345,10 @@ def full_cut(
     Raises
     ------
     ValueError
-        If there are fewer than `FEWEST_BASELINES`, or no treated cell.
+        If there are fewer than `FEWEST_BASELINES`, no treated cell, or there is a `cut_fault`.
     """
+    if fault := cut_fault(spec, main):
+        raise ValueError(fault)
     cells, priors = cut_cells(main), cut_priors(spec)
     count = baselines.sizes["baseline"]
     if count < FEWEST_BASELINES or not len(cells.site):

@@ -144,7 +144,10 @@ def _soft_cut(full: pd.DataFrame) -> list[str]:
 
 
 def _cut(full: pd.DataFrame) -> list[str]:
-    value = full[full["of"] == "outcome"].set_index(["quantity", "item"])["value"]
+    rows = full[full["of"] == "outcome"].set_index(["quantity", "item"])
+    value = rows["value"]
+    if pd.isna(value["cut_mean", "pooled"]):
+        return [f"Full cut, {rows['note']['cut_mean', 'pooled']!s}.", ""]
     told = [
         f"{value[f'{name}_mean', 'pooled']:.2f} (sd {value[f'{name}_sd', 'pooled']:.2f})"
         for name in ("joint", "cut")

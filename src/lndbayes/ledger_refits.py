@@ -7,7 +7,6 @@ read again if nothing that it depends on has changed.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,7 @@ from lndbayes.many import Task, run_tasks
 from lndbayes.model.metric import Metric
 from lndbayes.names import SAMPLE_DIMS
 from lndbayes.predictors import untreated_predictor
-from lndbayes.sensitivity import kept_draws
+from lndbayes.sensitivity import kept_draws, sites_of
 from lndbayes.source import source_hash
 from lndbayes.spec import CHANNELS, ModelSpec, with_changes
 from lndbayes.storage import stored_under, write_netcdf
@@ -236,8 +235,7 @@ def without_own_rows(data: EvaluationData, sites: Sequence[str]) -> EvaluationDa
     for name in _OWN:
         rows = evidence[name]
         evidence[name] = rows[~rows["site"].isin(list(sites))].reset_index(drop=True)
-    digest = hashlib.sha256(f"{data.hash}:without own rows of {sorted(sites)}".encode())
-    return dataclasses.replace(data, evidence=evidence, hash=digest.hexdigest())
+    return dataclasses.replace(data, evidence=evidence)
 
 
 def untreated_cells(data: EvaluationData, sites: Sequence[str]) -> xr.DataArray:
@@ -262,7 +260,7 @@ def make_refit(
         hide_treated=refit.name == CUT,
         hidden=untreated_cells(data, refit.sites) if refit.sites else None,
     )
-    kept = kept_draws(tree, spec.effect.window)
+    kept = kept_draws(tree, spec.effect.window, sites_of(spec, data))
     if refit.name == CUT:
         kept = kept.merge(_baselines(tree))
     kept.attrs = {

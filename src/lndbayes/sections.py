@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -50,6 +50,12 @@ class Strict(BaseModel):
     """A section: no other keys, no conversions, no changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy as it is; a change is refused, which pydantic would not check."""
+        if update:
+            raise TypeError("a spec is copied unchanged: lndbayes.with_changes checks changes")
+        return super().model_copy(deep=deep)
 
 
 class Outcome(Strict):

@@ -143,6 +143,12 @@ def untreated_level(tree: xr.DataTree) -> xr.DataArray:
     return untreated_predictor(tree, months=window).mean("month", skipna=False)
 
 
+def sites_of(spec: ModelSpec, data: EvaluationData) -> np.ndarray:
+    """Sites that have an effect of their own in the main fit, bool, shape (S,)."""
+    design = build_design(spec, data)
+    return np.asarray(own_treated(design["event_time"], design["site_weight"] > 0).any(axis=1))
+
+
 def kept_draws(tree: xr.DataTree, window: Window, sites: np.ndarray | None = None) -> xr.Dataset:
     """Draws that sensitivity and ledger need: pooled effect and untreated levels.
 
@@ -307,9 +313,7 @@ def _refit(spec: ModelSpec, data: EvaluationData, variant: Variant, metric: Metr
         hide_treated=variant.name == "untreated_only",
     )
     window = spec.effect.window
-    design = build_design(spec, data)
-    treated = own_treated(design["event_time"], design["site_weight"] > 0).any(axis=1)
-    kept = kept_draws(tree, window, treated)
+    kept = kept_draws(tree, window, sites_of(spec, data))
     if variant.name == "bias_on":
         biases = tree["posterior"].to_dataset()[["shared_bias", "drift"]]
         kept = kept.merge(window_leverages(tree, window)).merge(biases)

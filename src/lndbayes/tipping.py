@@ -25,7 +25,6 @@ Pareto smoothed importance sampling. Journal of Machine Learning Research 25(72)
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -135,8 +134,7 @@ def at_level_bias(
     for quantile in ("q05", "q50", "q95"):
         elicited[quantile] = shifted(elicited[quantile].to_numpy(float)) + least
     evidence |= {"national": national, "elicited": elicited}
-    digest = hashlib.sha256(f"{data.hash}:level bias {value!r}".encode()).hexdigest()
-    return with_changes(spec, changes), dataclasses.replace(data, evidence=evidence, hash=digest)
+    return with_changes(spec, changes), dataclasses.replace(data, evidence=evidence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,21 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from lndbayes.averted import events_averted
 from lndbayes.checks import calibration
 from lndbayes.checks.calibration import calibrate, calibration_table, simultaneous_p
-from lndbayes.checks.ranks import prior_world, replicate, shipped_layout
+from lndbayes.checks.ranks import _quantities, prior_world, replicate, shipped_layout
 from lndbayes.cli import main
 from lndbayes.costs import load_costs
 from lndbayes.data.evaluation import read_evaluation
+from lndbayes.effects import pooled_effect, site_effects
 from lndbayes.errors import CheckError
 from lndbayes.model.design import build_design
+from lndbayes.model.predictive import prior_draws
 from lndbayes.simulate import simulate, write_evaluation
-from lndbayes.spec import ModelSpec, load_spec, with_changes
+from lndbayes.spec import ModelSpec, load_spec, parse_spec, with_changes
+from lndbayes.trees import draws_tree
+from small import raw_of
 
 ROOT = Path(__file__).parents[2]
 SHORT = {"sampling.chains": 1, "sampling.tune": 50, "sampling.draws": 50}
@@ -163,6 +168,33 @@ def test_other_outcomes_are_drawn_on_the_simulators_layout(name) -> None:
     assert all(np.isfinite(z) for z in found["z"].values())
     again = replicate(1, other, None, layout)
     assert again["rank"] == found["rank"]
+
+
+@pytest.mark.parametrize("window", [(7, 18), (3, 9)])
+@pytest.mark.parametrize("pulse", [0.0, 0.5])
+def test_what_is_ranked_is_what_users_are_told(window, pulse, tmp_path) -> None:
+    """The shipped estimands of the same draws: the spec's window, the pulse, no step in records."""
+    simulated = simulate(4, "effect", 6, outcomes=("custody",))
+    data = read_evaluation(write_evaluation(simulated, tmp_path / "data"))
+    spec = with_changes(
+        parse_spec(raw_of("beta_binomial", pulse), source="spec"),
+        {"effect.window": window, "sensitivity.go_live_step_sd": 0.3},
+    )
+    design = build_design(spec, data)
+    values = prior_draws(spec, design, 20, 1)
+    found = _quantities(values, design, spec)
+    tree = draws_tree(values, spec, design)
+    np.testing.assert_array_equal(found["pooled effect"], pooled_effect(tree, window=window))
+    averted = events_averted(tree).sum("site")
+    np.testing.assert_array_equal(found["events averted"], averted)
+    by_site = site_effects(tree, window=window, withheld=False)
+    label = by_site["site"].values[1]
+    at = design.coords["site"].index(label) + 1
+    np.testing.assert_array_equal(found[f"effect of site {at}"], by_site.sel(site=label))
+    still = {**values, "go_live_step": 0 * values["go_live_step"]}
+    np.testing.assert_array_equal(
+        _quantities(still, design, spec)["events averted"], found["events averted"]
+    )
 
 
 def test_custody_is_simulated_whole(spec) -> None:

@@ -11,13 +11,13 @@ import xarray as xr
 from fake_fit import changed, make_fit
 from scipy.stats import binom
 
+from lndbayes.checks.counts import impossible_counts
 from lndbayes.checks.predictive import Discrepancy, Unavailable
 from lndbayes.checks.replication import Replication
 from lndbayes.checks.result import CheckResult, Status
 from lndbayes.checks.sites import (
     exposure_breaks,
     exposure_ratios,
-    impossible_counts,
     modified_z,
     site_discrepancies,
     site_levels,

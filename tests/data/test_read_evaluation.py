@@ -416,10 +416,73 @@ def test_the_data_travel_to_other_processes_and_can_be_varied(tiny):
     there = pickle.loads(pickle.dumps(data))
     xr.testing.assert_identical(there.ds, data.ds)
     pd.testing.assert_frame_equal(there.evidence["history"], data.evidence["history"])
-    fewer = dataclasses.replace(data, ds=data.ds.isel(site=[0, 1]))
-    assert fewer.ds.sizes["site"] == 2
-    assert data.ds.sizes["site"] == 6
-    assert fewer.hash == data.hash
+    assert there.hash == data.hash
+    with pytest.raises(ValueError, match=r"same site: sel\(\)"):
+        dataclasses.replace(data, ds=data.ds.isel(site=[0, 1]))
+    with pytest.raises(ValueError, match="same month"):
+        dataclasses.replace(data, ds=data.ds.isel(month=slice(3)))
+
+
+def test_the_hash_is_of_what_is_there(tiny):
+    """Whatever is replaced, the hash is another; put back, it is the first again."""
+    data = read_evaluation(tiny.write())
+    ds = data.ds.copy(deep=True)
+    ds["exposure"][0, 0, 0] += 1
+    rows = data.outcomes
+    rows.loc[0, "count"] += 1
+    evidence = dict(data.evidence)
+    evidence["national"] = evidence["national"].iloc[:-1]
+    changed = [
+        dataclasses.replace(data, **change)
+        for change in (
+            {"ds": ds},
+            {"outcomes": rows},
+            {"evidence": evidence},
+            {"synthetic": not data.synthetic},
+        )
+    ]
+    assert len({data.hash, *(one.hash for one in changed)}) == 5
+    assert dataclasses.replace(changed[0], ds=data.ds).hash == data.hash
+    assert dataclasses.replace(data, name="x", notes={}).hash == data.hash
+
+
+def test_chosen_sites_and_months_are_the_directory_that_holds_them_alone(tiny):
+    """Dataset, rows, evidence and hash as if the rest had never been written."""
+    data = read_evaluation(tiny.write())
+    names = [str(x) for x in data.ds["site"].values]
+    grid = [str(x) for x in data.ds["month"].values]
+    one = data.sel(sites=[names[2], names[0]], months=(grid[2], grid[-2]))
+    assert list(one.ds["site"].values) == [names[0], names[2]]
+    assert list(one.ds["month"].values) == grid[2:-1]
+    assert set(one.outcomes["site"]) <= {names[0], names[2]}
+    wanted = data.outcomes[
+        data.outcomes["site"].isin(one.ds["site"].values) & data.outcomes["month"].isin(grid[2:-1])
+    ]
+    assert one.outcomes["row"].tolist() == wanted["row"].tolist()
+    assert [grid[2:-1][i] for i in one.outcomes["month_index"]] == one.outcomes["month"].tolist()
+    np.testing.assert_array_equal(
+        one.ds["count"], data.ds["count"].sel(site=one.ds["site"], month=one.ds["month"])
+    )
+    np.testing.assert_array_equal(
+        one.ds["go_live"] + 2, data.ds["go_live"].sel(site=one.ds["site"])
+    )
+    assert set(one.evidence["retrospective"]["site"]) <= {names[0], names[2]}
+    assert one.hash == data.sel(months=(grid[2], grid[-2])).sel(sites=[names[0], names[2]]).hash
+    assert data.sel().hash == data.hash
+    assert one.hash != data.hash
+    for wrong in ({"sites": ["A99"]}, {"sites": []}, {"months": (grid[3], grid[2])}):
+        with pytest.raises(ValueError, match=r"must be"):
+            data.sel(**wrong)
+
+
+def test_judgements_on_other_sites_or_months_do_not_travel(tiny):
+    data = read_evaluation(tiny.write())
+    names = [str(x) for x in data.ds["site"].values]
+    assert len(data.evidence["elicited"])
+    fewer = data.sel(sites=names[:-1])
+    assert "" not in set(fewer.evidence["elicited"]["site"])
+    late = [n for n, g in zip(names, data.ds["go_live"].values, strict=True) if g > 0]
+    assert len(data.sel(sites=late).evidence["elicited"]) == 0
 
 
 def test_notes_say_what_was_found_and_left_out(tiny):

@@ -8,6 +8,7 @@ import xarray as xr
 
 from lndbayes.checks import verdicts, verdicts_model, verdicts_sites
 from lndbayes.checks.convergence import elements, reported_elements, sampler_numbers
+from lndbayes.checks.counts import impossible_counts
 from lndbayes.checks.influence import pareto_k
 from lndbayes.checks.predictive import discrepancies, site_rates
 from lndbayes.checks.prior import pooled_rates, prior_changes, rate_ratios, sd_ratios
@@ -16,7 +17,6 @@ from lndbayes.checks.result import CheckResult, Status, not_run
 from lndbayes.checks.sites import (
     exposure_breaks,
     exposure_ratios,
-    impossible_counts,
     site_discrepancies,
     site_levels,
 )

@@ -19,21 +19,23 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from lndbayes.averted import events_averted
 from lndbayes.checks.mcmc import chain_statistics
 from lndbayes.costs import Costs
 from lndbayes.data.evaluation import EvaluationData, read_evaluation
+from lndbayes.effects import pooled_effect, site_effects
 from lndbayes.errors import Problem, SpecError
-from lndbayes.families import inverse
-from lndbayes.model.course import ramp_means
 from lndbayes.model.design import Design, build_design
 from lndbayes.model.layout import MULTIPLIERS, SCALARS, constrain, inactive
 from lndbayes.model.predictive import cell_log_likelihood, prior_draws
 from lndbayes.model.replicate import replicate_data
-from lndbayes.model.surface import linear_predictors
+from lndbayes.names import SAMPLE_DIMS
 from lndbayes.sampler import find_metric, sample_density
 from lndbayes.savings import savings, total_saving
+from lndbayes.sensitivity import untreated_level
 from lndbayes.simulate import NAMES, WORLDS, World, plain, simulate, write_evaluation
 from lndbayes.spec import ModelSpec, with_changes
+from lndbayes.trees import draws_tree
 
 __all__ = ["prior_world", "replicate", "shipped_layout"]
 
@@ -42,7 +44,6 @@ _FIRST_SEED = 9001
 _SIMULATED = "custody"
 #: A site without own evidence, two with records, and late sites, of the 27 of the plain world.
 _SITES = (1, 0, 10, 22, 26)
-_WINDOW = np.arange(7, 19)
 
 
 def shipped_layout(spec: ModelSpec) -> Design | None:
@@ -120,24 +121,24 @@ def _sites(design: Design) -> tuple[int, ...]:
 def _quantities(
     values: Mapping[str, np.ndarray], design: Design, spec: ModelSpec
 ) -> dict[str, np.ndarray]:
-    """Everything that is ranked, from constrained values with leading sample dims."""
-    event = design["event_time"]
-    months = _WINDOW[None, :]
-    weight = np.full((1, len(_WINDOW)), 1 / len(_WINDOW))
-    half = float(design["half_period"])
-    ramp = ramp_means(values["ramp_months"], weight, months, half)[..., 0]
-    eta0, _ = linear_predictors(values, design)
-    first = int(np.argmax((event >= 0).any(axis=0)))
-    level = eta0[..., max(first - 12, 0) : max(first, 1)].mean(axis=-1)
-    averted = _averted(values, design, spec)
+    """Everything that is ranked, from constrained values with leading sample dims.
+
+    Estimands come from the functions that users call, over the spec's window.
+    """
+    tree = draws_tree(values, spec, design)
+    sites = site_effects(tree, withheld=False)
+    level = untreated_level(tree)
     out = {
-        "pooled effect": ramp * values["site_effect"].mean(axis=-1),
-        "events averted": averted.sum(axis=-1),
+        "pooled effect": pooled_effect(tree, sites=sites).to_numpy(),
+        "events averted": events_averted(tree).sum("site").to_numpy(),
         "log likelihood": cell_log_likelihood(values, design, spec.family).sum(axis=-1),
     }
+    treated = {str(x) for x in sites["site"].to_numpy()}
     for s in _sites(design):
-        out[f"effect of site {s + 1}"] = ramp * values["site_effect"][..., s]
-        out[f"baseline of site {s + 1}"] = level[..., s]
+        label = str(design.coords["site"][s])
+        if label in treated:
+            out[f"effect of site {s + 1}"] = sites.sel(site=label).to_numpy()
+        out[f"baseline of site {s + 1}"] = level.sel(site=label).to_numpy()
     fixed = tuple(name for name in MULTIPLIERS if not design[f"{name}_sd"])
     left_out = (*fixed, *inactive(spec))
     out |= {name: values[name] for name in SCALARS if name not in left_out}
@@ -150,29 +151,11 @@ def _quantities(
     return out
 
 
-def _averted(values: Mapping[str, np.ndarray], design: Design, spec: ModelSpec) -> np.ndarray:
-    """Events averted by site, (..., S)."""
-    eta0, eta1 = linear_predictors(values, design)
-    exposed = design["exposure_all"] * (design["event_time"] >= 0)
-    p0, p1 = (inverse(spec.family.link, eta) for eta in (eta0, eta1))
-    return np.asarray((exposed * (p0 - p1)).sum(axis=-1))
-
-
-def _priced(averted: np.ndarray, outcome: str, costs: Costs, seed: int) -> np.ndarray:
+def _priced(averted: xr.DataArray, outcome: str, costs: Costs, seed: int) -> np.ndarray:
     """Total saving in the headline scenario, (chain, draw), with factors drawn from their laws."""
-    chains, draws, sites = averted.shape
-    labelled = xr.DataArray(
-        averted,
-        dims=("chain", "draw", "site"),
-        coords={
-            "chain": range(chains),
-            "draw": range(draws),
-            "site": [str(s) for s in range(sites)],
-        },
-    )
-    priced = savings({outcome: labelled}, costs, seed=seed)
+    priced = savings({outcome: averted}, costs, seed=seed)
     total = total_saving(priced).sel(scenario=priced.attrs["headline_scenario"])
-    return np.asarray(total.transpose("chain", "draw").to_numpy())
+    return np.asarray(total.transpose(*SAMPLE_DIMS).to_numpy())
 
 
 def _truth(simulated: Any, design: Design, drawn: Mapping[str, float]) -> dict[str, np.ndarray]:
@@ -241,12 +224,15 @@ def replicate(
     spec = with_changes(spec, {"sampling.seed": index})
     raw = sample_density(spec, design, cores=1, metric=find_metric(spec, design, cores=1))
     values = constrain(raw.x, design)
+    # the simulator has parameters of its own besides the model's
+    true_values = {name: v for name, v in true_values.items() if name in values}
     found, truth = (_quantities(v, design, spec) for v in (values, true_values))
     if costs is not None:
         outcome = spec.outcome.name
-        found["savings"] = _priced(_averted(values, design, spec), outcome, costs, index)
+        drawn, true = (events_averted(draws_tree(v, spec, design)) for v in (values, true_values))
+        found["savings"] = _priced(drawn, outcome, costs, index)
         # one draw of every factor is this replicate's truth; two are made since one has no spread
-        pair = np.repeat(_averted(true_values, design, spec), 2, axis=1)
+        pair = true.isel(draw=[0, 0]).assign_coords(draw=[0, 1])
         truth["savings"] = _priced(pair, outcome, costs, 10**6 + index)[:, :1]
     chains = chain_statistics(np.stack([found[k] for k in found]))
     return {

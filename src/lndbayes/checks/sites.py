@@ -22,16 +22,13 @@ import xarray as xr
 
 from lndbayes.checks.predictive import Discrepancy, Unavailable
 from lndbayes.checks.replication import Replication, contradicted, standardised_residuals
-from lndbayes.checks.structure import likelihood_cells
 from lndbayes.checks.thresholds import Thresholds
-from lndbayes.families import FAMILIES
 from lndbayes.names import MONTH, SITE
 
 __all__ = [
     "Outliers",
     "exposure_breaks",
     "exposure_ratios",
-    "impossible_counts",
     "modified_z",
     "site_discrepancies",
     "site_levels",
@@ -67,51 +64,6 @@ class Outliers:
         """Row of the largest absolute z."""
         at = int(self.table["z"].abs().to_numpy().argmax())
         return {str(k): v for k, v in self.table.iloc[at].to_dict().items()}
-
-
-def impossible_counts(fit: xr.DataTree) -> pd.DataFrame:
-    """Observed counts that cannot be: negative, not whole, or more events than trials.
-
-    Parameters
-    ----------
-    fit : xr.DataTree
-        With usable groups ``observed_data`` and ``constant_data``; of a known family, which says
-        whether the exposure is a number of trials.
-
-    Returns
-    -------
-    pd.DataFrame
-        ``site``, ``month``, ``count``, ``exposure``; one row a cell of the likelihood.
-    """
-    cells = likelihood_cells(fit)
-    observed = fit["observed_data"].to_dataset()["y"].transpose(SITE, MONTH)
-    exposure = fit["constant_data"].to_dataset()["exposure"].transpose(SITE, MONTH).values
-    y = observed.values
-    # what is not a number is not possible either: `not possible` instead of `impossible`
-    possible = (y >= 0) & (y == np.round(y))
-    if FAMILIES[str(fit.attrs["family"])].trials:
-        possible &= y <= exposure
-    possible &= _possible_stages(fit)
-    s, t = np.nonzero(cells & ~possible)
-    return pd.DataFrame(
-        {
-            "site": observed[SITE].values[s],
-            "month": observed[MONTH].values[t],
-            "count": y[s, t],
-            "exposure": exposure[s, t],
-        }
-    )
-
-
-def _possible_stages(fit: xr.DataTree) -> np.ndarray:
-    """Cells whose later stages count no more than reached them, bool, shape (S, T)."""
-    observed, constant = (fit[g].to_dataset() for g in ("observed_data", "constant_data"))
-    if "y_stage" not in observed or "stage_exposure" not in constant:
-        return np.ones(tuple(observed["y"].sizes[d] for d in (SITE, MONTH)), dtype=bool)
-    y = observed["y_stage"].transpose(SITE, MONTH, ...).values
-    reached = constant["stage_exposure"].transpose(SITE, MONTH, ...).values
-    fine = (y >= 0) & (y == np.round(y)) & (y <= reached)
-    return np.asarray((fine | (reached <= 0)).all(axis=-1))
 
 
 def modified_z(values: np.ndarray, noise: np.ndarray | float = 0.0) -> tuple[np.ndarray, float]:

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -18,6 +18,7 @@ import xarray as xr
 
 from lndbayes.choices import one_of
 from lndbayes.data.columns import Table
+from lndbayes.data.content import content_hash
 from lndbayes.data.facts import FILE, Facts, read_facts
 from lndbayes.data.panel import build_dataset
 from lndbayes.data.problems import data_error, nearest
@@ -26,6 +27,7 @@ from lndbayes.data.schema import EVIDENCE, QUALITY, TABLES
 from lndbayes.data.tables import Parsed, empty_frame, read_table
 from lndbayes.errors import Problem
 from lndbayes.files import there_is, why_no_folder
+from lndbayes.names import MONTH, OUTCOME, SITE
 
 __all__ = ["EvaluationData", "check_evaluation", "read_evaluation", "with_rows_of"]
 
@@ -88,8 +90,9 @@ class EvaluationData:
     path : str
         The directory as it was given.
     hash : str
-        SHA-256 (hex) of the content: independent of the order of rows and columns, of how a number
-        is written, and of `name` and `notes`, which no result depends on.
+        SHA-256 (hex) of the content, computed from it: independent of the order of rows and
+        columns, of how a number is written, and of `name`, `path` and `notes`, which no result
+        depends on.
     ds : xarray.Dataset
         Coords `site`, `month` (every period, `YYYY-MM`), `outcome`, `intervention`; see
         `lndbayes.data.panel.build_dataset`. NaN where absent; units in attributes.
@@ -109,11 +112,58 @@ class EvaluationData:
     synthetic: bool
     disclosure: str
     path: str
-    hash: str
     ds: xr.Dataset
     outcomes: pd.DataFrame
     evidence: Mapping[str, pd.DataFrame]
     notes: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        ds, rows = self.ds, self.outcomes
+        labels = {"site": SITE, "outcome": OUTCOME}
+        strange = [
+            column
+            for column, dim in labels.items()
+            if not set(rows[column]) <= {str(x) for x in ds[dim].to_numpy()}
+        ]
+        strange += [] if rows["month_index"].between(0, ds.sizes[MONTH] - 1).all() else ["month"]
+        if strange:
+            told = " and ".join(strange)
+            rule = f"ds and outcomes do not have the same {told}: sel() chooses from both"
+            raise ValueError(rule)
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 (hex) of the content."""
+        tables = {"outcomes": self.outcomes, **self.evidence}
+        parts = {name: frame[list(_STEMS[name].names)] for name, frame in tables.items()}
+        return content_hash((self.period, self.synthetic, self.disclosure), self.ds, parts)
+
+    def sel(
+        self, *, sites: Iterable[str] | None = None, months: tuple[str, str] | None = None
+    ) -> EvaluationData:
+        """Choose sites and months, everywhere alike: Dataset, tables, evidence and hash.
+
+        Parameters
+        ----------
+        sites : iterable of str, optional
+            Sites to keep; default all. Their order stays that of the data.
+        months : tuple of str, optional
+            First and last period to keep, ``YYYY-MM``; default all.
+
+        Returns
+        -------
+        EvaluationData
+            The mix of a site stays that of the whole period, since contacts are not kept by month.
+            Judgements are about the 12 months before the first go-live: those on all sites
+            together are left out where sites are, and all of them where the first go-live is
+            another, as the notes say.
+
+        Raises
+        ------
+        ValueError
+            If a site or month does not exist, or nothing is chosen.
+        """
+        return _selected(self, sites, months)
 
 
 def read_evaluation(path: str | Path) -> EvaluationData:
@@ -146,7 +196,6 @@ def read_evaluation(path: str | Path) -> EvaluationData:
         synthetic=facts.synthetic,
         disclosure=facts.disclosure,
         path=str(path),
-        hash=_content_hash(facts, frames),
         ds=ds,
         outcomes=frames["outcomes"],
         evidence={name: frames[name] for name in EVIDENCE},
@@ -192,7 +241,52 @@ def with_rows_of(data: EvaluationData, outcome: str) -> EvaluationData:
     """
     one_of("outcome", outcome, [str(x) for x in data.ds["outcome"].to_numpy()])
     rows = data.outcomes
-    return replace(data, outcomes=rows[rows["outcome"] == outcome].reset_index(drop=True))
+    light = replace(data, outcomes=rows[rows["outcome"] == outcome].reset_index(drop=True))
+    # of a fit's inputs nothing has gone: it stays the same data by name
+    light.__dict__["hash"] = data.hash
+    return light
+
+
+def _selected(
+    data: EvaluationData, sites: Iterable[str] | None, months: tuple[str, str] | None
+) -> EvaluationData:
+    ds = data.ds
+    there, grid = ([str(x) for x in ds[dim].to_numpy()] for dim in (SITE, MONTH))
+    asked = there if sites is None else list(sites)
+    first, last = (grid[0], grid[-1]) if months is None else months
+    for name, wanted, known in (("sites", asked, there), ("months", (first, last), grid)):
+        for label in wanted:
+            one_of(name, label, known)
+    kept, start, stop = [s for s in there if s in set(asked)], grid.index(first), grid.index(last)
+    if not kept or stop < start:
+        raise ValueError("at least one site and one period must be chosen")
+    chosen = ds.sel({SITE: kept}).isel({MONTH: slice(start, stop + 1)})
+    chosen["go_live"] = (chosen["go_live"] - start).assign_attrs(ds["go_live"].attrs)
+
+    def part(frame: pd.DataFrame, *, spans: bool = False) -> pd.DataFrame:
+        if SITE in frame:
+            frame = frame[frame[SITE].isin([*kept, ""])]
+        if "month_index" in frame:
+            at = frame["month_index"]
+            # what lies outside the grid, or spans months of it, is left to the model as it was
+            stays = at.between(start, stop) | ~at.between(0, len(grid) - 1) | spans
+            frame = frame.assign(month_index=at - start)[stays]
+        return frame.reset_index(drop=True)
+
+    evidence = {k: part(v, spans=k == "national") for k, v in data.evidence.items()}
+    notes = dict(data.notes)
+    if kept != there or first != grid[0] or last != grid[-1]:
+        notes["selected"] = f"{len(kept)} of {len(there)} sites, {first} to {last}"
+    judged = evidence["elicited"]
+    same = chosen["go_live"].min() + start == ds["go_live"].min()
+    if kept != there:
+        judged = judged[judged[SITE] != ""] if same else judged.iloc[:0]
+    if len(judged) < len(data.evidence["elicited"]):
+        notes["judgements left out"] = "they are about other sites or another first go-live"
+    evidence["elicited"] = judged.reset_index(drop=True)
+    for variable in chosen.variables.values():
+        variable.values.setflags(write=False)
+    return replace(data, ds=chosen, outcomes=part(data.outcomes), evidence=evidence, notes=notes)
 
 
 def _checked(path: str | Path) -> tuple[Facts, dict[str, Parsed], dict[str, str]]:
@@ -305,24 +399,3 @@ def _canonical(name: str, tables: Mapping[str, Parsed], facts: Facts) -> pd.Data
     index = {text: int(facts.index(text)) for text in frame[month].unique()}
     values = np.array([index[text] for text in frame[month]], dtype=np.int64)
     return frame.assign(month_index=values)
-
-
-def _content_hash(facts: Facts, frames: Mapping[str, pd.DataFrame]) -> str:
-    """Hash one line per row, fields in the contract's order, rows in that of their key."""
-    digest = hashlib.sha256()
-    head = (facts.period, facts.months[0], facts.months[-1], facts.synthetic, facts.disclosure)
-    digest.update(repr(head).encode())
-    for name, frame in frames.items():
-        digest.update(f"\n[{name}]\n".encode())
-        columns = [_canonical_texts(frame[column]) for column in _STEMS[name].names]
-        lines = ("\x1f".join(cells) for cells in zip(*columns, strict=True))
-        digest.update("\x1e".join(lines).encode())
-    return digest.hexdigest()
-
-
-def _canonical_texts(values: pd.Series) -> list[str]:
-    if values.dtype.kind not in "if":
-        return list(values.tolist())
-    codes, distinct = pd.factorize(values.to_numpy(float))
-    texts = np.array([*(repr(float(value)) for value in distinct), ""], dtype=object)
-    return list(texts[codes])

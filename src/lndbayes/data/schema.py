@@ -80,7 +80,8 @@ SITES: Final = Table(
             name="go_live",
             kind="month",
             empty="never went live",
-            meaning="first month with the service; may lie outside the evaluated months",
+            meaning="first month with the service; may lie outside the evaluated months: after the "
+            "last it counts as none",
         ),
         Column(
             name="population",

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 
-import numpy as np
 import pandas as pd
-import xarray as xr
 
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.data.panel import sum_cells
@@ -76,30 +73,8 @@ def _part(data: EvaluationData, rows: pd.DataFrame, outcome: str, label: str) ->
     }
     return dataclasses.replace(
         data,
-        hash=_hash(data, ds, own),
         ds=ds,
         outcomes=own,
         evidence={name: frame.iloc[:0] for name, frame in data.evidence.items()},
         notes=notes,
     )
-
-
-def _hash(data: EvaluationData, ds: xr.Dataset, rows: pd.DataFrame) -> str:
-    """Hash what a fit of the stratum can depend on, and not the rest of the directory."""
-    head = ("stratum", data.period, data.synthetic, data.disclosure)
-    digest = hashlib.sha256(repr(head).encode())
-    for name in sorted(str(key) for key in ds.variables):
-        variable = ds[name]
-        digest.update(repr((name, variable.dims, variable.shape)).encode())
-        digest.update(_bytes(variable.to_numpy()))
-    for name in OUTCOMES.names:
-        digest.update(f"\n[{name}]\n".encode())
-        digest.update(_bytes(rows[name].to_numpy()))
-    return digest.hexdigest()
-
-
-def _bytes(values: np.ndarray) -> bytes:
-    if values.dtype.kind in "fiub":
-        numbers = values.astype(float) + 0.0  # one zero
-        return np.where(np.isnan(numbers), np.nan, numbers).tobytes()  # and one NaN
-    return "\x1f".join(str(value) for value in values.ravel()).encode()

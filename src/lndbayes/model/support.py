@@ -58,8 +58,8 @@ def lacking(spec: ModelSpec, data: EvaluationData, design: Design) -> list[Probl
     -------
     list of Problem
         Empty if there is a treated cell in the likelihood, the window is one that treated cells
-        show, and something speaks of the untreated state. Without these the posterior of what they are
-        about is its prior, however narrow.
+        show, and something speaks of the untreated state. Without these the posterior of what they
+        are about is its prior, however narrow.
     """
     name = spec.outcome.name
     held, used = design["exposure_all"] > 0, design["site_weight"] > 0

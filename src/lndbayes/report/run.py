@@ -20,11 +20,11 @@ import xarray as xr
 from lndbayes.errors import DataError, Problem
 from lndbayes.files import Unreadable, read_json, read_text, there_is
 from lndbayes.formulas import plain
-from lndbayes.names import MONTH, SITE
 from lndbayes.provenance import changed_files
-from lndbayes.storage import Damaged, read_group, read_netcdf
+from lndbayes.report.design import Design, read_design
+from lndbayes.storage import Damaged, read_netcdf
 
-__all__ = ["STATUSES", "Design", "Run", "read_run", "read_table"]
+__all__ = ["STATUSES", "Run", "read_run", "read_table"]
 
 STATUSES = ("FAIL", "REVIEW", "NOT RUN", "PASS")
 
@@ -85,8 +85,6 @@ _COLUMNS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("sites", "cells", "coverage_50", "coverage_90", "expected_90", "mean_observed", "bias"),
     ),
 }
-#: What figures need of a fit, group ``constant_data``, dims (site, month).
-_CONSTANTS = ("event_time", "exposure_all", "exposure", "count", "count_high", "coverage")
 _REQUIRED = ("effects.csv", "checks.csv", "manifest.json")
 #: Number columns that may be absent altogether: they are then read as unknown.
 _MAY_LACK = frozenset(
@@ -95,37 +93,6 @@ _MAY_LACK = frozenset(
         *("lower_bias_allowed", "upper_bias_allowed"),
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Design:
-    """What a figure needs to know of one fit besides its summaries.
-
-    Attributes
-    ----------
-    months : tuple of str
-        The grid, ``YYYY-MM``.
-    go_live : Mapping of str to float
-        Site to go-live as an index into `months` (may lie outside it); NaN = never.
-    exposure : pd.DataFrame
-        Index site, columns month: observed exposure, NaN where nothing was observed; empty
-        where the fit does not carry it.
-    used : pd.DataFrame
-        As `exposure`, of the cells of the likelihood only.
-    low, high : pd.DataFrame
-        Bounds of the events of these cells, all that happened: what the source holds over its
-        coverage. Equal where the count is exact.
-    attrs : Mapping of str to object
-        Root attributes of the fit.
-    """
-
-    months: tuple[str, ...]
-    go_live: Mapping[str, float]
-    exposure: pd.DataFrame
-    used: pd.DataFrame
-    low: pd.DataFrame
-    high: pd.DataFrame
-    attrs: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +220,7 @@ def read_run(path: Path) -> Run:
     for outcome in run.outcomes:
         stored = path / "fits" / f"{outcome}.nc"
         if stored.is_file():
-            design[outcome] = _read_design(stored)
+            design[outcome] = read_design(stored)
         else:
             missing[f"fits/{outcome}.nc"] = f"fits/{outcome}.nc is not in the run directory"
     draws = None
@@ -379,38 +346,3 @@ def _read_draws(path: Path) -> xr.Dataset:
     if "saving" not in draws:
         raise DataError(Problem(path.name, "must hold the variable saving"))
     return draws
-
-
-def _read_design(path: Path) -> Design:
-    try:
-        attrs, constant = read_group(path, "constant_data", _CONSTANTS)
-    except Damaged as error:
-        file = f"fits/{path.name}"
-        raise DataError(Problem(file, f"must be a readable fit: {error}")) from error
-    absent = [name for name in _CONSTANTS if name not in constant]
-    if absent:
-        rule = "must hold these in the group constant_data"
-        raise DataError(Problem(f"fits/{path.name}", rule, value=", ".join(absent)))
-    event = constant["event_time"].transpose(SITE, MONTH)
-    sites, months = ([str(x) for x in event[dim].values] for dim in (SITE, MONTH))
-    first = event.values[:, 0].astype(float)
-    # Event time counts months, the grid counts periods
-    steps = np.diff(event.values, axis=1)
-    steps = steps[np.isfinite(steps)]
-    period = float(steps[0]) if steps.size else 1.0
-
-    def by_cell(values: xr.DataArray, where: str) -> pd.DataFrame:
-        shown = values.where(constant[where] > 0).transpose(SITE, MONTH)
-        return pd.DataFrame(shown.to_numpy(), index=sites, columns=months)
-
-    go_live = dict(zip(sites, map(float, -first / period), strict=True))
-    low, high = (constant[name] / constant["coverage"] for name in ("count", "count_high"))
-    return Design(
-        months=tuple(months),
-        go_live=go_live,
-        exposure=by_cell(constant["exposure_all"], "exposure_all"),
-        used=by_cell(constant["exposure"], "exposure"),
-        low=by_cell(low, "exposure"),
-        high=by_cell(high, "exposure"),
-        attrs=attrs,
-    )
