@@ -110,7 +110,7 @@ def one(seed: int, world: str, base: str, spec: ModelSpec) -> dict[str, Any]:
         "shift_panel_only": float((other.mean() - pooled.mean()) / pooled.std()),
         "scores": {
             "site effects": score(
-                flat(site_effects(tree)), np.array(truth["sites"]["window_effect"])
+                flat(site_effects(tree, withheld=False)), np.array(truth["sites"]["window_effect"])
             ),
             "pooled effect": score(pooled, truth["pooled"]["window_effect"]),
             "sentences averted": score(

@@ -101,7 +101,9 @@ def one(seed: int, world: str, spec: ModelSpec) -> dict[str, Any]:
     first = int(np.nanmin(data.ds["go_live"]))
     before = baseline_rates(tree, draws=10**9).isel(month=slice(first - 12, first)).mean("month")
     scores = {
-        "site effects": score(flat(site_effects(tree)), np.array(truth["sites"]["window_effect"])),
+        "site effects": score(
+            flat(site_effects(tree, withheld=False)), np.array(truth["sites"]["window_effect"])
+        ),
         "pooled effect": score(flat(pooled_effect(tree)), truth["pooled"]["window_effect"]),
         "pre-period baselines": score(
             flat(before), np.array(truth["sites"]["baseline_rate_before"])

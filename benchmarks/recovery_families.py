@@ -117,7 +117,9 @@ def _scores(tree: Any, data: Any, truth: dict[str, Any], spec: ModelSpec) -> dic
     )
     known = np.isfinite(base)
     found = {
-        "site effects": score(flat(site_effects(tree)), np.array(truth["sites"]["window_effect"])),
+        "site effects": score(
+            flat(site_effects(tree, withheld=False)), np.array(truth["sites"]["window_effect"])
+        ),
         "pooled effect": score(flat(pooled_effect(tree)), truth["pooled"]["window_effect"]),
         "pre-period baselines": score(flat(before)[:, known], base[known]),
         "events averted": score(

@@ -94,7 +94,7 @@ def one(seed: int, treatment: str, spec: ModelSpec) -> dict[str, Any]:
         "scores": {
             "pooled effect": score(flat(pooled_effect(tree)), truth["pooled"]["window_effect"]),
             "site effects": score(
-                flat(site_effects(tree)), np.array(truth["sites"]["window_effect"])
+                flat(site_effects(tree, withheld=False)), np.array(truth["sites"]["window_effect"])
             ),
             "log baselines": score(
                 np.log(flat(before)), np.log(truth["sites"]["baseline_rate_before"])

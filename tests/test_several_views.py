@@ -13,11 +13,12 @@ import xarray as xr
 from lndbayes.averted import averted_by_band, events_averted
 from lndbayes.bounds import bounds_table, selection_bounds, trimmed
 from lndbayes.crisis import before_after, before_after_table
-from lndbayes.effects import pooled_effect, treated_sites
+from lndbayes.effects import pooled_effect
 from lndbayes.families import inverse
 from lndbayes.overview import FRAGILE, overview_row, standing_verdict, verdict
 from lndbayes.predictors import predictors
 from lndbayes.spec import load_spec
+from lndbayes.treated import treated_sites
 from small import fake_fit
 
 WINDOW = (2, 5)
@@ -199,6 +200,9 @@ def test_the_overview_asks_the_refit_with_a_bias() -> None:
 def test_attendances_through_referrals_by_brute_force() -> None:
     referrals, attendances = fake_fit(seed=4), fake_fit(seed=9)
     referrals.attrs["link"] = attendances.attrs["link"] = "log"
+    with pytest.raises(ValueError, match="'custody'"):
+        events_averted(attendances, referrals)
+    attendances.attrs["given"] = referrals.attrs["outcome"]
     found = events_averted(attendances, referrals)
     one, other = (predictors(f) for f in (referrals, attendances))
     data = referrals["constant_data"]
@@ -223,9 +227,9 @@ def test_without_an_effect_on_referrals_the_product_is_the_plain_sum_of_expected
     still = fake_fit(seed=4, posterior={"site_effect": 0.0})
     moved = fake_fit(seed=9)
     for fit in (still, moved):
-        fit.attrs["link"] = "log"
+        fit.attrs |= {"link": "log", "given": "custody"}
     nothing = fake_fit(seed=9, posterior={"site_effect": 0.0})
-    nothing.attrs["link"] = "log"
+    nothing.attrs |= {"link": "log", "given": "custody"}
     np.testing.assert_allclose(events_averted(nothing, still), 0.0, atol=1e-12)
     assert (abs(events_averted(moved, still)) > 0).all()
 

@@ -162,6 +162,23 @@ def test_sites_of_tier_d_keep_their_row_and_lose_its_numbers() -> None:
     assert all("sites by tier: 1 A, 1 B, 1 C, 1 D" in note for note in pooled["note"])
 
 
+def test_a_site_that_is_live_without_a_usable_treated_cell_has_a_row_that_says_so() -> None:
+    """Live in the last month, and that masked: no number, no tier, and no other row differs."""
+    exposure = np.full((3, 48), 30.0)
+    exposure[2, 47] = 0.0
+    constants = {"exposure": exposure, "exposure_all": 30.0, "referrals": 2.0}
+    late, never = (
+        effects_table(fake_fit((12, 20, g), months=48, draws=20, constants=constants), WINDOW)
+        for g in (47, None)
+    )
+    own = late["site"] == "C"
+    assert list(late.loc[own, "estimand"]) == ["site", "site", "events_averted"]
+    assert set(late.loc[own, "identified"]) == {"-"}
+    assert late.loc[own, NUMBERS].isna().all(axis=None)
+    assert late.loc[own, "note"].str.contains("no treated cell of its own").all()
+    pd.testing.assert_frame_equal(late[~own].reset_index(drop=True), never)
+
+
 def test_the_pooled_note_tells_the_identified_share() -> None:
     # D's and C's 48 treated months, A's 36 and B's 43, all with exposure 10: A and B are compared
     fit = four_tiers(constants={"exposure_all": 10.0})

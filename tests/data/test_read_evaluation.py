@@ -429,7 +429,7 @@ def test_the_hash_is_of_what_is_there(tiny):
     ds = data.ds.copy(deep=True)
     ds["exposure"][0, 0, 0] += 1
     rows = data.outcomes
-    rows.loc[0, "count"] += 1
+    rows.loc[0, "exposure"] += 1
     evidence = dict(data.evidence)
     evidence["national"] = evidence["national"].iloc[:-1]
     changed = [
