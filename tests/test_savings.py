@@ -12,7 +12,7 @@ from scipy import stats
 
 from lndbayes.costs import Costs, load_costs, parse_costs
 from lndbayes.errors import DataError
-from lndbayes.savings import net_saving, savings, total_saving
+from lndbayes.savings import net_saving, on_common_sites, savings, total_saving
 from lndbayes.savings_tables import INTERACTIONS, SAVINGS_COLUMNS, explain_total, savings_table
 
 SHIPPED = Path(__file__).resolve().parents[1] / "models" / "costs.toml"
@@ -598,3 +598,19 @@ def test_explanation_of_a_difference() -> None:
     only = explain_total(ds, line="instead")
     assert list(only["factor"]) == ["order", "averted: custody", INTERACTIONS]
     assert only["share"].iloc[0] == pytest.approx(1.0)
+
+
+def test_outcomes_with_effects_at_other_sites_are_summed_where_they_have_one() -> None:
+    """A site without an effect of its own in one outcome keeps the other's saving, and no more."""
+    one, two = (
+        xr.DataArray(
+            np.full((1, 3, 2), value),
+            dims=("chain", "draw", "site"),
+            coords={"chain": [0], "draw": [0, 1, 2], "site": sites},
+        )
+        for value, sites in ((2.0, ["A", "B"]), (5.0, ["B", "C"]))
+    )
+    found = on_common_sites({"one": one, "two": two})
+    for name, wanted in {"one": [2, 2, 0], "two": [0, 5, 5]}.items():
+        assert list(found[name]["site"].values) == ["A", "B", "C"]
+        np.testing.assert_array_equal(found[name].isel(chain=0, draw=1), wanted)

@@ -60,7 +60,7 @@ from lndbayes.runs import (
     write_json,
     write_table,
 )
-from lndbayes.savings import savings
+from lndbayes.savings import on_common_sites, savings
 from lndbayes.savings_tables import savings_table
 from lndbayes.sensitivity import kept_draws, sensitivity_table
 from lndbayes.spec import ModelSpec, stored_spec, with_changes
@@ -235,15 +235,8 @@ def _price(out: Path, done: Mapping[str, Outcome], costs: Costs) -> None:
         drop_savings(out)
         return
     first = next(iter(averted))
-    averted = _on_common_sites(averted)
-    ds = savings(averted, costs, seed=int(done[first].fit.attrs["seed"]))
+    ds = savings(on_common_sites(averted), costs, seed=int(done[first].fit.attrs["seed"]))
     write_dataset(ds, out / "savings.nc")
-
-
-def _on_common_sites(averted: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
-    """Outcomes on the sites of any: where one has no effect of its own, nothing of it is saved."""
-    sites = list(dict.fromkeys(str(x) for a in averted.values() for x in a["site"].to_numpy()))
-    return {k: a.reindex(site=sites, fill_value=0.0) for k, a in averted.items()}
 
 
 def _export_savings(

@@ -18,7 +18,7 @@ from lndbayes.costs_rules import ALL, ALL_CASHABLE
 from lndbayes.errors import DataError, Problem
 from lndbayes.names import OUTCOME, SAMPLE_DIMS, SITE
 
-__all__ = ["FACTOR_PREFIX", "net_saving", "savings", "total_saving"]
+__all__ = ["FACTOR_PREFIX", "net_saving", "on_common_sites", "savings", "total_saving"]
 
 PAYER = "payer"
 LINE = "line"
@@ -100,6 +100,23 @@ def savings(
         ds["referrals"] = referrals
     ds.attrs = _provenance(costs, seed, lines, list(outcomes), priced)
     return ds
+
+
+def on_common_sites(averted: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    """Put outcomes on the sites of any of them, as `savings` wants them.
+
+    Parameters
+    ----------
+    averted : mapping of str to xr.DataArray
+        Events averted by outcome, each on the sites that have an effect of their own in it.
+
+    Returns
+    -------
+    dict of str to xr.DataArray
+        Zero where an outcome has no effect of its own at a site: nothing of it is saved there.
+    """
+    sites = dict.fromkeys(str(x) for a in averted.values() for x in a[SITE].to_numpy())
+    return {k: a.reindex({SITE: list(sites)}, fill_value=0.0) for k, a in averted.items()}
 
 
 def net_saving(

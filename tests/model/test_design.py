@@ -103,8 +103,12 @@ def test_event_time_counts_months_from_go_live(design):
 @pytest.mark.parametrize("after", [0, 1, 2, 40])
 def test_a_go_live_after_the_last_month_is_the_same_as_none(built, after):
     """Not a cell, not a channel, not a coordinate differs: two directories of one content."""
-    never, later = (built(go_live=(*GO_LIVE[:3], g)) for g in (None, PERIODS + after))
-    assert_equal(never, later)
+    for waves in ((1, 1, 2, 2), (1, 1, 2, 9)):
+        never, later = (
+            built(go_live=(*GO_LIVE[:3], g), waves=waves) for g in (None, PERIODS + after)
+        )
+        assert_equal(never, later)
+        assert never.coords == later.coords
     assert (never["event_time"][3] == NEVER).all()
 
 

@@ -127,9 +127,8 @@ class EvaluationData:
         ]
         strange += [] if rows["month_index"].between(0, ds.sizes[MONTH] - 1).all() else ["month"]
         if strange:
-            told = " and ".join(strange)
-            rule = f"ds and outcomes do not have the same {told}: sel() chooses from both"
-            raise ValueError(rule)
+            told = f"ds and outcomes do not have the same {' and '.join(strange)}"
+            raise ValueError(f"{told}: sel() chooses from both")
 
     @cached_property
     def hash(self) -> str:
