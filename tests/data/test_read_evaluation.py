@@ -427,7 +427,7 @@ def test_the_hash_is_of_what_is_there(tiny):
     """Whatever is replaced, the hash is another; put back, it is the first again."""
     data = read_evaluation(tiny.write())
     ds = data.ds.copy(deep=True)
-    ds["exposure"][0, 0, 0] += 1
+    ds["exposure"] = ds["exposure"].fillna(0) + 1
     rows = data.outcomes
     rows.loc[0, "exposure"] += 1
     evidence = dict(data.evidence)
