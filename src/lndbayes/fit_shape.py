@@ -11,7 +11,6 @@ import xarray as xr
 
 from lndbayes.errors import FitError, Problem
 from lndbayes.families import FAMILIES
-
 from lndbayes.names import PERIOD_MONTHS, SAMPLE_DIMS
 from lndbayes.trees import DIMS
 
