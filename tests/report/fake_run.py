@@ -385,7 +385,7 @@ def _manifest(outcomes: Sequence[str], synthetic: bool) -> dict[str, object]:
         "synthetic": synthetic,
         "command_line": "lndbayes evaluate data/synthetic --models models --out results",
         "inputs": {"evaluation.toml": "c" * 64, "outcomes.csv": "d" * 64},
-        "outputs": {"effects.csv": "e" * 64},
+        "outputs": {"of-another-run.csv": "e" * 64},
         "seeds": {outcome: 20140401 for outcome in outcomes},
         "versions": {"lndbayes": "0.1.0", "pymc": "6.4.0", "python": "3.13.1"},
         "steps": [
