@@ -466,7 +466,7 @@ def test_text_in_a_number_column_and_a_lost_column_are_reported_together(make_ru
     text = str(caught.value)
     assert "effects.csv, row 3, column lower, value 'about -3'" in text
     assert "baseline.csv, column upper" in text
-    assert "manifest.json: must be readable as JSON" in text
+    assert "manifest.json: is not valid JSON" in text
 
 
 def test_a_run_that_cannot_be_reported_keeps_its_old_report(make_run: MakeRun) -> None:
