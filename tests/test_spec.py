@@ -816,3 +816,11 @@ def test_a_rate_beyond_one_is_no_threshold_of_a_share() -> None:
     assert "share of trials" in found.rule
     counts = put(raw_of("negative_binomial"), "checks", high)
     assert parse_spec(counts, source="x").checks["prior_rate_high"] == 2.0
+
+
+def test_a_copy_takes_no_change_that_nobody_checks(spec):
+    """Pydantic would take a bare dict as a prior, and any number as a number of chains."""
+    for part, update in ((spec, {"priors": {}}), (spec.sampling, {"chains": -1})):
+        with pytest.raises(TypeError, match="with_changes"):
+            part.model_copy(update=update)
+    assert spec.model_copy() == spec
