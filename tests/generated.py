@@ -124,7 +124,7 @@ CHOICES: Mapping[str, tuple[Any, ...]] = {
     "history": ("absent", "usual", "one person", "long ago", "no events"),
     "elicited": ("absent", "usual", "narrow", "wide", "by site", "rare"),
     "proxy": ("absent", "usual"),
-    "window": ((7, 18), (0, 0), (0, 5), (1, 30), (3, 3), (24, 48)),
+    "window": ((3, 6), (0, 0), (0, 5), (1, 8), (3, 3), (7, 18), (24, 48)),
     "transition": ((-3, 1), (0, -1), (0, 0), (-12, 6), (-60, 60)),
     "hidden": (0, 3, 15, 100),
     "pulse": (0.0, 0.2),
@@ -209,7 +209,8 @@ def _go_live(recipe: Recipe) -> list[int | None]:
     """Index of the period in which each site goes live; None is never."""
     periods, sites = _periods(recipe), recipe.sites
     third = periods // 3
-    spread: list[int | None] = [third + (third * i) // max(sites - 1, 1) for i in range(sites)]
+    later = periods // 6
+    spread: list[int | None] = [third + (later * i) // max(sites - 1, 1) for i in range(sites)]
     every = {
         "together": periods // 2,
         "all never": None,
