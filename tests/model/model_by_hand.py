@@ -124,8 +124,10 @@ class ByHand:
         value = th["effect_mean"] + th["site_deviation"][s]
         if not np.isnan(before[s]):
             value = value + th["predecessor_effect"] * (before[s] - known.mean())
-        waves = sorted(set(ds["wave"].values.tolist()))
-        value = value + th["wave_effect"][waves.index(int(ds["wave"].values[s]))]
+        wave, live = ds["wave"].values, ds["go_live"].values < ds.sizes["month"]
+        waves = sorted(set(wave[live].tolist()))
+        if live[s]:
+            value = value + th["wave_effect"][waves.index(int(wave[s]))]
         if self.kinds > 1:
             contacts = np.nan_to_num(ds["mix"].values)
             pooled = contacts.sum(axis=0) / contacts.sum()
