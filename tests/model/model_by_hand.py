@@ -87,8 +87,10 @@ class ByHand:
         self.step = STEP[data.period]
         self.sites = data.ds["site"].values.tolist()
         self.kinds = data.ds.sizes["intervention"]
-        self.go_live = dict(zip(self.sites, data.ds["go_live"].values.tolist(), strict=True))
         self.periods = data.ds.sizes["month"]
+        # what begins after the last month is as what never begins
+        begins = np.where(data.ds["go_live"] < self.periods, data.ds["go_live"], np.nan)
+        self.go_live = dict(zip(self.sites, begins.tolist(), strict=True))
         live = [g for g in self.go_live.values() if not np.isnan(g)]
         self.first_go_live = int(min(live)) if live else self.periods
         self.eta0 = {s: self.untreated(i, s) for i, s in enumerate(self.sites)}
@@ -124,7 +126,7 @@ class ByHand:
         value = th["effect_mean"] + th["site_deviation"][s]
         if not np.isnan(before[s]):
             value = value + th["predecessor_effect"] * (before[s] - known.mean())
-        wave, live = ds["wave"].values, ds["go_live"].values < ds.sizes["month"]
+        wave, live = ds["wave"].values, ~np.isnan(list(self.go_live.values()))
         waves = sorted(set(wave[live].tolist()))
         if live[s]:
             value = value + th["wave_effect"][waves.index(int(wave[s]))]
