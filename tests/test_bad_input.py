@@ -347,6 +347,48 @@ def test_places_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [p.name for p in foreign.iterdir()] == ["thesis.txt"]
 
 
+def spoilt_settings(name: str, key: str, text: str, *, models: bool = False) -> Spoil:
+    """Give a key of a TOML file a text, wherever its first place is."""
+
+    def spoil(data: Path, specs: Path) -> None:
+        path = (specs if models else data) / name
+        lines = path.read_text(encoding="utf-8").splitlines()
+        at = next(i for i, line in enumerate(lines) if line.startswith(f"{key} = "))
+        lines[at] = f'{key} = "{text}"'
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    return spoil
+
+
+#: Every place of a free text that a report or a workbook shows.
+FREE_TEXTS: list[tuple[Spoil, str]] = [
+    *(
+        (spoilt_settings("custody.toml", key, "a\\u0001b", models=True), f"outcome.{key}")
+        for key in ("label", "event", "trials")
+    ),
+    *(
+        (spoilt_settings("costs.toml", key, "a\\u000bb", models=True), key)
+        for key in ("name", "label", "description", "source", "note")
+    ),
+    *((spoilt_settings("evaluation.toml", key, "a\\u0002b"), key) for key in ("name", "notes")),
+    *((cell("sites.csv", 2, column, "a\x0bb"), column) for column in ("label", "region")),
+    (cell("outcomes.csv", 2, "source", "p\x02nc"), "source"),
+    (cell("evidence/elicited.csv", 2, "who", "a\ufffeb"), "who"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "place"), FREE_TEXTS)
+def test_no_text_holds_what_a_document_cannot(
+    spoil: Spoil, place: str, inputs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, specs = inputs
+    spoil(data, specs)
+    assert main(["validate", str(data), "--models", str(specs)]) == 2
+    told = [line for line in capsys.readouterr().err.splitlines() if "not seen" in line]
+    assert len(told) == 1, told
+    assert place in told[0]
+
+
 def test_good_input_passes_and_writes_nothing(
     inputs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

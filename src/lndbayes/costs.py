@@ -19,6 +19,7 @@ import pandas as pd
 import xarray as xr
 from pydantic import Field, ValidationError, model_validator
 
+from lndbayes.characters import text_problems
 from lndbayes.costs_rules import key_problem, reference_problems
 from lndbayes.errors import Problem, SpecError
 from lndbayes.factors import (
@@ -199,13 +200,14 @@ def parse_costs(raw: Mapping[str, Any], *, source: str) -> Costs:
     SpecError
         Listing every problem found.
     """
+    told = text_problems(raw, source, lines=("description", "source", "note"))
     problems: list[Problem] = []
     costs: Costs | None = None
     try:
         costs = Costs.model_validate(raw)
     except ValidationError as error:
         problems = [key_problem(e, source, Costs) for e in error.errors()]
-    problems += reference_problems(raw, source, FORMULAS)
+    problems += told + reference_problems(raw, source, FORMULAS)
     if problems or costs is None:
         raise SpecError(problems)
     return costs

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 from pydantic import AfterValidator, BaseModel, ValidationError
 
+from lndbayes.characters import text_problems
 from lndbayes.errors import Problem, SpecError
 from lndbayes.families import FAMILIES, Family
 from lndbayes.files import Unreadable, parse_json, read_toml
@@ -180,7 +181,7 @@ def stored_spec(text: str, *, source: str) -> ModelSpec:
 
 def parse_spec(raw: Mapping[str, Any], *, source: str) -> ModelSpec:
     """Check a parsed spec; see `load_spec`."""
-    problems: list[Problem] = []
+    problems = text_problems(raw, source)
     priors, bad = _parse_priors(raw.get("priors"), source, *_wanted_slots(raw))
     problems += bad
     rest = {k: v for k, v in raw.items() if k != "priors"}

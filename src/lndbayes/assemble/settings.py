@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lndbayes.assemble.shape import EVENTS
+from lndbayes.characters import text_problems
 from lndbayes.data.problems import hint
 from lndbayes.data.tables import YEARS, month_number, month_text
 from lndbayes.errors import Problem
@@ -115,7 +116,8 @@ def read_settings(root: Path) -> tuple[Settings | None, list[Problem]]:
         written = read_toml(root / FILE)
     except Unreadable as error:
         return None, [Problem(FILE, error.rule, error.row, None, error.value)]
-    problems = [
+    problems = text_problems(written, FILE, lines=("notes",))
+    problems += [
         Problem(FILE, f"the key is not known{hint(key, _KEYS)}", None, key)
         for key in written
         if key not in _KEYS and key not in _OTHER_KEYS

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lndbayes.characters import unwritable
 from lndbayes.data.problems import hint
 from lndbayes.data.schema import FACTS
 from lndbayes.data.tables import month_number, month_text
@@ -133,6 +134,8 @@ def _check_values(written: Mapping[str, object], lines: Mapping[str, int]) -> li
             known: Iterable[str] = {"period": PERIOD_MONTHS, "disclosure": DISCLOSURES}.get(key, ())
             suffix = hint(str(value), known)
             problems.append(_problem(key, value, rule + suffix, lines))
+        elif broken := unwritable(str(value), lines=key == "notes"):
+            problems.append(_problem(key, value, broken, lines))
     return problems
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lndbayes import files
+from lndbayes.characters import unwritable
 from lndbayes.data.columns import Column, Table
 from lndbayes.data.problems import hint, nearest
 from lndbayes.data.schema import CONTINUOUS
@@ -264,6 +265,8 @@ def _parse_cell(column: Column, text: str) -> tuple[str | float, str]:
         if value and not _SMALLEST <= abs(value) <= _LARGEST:
             return math.nan, f"must be 0 or have a size between {_SMALLEST:g} and {_LARGEST:g}"
         return value + 0.0, ""
+    if column.kind == "text" and (rule := unwritable(text, lines=column.free)):
+        return nothing, rule
     if column.kind == "text" and not column.free and runs(text):
         return nothing, NOT_A_FORMULA
     if column.kind == "choice" and text not in column.choices:

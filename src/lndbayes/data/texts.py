@@ -1,14 +1,15 @@
-"""Labels that a reader cannot tell apart, and characters that nobody sees."""
+"""Labels that a reader cannot tell apart."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
 
+from lndbayes.characters import unseen
 from lndbayes.data.tables import Parsed
 from lndbayes.errors import Problem
 
-__all__ = ["broken_text", "check_labels", "twins"]
+__all__ = ["check_labels", "twins"]
 
 #: Letters of the Cyrillic and Greek alphabets that look like Latin ones, by what they look like.
 _LOOKS = {
@@ -37,23 +38,6 @@ _LOOKS = {
     **dict(zip("\u03bf\u03bd\u03b9", "ovi", strict=True)),
 }
 _ALIKE = str.maketrans(_LOOKS)
-#: Unicode categories of characters that have no place in a cell: controls, marks of direction and
-#: joining, surrogates, private and unassigned ones, breaks of lines.
-_UNSEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
-
-
-def broken_text(text: str) -> str:
-    """Say what is wrong with the characters of a cell.
-
-    Returns
-    -------
-    str
-        A rule that is broken; empty if none is.
-    """
-    for character in text:
-        if unicodedata.category(character) in _UNSEEN or (character.isspace() and character != " "):
-            return f"must not hold a character that is not seen (U+{ord(character):04X})"
-    return ""
 
 
 def twins(labels: Iterable[str]) -> dict[str, str]:
@@ -90,11 +74,9 @@ def check_labels(parsed: Parsed) -> list[Problem]:
     for column in _LABELS:
         if column not in parsed.frame:
             continue
-        unseen = {
-            label: rule for label in set(parsed.frame[column]) if (rule := broken_text(label))
-        }
-        broken = parsed.frame[column].isin(unseen).to_numpy(bool)
-        rules = [unseen[label] for label in parsed.frame.loc[broken, column]]
+        faults = {label: rule for label in set(parsed.frame[column]) if (rule := unseen(label))}
+        broken = parsed.frame[column].isin(faults).to_numpy(bool)
+        rules = [faults[label] for label in parsed.frame.loc[broken, column]]
         problems += parsed.problems(broken, column, rules)
         found = twins(parsed.frame[column].tolist())
         broken = parsed.frame[column].isin(found).to_numpy(bool)
