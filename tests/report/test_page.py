@@ -309,6 +309,35 @@ def test_baseline_sentence_counts_what_the_files_hold(shared_run: Path, page: Pa
     assert f"below the reconstructed baseline at {below} of 9 sites" in page.text
 
 
+def undrawn(run: Path, months: set[str], sites: set[str]) -> None:
+    """Empty what was observed in baseline.csv: counts that are not exact are not drawn."""
+    path = run / "baseline.csv"
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table.loc[table["month"].isin(months) & table["site"].isin(sites), "observed"] = ""
+    table.to_csv(path, index=False)
+
+
+def test_withheld_months_are_counted_as_observed_ones_are(make_run: MakeRun) -> None:
+    """All of them, the transition included, which the likelihood leaves out."""
+    run = make_run(n_sites=2)
+    path = run / "fits" / "custody.nc"
+    with xr.open_datatree(path, engine="netcdf4") as stored:
+        tree = stored.load()
+    cells = tree["constant_data"].to_dataset()
+    transition = (cells["event_time"] >= -1) & (cells["event_time"] <= 1)
+    assert (transition & (cells["exposure_all"] > 0)).any()
+    cells["exposure"] = cells["exposure"].where(~transition, 0.0)
+    tree["constant_data"] = cells
+    path.unlink()
+    tree.to_netcdf(path, engine="netcdf4")
+    sites = {str(site) for site in cells["site"].to_numpy()}
+    undrawn(run, {str(month) for month in cells["month"].to_numpy()}, sites)
+    blocks = baseline_section(read_run(run), "custody").blocks
+    text = " ".join(b.text for b in blocks if isinstance(b, Paragraph))
+    every = int((cells["exposure_all"] > 0).sum())
+    assert f"{every} of {every} observed months" in text
+
+
 def compared(run: Path, site: str, **bounds: float) -> str:
     """The page's words with the bounds of every treated cell of a site changed."""
     path = run / "fits" / "custody.nc"
@@ -321,6 +350,8 @@ def compared(run: Path, site: str, **bounds: float) -> str:
     tree["constant_data"] = cells
     path.unlink()
     tree.to_netcdf(path, engine="netcdf4")
+    if bounds["count"] != bounds["count_high"]:
+        undrawn(run, set(cells["month"].to_numpy()[here.sel(site=site).to_numpy()]), {site})
     blocks = baseline_section(read_run(run), "custody").blocks
     return " ".join(b.text for b in blocks if isinstance(b, Paragraph))
 

@@ -131,9 +131,12 @@ def _findings(
     below, above = int((treated & (high < 0)).sum()), int((treated & (low > 0)).sum())
     # a sum of exact counts that is just what was expected is on neither side
     decided = below + above + int((treated & (low == 0) & (high == 0)).sum())
-    withheld = (told["low"] != told["high"]).to_numpy() & told["used"].notna().to_numpy()
+    # the transition is observed and drawn too: both numbers are of all cells, used or not
+    observed = told["exposure"].notna().to_numpy()
+    dots = frame.pivot(index="site", columns="month", values="observed")
+    withheld = observed & dots.reindex(index=sites, columns=months).isna().to_numpy()
     if withheld.any():
-        text += _withheld(withheld, told["exposure"].notna().to_numpy())
+        text += _withheld(int(withheld.sum()), int(observed.sum()))
     if not decided:
         return text + (
             "After go-live, withheld or rounded counts leave open at every site whether the total "
@@ -148,9 +151,9 @@ def _findings(
     return text
 
 
-def _withheld(withheld: np.ndarray, observed: np.ndarray) -> str:
+def _withheld(withheld: int, observed: int) -> str:
     return (
-        f"The dots are exact counts only: {int(withheld.sum())} of {int(observed.sum())} observed "
+        f"The dots are exact counts only: {withheld} of {observed} observed "
         "months are withheld or rounded and are not drawn, so that the dots are no fair sample of "
         "all months. "
     )
