@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lndbayes.cli import main
+from lndbayes.places import run_problems
 
 ROOT = Path(__file__).parents[1]
 Spoil = Callable[[Path, Path], None]
@@ -387,6 +388,38 @@ def test_no_text_holds_what_a_document_cannot(
     told = [line for line in capsys.readouterr().err.splitlines() if "not seen" in line]
     assert len(told) == 1, told
     assert place in told[0]
+
+
+@pytest.mark.parametrize("out", ["a" * 256, "/".join(["b" * 200] * 20)])
+def test_a_place_with_too_long_a_name_is_refused_by_every_command_that_writes(
+    out: str, inputs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, specs = inputs
+    where = str(tmp_path / out)
+    spec = [str(specs / "custody.toml"), "--data", str(data)]
+    commands = [
+        ["evaluate", str(data), "--models", str(specs), "--out", where],
+        *([name, *spec, "--out", where] for name in ("fit", "tipping", "backtest", "ledger")),
+        ["calibrate", spec[0], "--replicates", "1", "--out", where],
+        ["simulate", where, "--seed", "1"],
+        ["assemble", str(data), "--out", where],
+    ]
+    before = sorted(tmp_path.rglob("*"))
+    for command in commands:
+        assert main(command) == 2, command[0]
+        assert "too long" in capsys.readouterr().err, command[0]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "name", [".gitkeep", ".gitignore", ".DS_Store", "Thumbs.db", ".ipynb_checkpoints/x.csv"]
+)
+def test_what_programs_leave_behind_makes_no_folder_foreign(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("", encoding="utf-8")
+    assert run_problems(tmp_path) == []
+    (tmp_path / "thesis.txt").write_text("", encoding="utf-8")
+    assert len(run_problems(tmp_path)) == 1
 
 
 def test_good_input_passes_and_writes_nothing(

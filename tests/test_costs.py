@@ -41,6 +41,27 @@ def problems(raw: dict[str, Any]) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
+def test_a_published_range_and_a_price_index_are_needed_only_where_there_are_any() -> None:
+    raw = shipped()
+    del raw["comparison"]
+    assert parse_costs(raw, source="costs.toml").comparison is None
+    del raw["deflator"]
+    year = raw["meta"]["price_year"]
+    old = [
+        (name, factor)
+        for place in (raw, *raw["scenarios"].values())
+        for name, factor in place["factors"].items()
+        if factor["price_year"] not in (year, "none", "not stated")
+    ]
+    for _, factor in old:
+        factor["price_year"] = year
+    costs = parse_costs(raw, source="costs.toml")
+    assert all(uprating(costs, factor) == 1.0 for factor in costs.factors.values())
+    factor = next(f for f in raw["factors"].values() if f["price_year"] == year)
+    factor["price_year"] = "2013/14"
+    assert any("deflator" in told for told in problems(raw))
+
+
 # --- distributions ------------------------------------------------------------------------------
 
 U = np.array([0.001, 0.05, 0.1, 0.5, 0.8, 0.95, 0.999])

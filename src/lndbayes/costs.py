@@ -129,15 +129,23 @@ class Comparison(Strict):
 
 
 class Costs(Strict):
-    """A whole costs file, checked and frozen."""
+    """A whole costs file, checked and frozen.
+
+    Attributes
+    ----------
+    deflator : Deflator or None
+        None where all money is in the common price year, or states none.
+    comparison : Comparison or None
+        None where no range has been published.
+    """
 
     meta: Meta
-    deflator: Deflator
+    deflator: Deflator | None = None
     payers: dict[str, Text]
     factors: dict[str, Factor]
     scenarios: Annotated[dict[str, Scenario], Field(min_length=1)]
     lines: Annotated[tuple[Line, ...], Field(strict=False, min_length=1)]
-    comparison: Comparison
+    comparison: Comparison | None = None
 
     def versions(self) -> dict[str, dict[str, Factor]]:
         """Factors by name and scenario, in file order.
@@ -245,9 +253,10 @@ def uprating(costs: Costs, factor: Factor) -> float:
     float
         1 where the factor is not money, or where its source states no price year.
     """
-    if factor.price_year in (NOT_MONEY, NOT_STATED):
+    if factor.price_year in (NOT_MONEY, NOT_STATED, costs.meta.price_year):
         return 1.0
-    return deflate(1.0, factor.price_year, costs.meta.price_year, costs.deflator.index)
+    index = costs.deflator.index if costs.deflator else {}
+    return deflate(1.0, factor.price_year, costs.meta.price_year, index)
 
 
 def draw_factors(costs: Costs, n: int, seed: int) -> xr.Dataset:

@@ -89,8 +89,10 @@ def reference_problems(
     ]
     years = [("meta.price_year", meta.get("price_year"))]
     years += [(f"{column}.price_year", _get(body, "price_year")) for column, _, body in placed]
+    # without a table of prices all money must be in the common price year already
+    known = index if "deflator" in raw else (meta.get("price_year"),)
     for column, year in years:
-        if isinstance(year, str) and year not in (NOT_MONEY, NOT_STATED, *index):
+        if isinstance(year, str) and year not in (NOT_MONEY, NOT_STATED, *known):
             say(column, year, "not in the deflator table [deflator.index]")
 
     money = {name for _, name, body in placed if is_money(_get(body, "unit"))}

@@ -42,7 +42,8 @@ def alone_in(folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         token = _OPEN.set(stack)
         try:
-            if folder.is_dir():
+            # a name too long is no folder either: whoever is to write there refuses it
+            if os.path.isdir(folder):
                 claim(folder)
             yield
         finally:

@@ -20,6 +20,8 @@ _FOLDERS: Final = (*_MARKS[1:], "sensitivity", "ledger", "figures")
 #: Log of unexpected errors in a run directory: no output of the run.
 LOG: Final = "error.log"
 
+#: What file managers put into every folder that is looked at.
+_LEFT_BEHIND: Final = frozenset({"Thumbs.db", "desktop.ini"})
 #: Endings of the files that a run holds.
 _OURS: Final = frozenset({".csv", ".docx", ".html", ".json", ".md", ".nc", ".png", ".svg", ".xlsx"})
 
@@ -54,7 +56,7 @@ def run_problems(out: Path, inputs: Iterable[Path] = ()) -> list[Problem]:
         if out.is_file():
             why = "is a file; the run directory must be a folder"
         return [Problem(where, why)]
-    entries = list(out.iterdir())
+    entries = [path for path in out.iterdir() if not _hidden(path)]
     if entries and not is_run(out):
         return [Problem(where, "is not empty and not a run directory")]
     problems = [
@@ -75,6 +77,11 @@ def run_problems(out: Path, inputs: Iterable[Path] = ()) -> list[Problem]:
         if not os.access(folder, os.W_OK | os.X_OK)
     ]
     return problems
+
+
+def _hidden(path: Path) -> bool:
+    """Whether a file or folder is one that programs leave behind, and no content of a folder."""
+    return path.name.startswith(".") or path.name in _LEFT_BEHIND
 
 
 def require_run(out: Path) -> None:
@@ -130,13 +137,16 @@ def _parent_problems(out: Path) -> list[Problem]:
     why = why_no_folder(above)
     if not why and not os.access(above, os.W_OK | os.X_OK):
         why = "Permission denied"
-    if not why and any(len(os.fsencode(part)) > _LONGEST for part in out.parts):
+    names = [len(os.fsencode(part)) for part in out.absolute().parts]
+    if not why and (max(names) > _LONGEST or sum(names) + len(names) > _LONGEST_PATH):
         why = "a name in it is too long"
     return [Problem(str(out), f"cannot be made: {above}: {why}")] if why else []
 
 
 #: Bytes of a file name that every file system takes.
 _LONGEST: Final = 255
+#: Bytes of a path that leave room, in the 4096 that a system takes, for the files of a run.
+_LONGEST_PATH: Final = 3500
 
 
 def _inside(path: Path, folder: Path) -> bool:

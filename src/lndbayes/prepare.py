@@ -299,7 +299,7 @@ def load_models(folder: str | Path) -> dict[str, ModelSpec]:
     specs: dict[str, ModelSpec] = {}
     problems: list[Problem] = []
     for path in sorted(folder.glob("*.toml")):
-        if path.name == COSTS_FILE:
+        if path.name == COSTS_FILE or path.name.startswith("."):
             continue
         try:
             spec = read_spec(path)

@@ -325,6 +325,7 @@ def _provenance(
     costs: Costs, seed: int, lines: Sequence[Line], asked: Sequence[str], priced: Sequence[str]
 ) -> dict[str, str | int | float]:
     kept = {line.name for line in lines}
+    published = dict(costs.comparison) if costs.comparison else {}
     return {
         "price_year": costs.meta.price_year,
         "currency": "GBP",
@@ -335,9 +336,5 @@ def _provenance(
         "seed": seed,
         "costs_name": costs.meta.name,
         "costs_hash": costs_hash(costs),
-        "comparison_label": costs.comparison.label,
-        "comparison_low": costs.comparison.low,
-        "comparison_high": costs.comparison.high,
-        "comparison_source": costs.comparison.source,
-        "comparison_note": costs.comparison.note,
+        **{f"comparison_{key}": value for key, value in published.items()},
     }

@@ -26,6 +26,7 @@ from lndbayes.report import write_report
 from lndbayes.report.blocks import Paragraph
 from lndbayes.report.evidence import baseline_section, rests_on_section
 from lndbayes.report.run import read_run
+from lndbayes.storage import read_netcdf, write_netcdf
 
 MakeRun = Callable[..., Path]
 
@@ -417,6 +418,24 @@ def test_what_is_left_without_evidence_is_judged_against_the_prior(
 def test_published_range_is_an_outside_comparison(page: Page) -> None:
     assert "£13.1m to £41.5m" in page.text
     assert "was not a target of anything here" in page.text
+
+
+def test_costs_without_a_published_range_are_compared_with_none(make_run: MakeRun) -> None:
+    """Nor with anybody else's."""
+    run = make_run()
+    path = run / "savings.nc"
+    draws = read_netcdf(path)
+    draws.attrs = {k: v for k, v in draws.attrs.items() if not k.startswith("comparison_")}
+    path.unlink()
+    write_netcdf(draws, path)
+    for text in (Page(write_report(run)).text, Page(_without(path, run)).text):
+        assert "Total over all sites" in text
+        assert not re.search(r"RAND|published range|outside comparison", text)
+
+
+def _without(draws: Path, run: Path) -> Path:
+    draws.unlink()
+    return write_report(run)
 
 
 def test_hostile_names_stay_names(make_run: MakeRun) -> None:

@@ -16,7 +16,6 @@ from lndbayes.report.run import Run
 from lndbayes.savings import total_saving
 
 __all__ = [
-    "PUBLISHED",
     "Comparison",
     "comparison",
     "headline",
@@ -49,20 +48,10 @@ class Comparison:
     note: str
 
 
-#: Stated by RAND Europe, report RR-A1271-1 (12 April 2021), abstract and key findings.
-PUBLISHED = Comparison(
-    low=13.1e6,
-    high=41.5e6,
-    label="RAND Europe (2021), savings to the criminal justice system",
-    source="RAND Europe, report RR-A1271-1, 12 April 2021, abstract",
-    note="The cohort, the period and the price year behind it are not stated in that abstract.",
-)
-
-
-def comparison(run: Run) -> Comparison:
-    """Published range stored with the draws, or the one known here where there are no draws."""
+def comparison(run: Run) -> Comparison | None:
+    """Published range stored with the draws; None where the costs name none."""
     if run.money is None or "comparison_low" not in run.money.attrs:
-        return PUBLISHED
+        return None
     stated = run.money.attrs
     return Comparison(
         low=float(stated["comparison_low"]),

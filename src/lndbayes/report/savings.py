@@ -54,7 +54,7 @@ def savings_section(run: Run) -> Section:
             f"{probability(row['p_positive'])}."
         ),
         *_picture(run, row, ci),
-        _against_published(run, row),
+        *_against_published(run, row),
         _lines(run, ci, scenario),
         _scenarios(run, ci),
         *_drivers(run, scenario),
@@ -68,25 +68,28 @@ def _picture(run: Run, row: Row, ci: str) -> list[Block]:
     if draws is None:
         return [Paragraph(f"The distribution is not shown: {run.missing['savings.nc']}.")]
     outside = comparison(run)
-    figure = savings_histogram(
-        draws, row["median"], row["lower"], row["upper"], (outside.low, outside.high)
-    )
+    ends = (outside.low, outside.high) if outside else None
+    figure = savings_histogram(draws, row["median"], row["lower"], row["upper"], ends)
     ours = money(*parts(row))
-    theirs = money(outside.low, outside.low, outside.high)
+    bracket = ""
+    if outside:
+        theirs = money(outside.low, outside.low, outside.high)
+        bracket = f" A bracket apart from it marks the published range {theirs.interval}."
     return [
         picture_of(
             figure,
             alt=f"Histogram of the total saving: median {ours.point}, {ci} interval "
-            f"{ours.interval}. A bracket apart from it marks the published range "
-            f"{theirs.interval}.",
+            f"{ours.interval}.{bracket}",
             caption=f"Total saving, central 99% of the draws; blue: the {ci} interval, vertical "
             f"line: median {ours.point}.",
         )
     ]
 
 
-def _against_published(run: Run, row: Row) -> Paragraph:
+def _against_published(run: Run, row: Row) -> list[Block]:
     outside = comparison(run)
+    if outside is None:
+        return []
     theirs = money(outside.low, outside.low, outside.high)
     ours = money(*parts(row))
     if row["upper"] < outside.low:
@@ -95,14 +98,16 @@ def _against_published(run: Run, row: Row) -> Paragraph:
         where = "lies wholly above it"
     else:
         where = "overlaps it"
-    return Paragraph(
-        f"{outside.label}: {theirs.interval} ({outside.source}). {_sentence(outside.note)} It is "
-        "drawn as an outside comparison and was not a target of anything here; as its cohort and "
-        "its price year are not known, agreement or disagreement proves little. The interval of "
-        f"this evaluation, {ours.interval}, {where}.",
-        style="warning",
-        label="Not the same quantity.",
-    )
+    return [
+        Paragraph(
+            f"{outside.label}: {theirs.interval} ({outside.source}). {_sentence(outside.note)} It "
+            "is an outside comparison and was not a target of anything here; what it counts may "
+            "differ, so that agreement or disagreement proves little. The interval of this "
+            f"evaluation, {ours.interval}, {where}.",
+            style="warning",
+            label="Not the same quantity.",
+        )
+    ]
 
 
 def _sentence(text: str) -> str:
