@@ -95,6 +95,7 @@ FLOORS: Mapping[str, int] = {
     "lndbayes.pytest_plugin": 6,
     "lndbayes.evaluate": 6,
     "lndbayes.prepare": 6,
+    "lndbayes.given": 1,
     "lndbayes.pricing": 1,
     "lndbayes.cli": 6,
     "lndbayes.endings": 6,

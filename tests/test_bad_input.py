@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lndbayes.cli import main
+from lndbayes.families import FAMILIES
 from lndbayes.places import run_problems
 
 ROOT = Path(__file__).parents[1]
@@ -388,6 +389,68 @@ def test_no_text_holds_what_a_document_cannot(
     told = [line for line in capsys.readouterr().err.splitlines() if "not seen" in line]
     assert len(told) == 1, told
     assert place in told[0]
+
+
+def spec_of(specs: Path, name: str, *, given: str = "", **changes: str) -> None:
+    """Write another spec after that of custody."""
+    lines = (specs / "custody.toml").read_text(encoding="utf-8").splitlines()
+    for key, value in ({"name": f'"{name}"', "given": f'"{given}"'} | changes).items():
+        at = next(i for i, line in enumerate(lines) if line.startswith(f"{key} = "))
+        lines[at] = f"{key} = {value}"
+    (specs / f"{name}.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+#: What each outcome is counted out of, other changes, and the outcomes that are refused.
+CONTRADICTIONS: list[tuple[dict[str, str], dict[str, str], set[str]]] = [
+    ({"custody": "custody"}, {}, {"custody"}),
+    ({"custody": ""}, {"selected": "true"}, {"custody"}),
+    ({"custody": "a", "a": "custody"}, {}, {"custody", "a"}),
+    ({"custody": "a", "a": "b", "b": "a"}, {}, {"a", "b"}),
+    ({"custody": "a", "a": "b", "b": ""}, {}, set()),
+]
+
+
+@pytest.mark.parametrize(("given", "changes", "refused"), CONTRADICTIONS)
+def test_what_an_outcome_is_counted_out_of_must_make_sense(
+    given: dict[str, str],
+    changes: dict[str, str],
+    refused: set[str],
+    inputs: tuple[Path, Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data, specs = inputs
+    for name, other in given.items():
+        spec_of(specs, name, given=other, **changes)
+    assert main(["validate", str(data), "--models", str(specs)]) == (2 if refused else 0)
+    told = [
+        line
+        for line in capsys.readouterr().err.splitlines()
+        if "given must" in line or "outcome.given" in line
+    ]
+    assert {line.strip().split(".toml")[0] for line in told} == refused
+
+
+def test_what_is_not_a_count_of_events_is_no_exposure() -> None:
+    """Closed: rate and shift times exposure is the number of events in these families alone."""
+    counts = {name for name, family in FAMILIES.items() if family.counts}
+    assert FAMILIES.keys() - counts == {"duration_hazard", "ordered_change"}
+
+
+@pytest.mark.parametrize("name", ["drug-use", "Crime", "A-2_b"])
+def test_an_outcome_of_the_data_can_be_evaluated(
+    name: str, inputs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The contract and the specs take the same names."""
+    data, specs = inputs
+    for path in (data / "outcomes.csv", *(data / "evidence").glob("*.csv"), *specs.glob("*.toml")):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(
+            text.replace("custody,", f"{name},").replace('"custody"', f'"{name}"'), encoding="utf-8"
+        )
+    assert main(["validate", str(data), "--models", str(specs)]) == 0
+    told = capsys.readouterr().out
+    assert f"outcome {name}:" in told
+    assert f"outcome {name} has no spec" not in told
 
 
 @pytest.mark.parametrize("out", ["a" * 256, "/".join(["b" * 200] * 20)])

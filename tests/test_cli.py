@@ -258,7 +258,7 @@ def test_problems_of_all_specs_are_told_together(small, capsys) -> None:
     (models / "d.toml").write_text(other, encoding="utf-8")
     arguments = ["evaluate", str(small / "data"), "--models", str(models)]
     told = (
-        "b.toml, column outcome.name, value \"'Custody'\"",
+        "custody.toml, column outcome.name, value 'custody': must not differ from 'Custody'",
         "c.toml, column sampling.sead",
         "did you mean 'seed'?",
         "c.toml, column sampling.seed: missing key",

@@ -102,7 +102,10 @@ def test_what_is_refused_writes_nothing(inputs: Path, tmp_path: Path, capsys) ->
 
 
 def test_a_selected_outcome_has_no_ledger(inputs: Path, tmp_path: Path) -> None:
-    spec = with_changes(load_spec(inputs / "models/custody.toml"), {"outcome.selected": True})
+    spec = with_changes(
+        load_spec(inputs / "models/custody.toml"),
+        {"outcome.selected": True, "outcome.given": "referrals"},
+    )
     with pytest.raises(UsageError, match="bounds"):
         ledger(spec, read_evaluation(inputs / "data"), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -197,8 +197,12 @@ def test_the_overview_asks_the_refit_with_a_bias() -> None:
 # --- products and bands ---------------------------------------------------------------------------
 
 
-def test_attendances_through_referrals_by_brute_force() -> None:
+@pytest.mark.parametrize("least", [(0, 0), (1, 0), (0, 1)])
+def test_attendances_through_referrals_by_brute_force(least: tuple[int, int]) -> None:
+    """Also where every case has at least one event, which the rate leaves out."""
     referrals, attendances = fake_fit(seed=4), fake_fit(seed=9)
+    for fit, shift in zip((referrals, attendances), least, strict=True):
+        fit.attrs["family"] = "negative_binomial" + ("_from_one" if shift else "")
     referrals.attrs["link"] = attendances.attrs["link"] = "log"
     with pytest.raises(ValueError, match="'custody'"):
         events_averted(attendances, referrals)
@@ -213,7 +217,8 @@ def test_attendances_through_referrals_by_brute_force() -> None:
             if event[s, t] >= 0:
                 cell = {"chain": c, "draw": d, "site": s, "month": t}
                 with_, without = (
-                    np.exp(float(one[k].isel(cell)) + float(other[k].isel(cell)))
+                    (least[0] + np.exp(float(one[k].isel(cell))))
+                    * (least[1] + np.exp(float(other[k].isel(cell))))
                     for k in ("eta1", "eta0")
                 )
                 total += n[s, t] * (without - with_)

@@ -146,7 +146,6 @@ def test_whole_numbers_are_numbers(raw):
         ("checks", {"prior_rate_low": 0.0, "prior_rate_high": 1.0}),
         ("outcome.good_direction", "none"),
         ("outcome.given", "referrals"),
-        ("outcome.selected", True),
         ("baseline.seams", ["2015-12"]),
         ("baseline.seams", ["2015-01", "2016-06"]),
         ("baseline.seam_sd", 1e-6),
@@ -332,13 +331,13 @@ def test_a_slot_takes_the_distributions_of_its_support(slot, prior):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("outcome.name", "Custody"),
+        ("outcome.name", "crime/theft"),
         ("outcome.name", "2custody"),
         ("outcome.name", "cust ody"),
         ("outcome.name", ""),
         ("outcome.label", 3),
         ("outcome.good_direction", "down"),
-        ("outcome.given", "Referrals"),
+        ("outcome.given", "-referrals"),
         ("outcome.given", "two words"),
         ("outcome.given", None),
         ("outcome.selected", 0),
@@ -474,11 +473,11 @@ def test_thresholds_are_numbers_or_switches(raw, value):
 # ---- everything at once
 
 EVERYWHERE = {
-    "outcome.name": "pattern",
+    "outcome.name": "letters, digits, _ and -",
     "outcome.lable": "did you mean 'label'?",
     "outcome.label": "missing key",
     "outcome.good_direction": "'lower', 'higher' or 'none'",
-    "outcome.given": "pattern",
+    "outcome.given": "letters, digits, _ and -",
     "outcome.selected": "missing key",
     "likelihood.family": "beta_binomial",
     "baseline.national_basis": "greater than or equal to 1",
@@ -653,7 +652,8 @@ def other_value(value: Any) -> Any:
 
 
 #: What cannot change alone: the slots of the spec change with it.
-TOGETHER = ("likelihood.family", "effect.pulse_sd")
+#: Likewise what is selected, and the outcome that says by what.
+TOGETHER = ("likelihood.family", "effect.pulse_sd", "outcome.selected")
 
 
 @pytest.mark.parametrize(
@@ -665,6 +665,17 @@ def test_hash_depends_on_every_value(spec, raw, key):
         node = node[part]
     changed = parse_spec(put(copy.deepcopy(raw), key, other_value(node)), source="x")
     assert changed.hash != spec.hash
+
+
+def test_what_is_selected_is_selected_by_another_outcome(raw):
+    chosen = put(copy.deepcopy(raw), "outcome.given", "referrals")
+    both = put(copy.deepcopy(chosen), "outcome.selected", True)
+    assert parse_spec(both, source="x").hash != parse_spec(chosen, source="x").hash
+    for given in ("", raw["outcome"]["name"]):
+        broken = put(copy.deepcopy(both), "outcome.given", given)
+        assert "given must" in only(lambda broken=broken: parse_spec(broken, source="x")).rule
+    long = put(copy.deepcopy(raw), "outcome.name", "a" * 101)
+    assert "at most 100" in only(lambda: parse_spec(long, source="x")).rule
 
 
 def test_hash_depends_on_the_family_and_on_the_scale_of_the_pulse():

@@ -75,7 +75,7 @@ def _chained(fit: xr.DataTree, given: xr.DataTree) -> xr.DataArray:
     for start in range(0, draws, CHUNK):
         some = slice(start, min(start + CHUNK, draws))
         rates = [
-            natural(tree, eta.to_numpy()[:chains])
+            _shift(tree) + natural(tree, eta.to_numpy()[:chains])
             for tree in (given, fit)
             for eta in predictors(tree, some).data_vars.values()
         ]
@@ -87,6 +87,12 @@ def _chained(fit: xr.DataTree, given: xr.DataTree) -> xr.DataArray:
         np.concatenate(parts, axis=1), dims=(*SAMPLE_DIMS, "site"), coords=coords
     )
     return _by_site(fit, averted).assign_attrs(chained=1)
+
+
+def _shift(fit: xr.DataTree) -> int:
+    """Events that every unit of exposure has at least."""
+    family = FAMILIES.get(str(fit.attrs.get("family")))
+    return family.shift if family else 0
 
 
 def averted_by_band(fit: xr.DataTree) -> xr.DataArray | None:

@@ -56,6 +56,11 @@ class Family:
     slots: tuple[str, ...]
     rate: str
 
+    @property
+    def counts(self) -> bool:
+        """Whether rate (and shift) times exposure is a number of events: another's exposure."""
+        return self.lengthens or not self.staged
+
 
 FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
     {

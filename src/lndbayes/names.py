@@ -6,7 +6,12 @@ minus with*; a saving is positive when less is spent.
 
 from __future__ import annotations
 
+import re
 from typing import Final
+
+#: What names an outcome: it also names files, so that it is not too long and holds no separator.
+NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
+NAME_RULE: Final = "must be a name of at most 100 letters, digits, _ and -, beginning with a letter"
 
 CHAIN: Final = "chain"
 DRAW: Final = "draw"

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from lndbayes.data.problems import hint, nearest
 from lndbayes.data.schema import QUALITY
 from lndbayes.errors import DataError, LndbayesError, Problem, SpecError
 from lndbayes.files import there_is, why_no_folder
+from lndbayes.given import given_problems
 from lndbayes.model.support import supported_design
 from lndbayes.places import run_problems
 from lndbayes.pricing import line_problems, outcomes_beside, pricing_notes
@@ -109,7 +110,7 @@ def prepared(
         present = [str(name) for name in data.ds["outcome"].to_numpy()]
         known = tuple(dict.fromkeys([*present, *specs]))
         found.add(SpecError, _asked(outcomes, specs, models))
-        found.add(SpecError, _given_problems(specs, known))
+        found.add(SpecError, given_problems(specs, known))
         found.add(SpecError, line_problems(costs, known, COSTS_FILE) if costs else [])
         chosen = {k: s for k, s in specs.items() if k in (outcomes or present)}
         if not chosen and not outcomes:
@@ -171,7 +172,7 @@ def prepared_spec(
     if read is not None and data is not None:
         present = [str(name) for name in data.ds["outcome"].to_numpy()]
         known = [*present, read.outcome.name, *outcomes_beside(path)]
-        found.add(SpecError, _given_problems({read.outcome.name: read}, known, path.name))
+        found.add(SpecError, given_problems({read.outcome.name: read}, known, path.name))
         if designed:
             found.of(lambda: supported_design(read, data))
     if out is not None:
@@ -306,9 +307,13 @@ def load_models(folder: str | Path) -> dict[str, ModelSpec]:
         except SpecError as error:
             problems += error.problems
             continue
+        alike = {name.casefold(): name for name in specs}
         if spec.outcome.name in specs:
             rule = f"a second spec for outcome {spec.outcome.name!r}"
             problems.append(Problem(path.name, rule, column="outcome.name"))
+        elif other := alike.get(spec.outcome.name.casefold()):
+            rule = f"must not differ from {other!r} by case only: outcomes name files"
+            problems.append(Problem(path.name, rule, None, "outcome.name", spec.outcome.name))
         specs[spec.outcome.name] = spec
     if not there_is(folder / COSTS_FILE):
         problems += _costs_by_another_name(folder)
@@ -337,19 +342,6 @@ def _asked(
         )
         for name in outcomes or ()
         if name not in specs
-    ]
-
-
-def _given_problems(
-    specs: Mapping[str, ModelSpec], known: Iterable[str], file: str = ""
-) -> list[Problem]:
-    """Check that an outcome whose counts are an exposure is one of the data or of a spec."""
-    names = list(known)
-    rule = "must be an outcome of the data or of a spec, or empty"
-    return [
-        Problem(file or f"{name}.toml", rule + hint(given, names), None, "outcome.given", given)
-        for name, spec in specs.items()
-        if (given := spec.outcome.given) and given not in names
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lndbayes.families import FAMILIES, FamilyName
+from lndbayes.names import NAME, NAME_RULE
 
 __all__ = [
     "CHANNELS",
@@ -58,20 +59,40 @@ class Strict(BaseModel):
         return super().model_copy(deep=deep)
 
 
+def _named(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise ValueError(NAME_RULE)
+    return value
+
+
+def _named_or_empty(value: str) -> str:
+    return _named(value) if value else value
+
+
 class Outcome(Strict):
     """What is counted, out of what, and which direction is good."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    name: Annotated[str, AfterValidator(_named)]
     label: str
     event: str
     trials: str
     good_direction: Literal["lower", "higher", "none"]
     #: outcome whose counts are the exposure, such as referrals of attendances; empty = none
-    given: Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]*)?$")]
+    given: Annotated[str, AfterValidator(_named_or_empty)]
     #: measured only among people whom the service helps to choose: no effect is reported
     selected: bool
     #: effects within this of zero, link scale, count as none
     margin: _Positive
+
+    @model_validator(mode="after")
+    def _chosen(self) -> Outcome:
+        if self.given == self.name:
+            raise ValueError("given must be another outcome: none is counted out of itself")
+        if self.selected and not self.given:
+            raise ValueError(
+                "given must name the outcome that says who is measured, where selected is true"
+            )
+        return self
 
 
 class Likelihood(Strict):

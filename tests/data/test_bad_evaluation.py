@@ -45,6 +45,8 @@ CELLS = [
     ("month after the last", OUT, CELL, "month", "2015-01", "2014-01 to 2014-12"),
     ("site mistyped", OUT, CELL, "site", "a02", "a site of sites.csv (did you mean 'A02'?)"),
     ("outcome with a slash", OUT, CELL, "outcome", "cus/tody", "letters, digits, _ and -"),
+    ("outcome too long", OUT, CELL, "outcome", "c" * 101, "at most 100 letters"),
+    ("outcome by case only", OUT, CELL, "outcome", "CUSTODY", "by case only ('custody')"),
     ("source left out", OUT, CELL, "source", "", "must not be empty"),
     (
         "exposure negative",

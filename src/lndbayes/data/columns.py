@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from lndbayes.names import NAME_RULE
+
 __all__ = [
     "COUNT_COLUMN",
     "EXPOSURE_COLUMN",
@@ -22,7 +24,7 @@ Kind = Literal["text", "name", "month", "integer", "number", "choice"]
 
 _KIND_RULES: Final[Mapping[str, str]] = {
     "text": "must not be empty",
-    "name": "must be a name of letters, digits, _ and -, beginning with a letter",
+    "name": NAME_RULE,
     "month": "must be a month written YYYY-MM, such as 2014-04",
     "integer": "must be a whole number",
     "number": "must be a finite number written like 1250.5",

@@ -21,6 +21,7 @@ from lndbayes.data.problems import hint, nearest
 from lndbayes.data.schema import CONTINUOUS
 from lndbayes.errors import Problem
 from lndbayes.formulas import NOT_A_FORMULA, runs
+from lndbayes.names import NAME
 
 __all__ = [
     "YEARS",
@@ -34,7 +35,6 @@ __all__ = [
 
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 #: Sizes that a number other than 0 may have: in any unit more than there are of anything, and less
 #: than anybody measures. Sums and ratios of such numbers stay finite, and whole ones exact.
@@ -271,7 +271,7 @@ def _parse_cell(column: Column, text: str) -> tuple[str | float, str]:
         return nothing, NOT_A_FORMULA
     if column.kind == "choice" and text not in column.choices:
         return nothing, column.rule + hint(text, column.choices)
-    pattern = {"month": _MONTH, "name": _NAME}.get(column.kind)
+    pattern = {"month": _MONTH, "name": NAME}.get(column.kind)
     if pattern is not None and not pattern.fullmatch(text):
         return nothing, column.rule
     if column.kind == "month" and int(text[:4]) not in YEARS:

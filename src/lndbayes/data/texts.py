@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from lndbayes.characters import unseen
+from lndbayes.data.schema import OUTCOMES
 from lndbayes.data.tables import Parsed
 from lndbayes.errors import Problem
 
@@ -70,7 +71,7 @@ _LABELS = ("site", "stratum", "category", "intervention")
 
 def check_labels(parsed: Parsed) -> list[Problem]:
     """Check that labels which look the same are the same, and that all of a label is seen."""
-    problems = []
+    problems = _case_twins(parsed)
     for column in _LABELS:
         if column not in parsed.frame:
             continue
@@ -86,3 +87,22 @@ def check_labels(parsed: Parsed) -> list[Problem]:
         ]
         problems += parsed.problems(broken, column, rules)
     return problems
+
+
+def _case_twins(parsed: Parsed) -> list[Problem]:
+    """Rows of an outcome whose name differs from an earlier one by case only: both name files."""
+    if parsed.table.file != OUTCOMES.file:
+        return []
+    first: dict[str, str] = {}
+    names = parsed.frame["outcome"]
+    found = {
+        name: first[name.casefold()]
+        for name in dict.fromkeys(names)
+        if first.setdefault(name.casefold(), name) != name
+    }
+    broken = names.isin(found).to_numpy(bool)
+    rules = [
+        f"must not differ from another outcome by case only ({found[name]!r})"
+        for name in names[broken]
+    ]
+    return parsed.problems(broken, "outcome", rules)

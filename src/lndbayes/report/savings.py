@@ -133,7 +133,7 @@ def _lines(run: Run, ci: str, scenario: str) -> Table:
             payer = label(run, "payer", str(row["payer"]))
             line = label(run, "line", str(row["line"]))
             rows.append((line, payer, _cashable(str(row["cashable"])), *_cells(row)))
-        groups.append(Group(str(outcome).replace("_", " ").capitalize(), tuple(rows)))
+        groups.append(Group(_capital(str(outcome)), tuple(rows)))
     return Table(
         caption=f"Savings by line, all sites, scenario {quoted(scenario)} "
         "(positive: less is spent)",
@@ -196,4 +196,10 @@ def _drivers(run: Run, scenario: str) -> list[Block]:
 def _driver(name: str) -> str:
     if name.startswith("averted: "):
         return f"Events averted: {name.removeprefix('averted: ').replace('_', ' ')}"
-    return name.replace("_", " ").capitalize()
+    return _capital(name)
+
+
+def _capital(name: str) -> str:
+    """Name in words, its own capitals kept."""
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
