@@ -54,6 +54,7 @@ ARRAYS: Mapping[str, tuple[str, ...]] = {
     "half_period": (),
     "wave_sd": (),
     "mix_centre": ("intervention",),
+    "mix_count": ("site", "intervention"),
     **dict.fromkeys(("retrospective_at", "history_at"), ("row", "key")),
     **dict.fromkeys(("retrospective_exposure", "history_exposure"), ("row",)),
 }
@@ -103,6 +104,7 @@ def fake_fit(
         "half_period": step / 2,
         "wave_sd": 0.2,
         "mix_centre": share / share.sum(),
+        "mix_count": np.random.default_rng(seed).integers(1, 90, (len(start), len(share))),
         "retrospective_at": np.zeros((1, 3), int),
         "history_at": np.zeros((1, 3), int),
         "retrospective_exposure": np.zeros(1),

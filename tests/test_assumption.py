@@ -14,6 +14,8 @@ from lndbayes.assumption import (
     savings_labels,
     site_labels,
 )
+from lndbayes.mix_effects import mix_is_told
+from small import fake_fit
 
 
 def draws(sd: float, *names: str, dim: str = "intervention") -> xr.DataArray:
@@ -93,6 +95,30 @@ def test_each_row_of_effects_is_judged_by_what_it_rests_on() -> None:
     wanted = ["", "95%", "97%", "", "99%", "", "", *sites, *sites]
     for row, label, part in zip(ROWS, told, wanted, strict=True):
         assert (part in label) if part else label == "", row
+
+
+def test_a_mix_that_no_two_sites_differ_in_marks_its_rows_only() -> None:
+    told = effect_labels(EFFECTS, LEDGER, RATIOS, mix_told=False)
+    plain = effect_labels(EFFECTS, LEDGER, RATIOS)
+    of_mix = EFFECTS["estimand"] == "intervention"
+    assert (told[of_mix] != plain[of_mix]).all()
+    assert told[of_mix].str.contains("different known mixes").all()
+    assert (told[~of_mix] == plain[~of_mix]).all()
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ([[5, 5, 5], [1, 2, 3], [9, 9, 9]], True),
+        ([[5, 5, 5], [10, 10, 10], [1, 2, 3]], False),  # the third never goes live
+        ([[5, 5, 5], [0, 0, 0], [1, 2, 3]], False),  # unknown
+        ([[0, 0, 0], [0, 0, 0], [1, 2, 3]], False),
+    ],
+)
+def test_a_mix_is_told_by_two_effects_of_different_mixes(
+    counts: list[list[int]], told: bool
+) -> None:
+    assert mix_is_told(fake_fit(constants={"mix_count": np.array(counts)})) is told
 
 
 def test_a_pooled_effect_that_is_the_priors_marks_the_events_averted() -> None:

@@ -28,6 +28,11 @@ MOST_PRIOR_SHARE = 0.5
 MOST_SD_RATIO = 0.9
 
 
+#: Estimands that compare sites by their mix.
+_OF_MIX = ("intervention", "substitution")
+_NO_MIX = "no two sites with an effect of their own have different known mixes"
+
+
 def label_assumption(
     tier: str | None = None,
     prior_share: float | None = None,
@@ -112,6 +117,8 @@ def effect_labels(
     effects: pd.DataFrame,
     ledger: pd.DataFrame,
     ratios: Mapping[tuple[str, str, str], float],
+    *,
+    mix_told: bool = True,
 ) -> pd.Series:
     """Reasons for every row of an effects table of one outcome.
 
@@ -123,6 +130,8 @@ def effect_labels(
         From `lndbayes.tables.ledger_table`; columns ``site``, ``tier``, ``prior_share``.
     ratios : mapping of (str, str, str) to float
         From `prior_sd_ratios`.
+    mix_told : bool
+        From `lndbayes.mix_effects.mix_is_told`.
 
     Returns
     -------
@@ -138,7 +147,10 @@ def effect_labels(
             return sites.get(row["site"], "")
         stretch = row["window"] if row["estimand"] == "course" else ""
         key = (row["estimand"], row["intervention"], stretch)
-        return label_assumption(sd_ratio=ratios.get(key, ratios["pooled", "", ""]))
+        reason = label_assumption(sd_ratio=ratios.get(key, ratios["pooled", "", ""]))
+        if row["estimand"] in _OF_MIX and not mix_told:
+            return "; ".join(filter(None, (_NO_MIX, reason)))
+        return reason
 
     return effects.apply(told, axis=1).astype(str)
 

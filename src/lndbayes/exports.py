@@ -34,6 +34,7 @@ from lndbayes.fit import versions
 from lndbayes.identification import NO_EFFECT, site_tiers
 from lndbayes.ledger_tables import ledger_table
 from lndbayes.lock import alone
+from lndbayes.mix_effects import mix_is_told
 from lndbayes.overview import OVERVIEW_COLUMNS, overview_row
 from lndbayes.places import run_problems
 from lndbayes.pricing import drop_savings, pricing_of
@@ -196,7 +197,7 @@ def _tables(outcome: Outcome, given: xr.DataTree | None) -> dict[str, pd.DataFra
         "ledger": ledger,
         "sensitivity": sensitivity_table(spec.outcome.name, base, outcome.variants, prior_sd),
     }
-    return _with_assumption(found, ledger, ratios)
+    return _with_assumption(found, ledger, ratios, mix_told=mix_is_told(tree))
 
 
 #: Tables whose rows all speak of the pooled effect.
@@ -207,10 +208,14 @@ def _with_assumption(
     tables: Mapping[str, pd.DataFrame],
     ledger: pd.DataFrame,
     ratios: Mapping[tuple[str, str, str], float],
+    *,
+    mix_told: bool,
 ) -> dict[str, pd.DataFrame]:
     """Say in every row that concludes something what rests on assumption only."""
     effects = tables["effects"]
-    labelled = effects.assign(**{ASSUMPTION: effect_labels(effects, ledger, ratios)})
+    labelled = effects.assign(
+        **{ASSUMPTION: effect_labels(effects, ledger, ratios, mix_told=mix_told)}
+    )
     pooled = labelled.loc[labelled["estimand"] == "pooled", ASSUMPTION].iloc[0]
     of_site = tables["baseline"]["site"].map(site_labels(ledger))
     refits = [label_assumption(sd_ratio=float(x)) for x in tables["sensitivity"]["sd_ratio"]]

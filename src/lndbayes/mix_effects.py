@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import numpy as np
 import xarray as xr
 
 from lndbayes.effects import named, unit_of, window_shape
-from lndbayes.treated import Window, asked_window
+from lndbayes.treated import Window, asked_window, treated_sites
 
-__all__ = ["component_effects", "substitution_effects"]
+__all__ = ["component_effects", "mix_is_told", "substitution_effects"]
+
+
+def mix_is_told(fit: xr.DataTree) -> bool:
+    """Whether sites can be compared by their mix: two or more effects, of different known mixes.
+
+    Only sites with a treated cell of their own have an effect. Without a comparison what is said of
+    the mix is its prior.
+    """
+    count = fit["constant_data"]["mix_count"].transpose("site", "intervention").to_numpy()
+    known = count[treated_sites(fit) & (count.sum(axis=1) > 0)]
+    share = known / known.sum(axis=1, keepdims=True)
+    return bool(np.ptp(share, axis=0).max() > 0) if len(known) else False
 
 
 def component_effects(fit: xr.DataTree, window: Window | None = None) -> xr.DataArray:

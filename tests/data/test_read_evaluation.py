@@ -500,6 +500,34 @@ def test_notes_say_what_was_found_and_left_out(tiny):
     assert notes["sites without referrals"] == "A03, A04, A05, A06"
 
 
+def test_activity_without_the_service_and_a_mix_without_a_comparison_are_told(tiny):
+    sites = {row["site"]: row for row in tiny.tables["sites.csv"]}
+    kinds = ("assessment", "outreach")
+
+    def notes(mix, go_live):
+        for site, row in sites.items():
+            row |= {"go_live": go_live.get(site, ""), "wave": "1" if site in go_live else ""}
+        common = {"month": "2014-06"}
+        tiny.tables["mix.csv"] = [
+            common | {"site": site, "intervention": kind, "contacts": str(n)}
+            for site, counts in mix.items()
+            for kind, n in zip(kinds, counts, strict=True)
+        ]
+        tiny.tables["referrals.csv"] = [common | {"site": s, "referrals": "3"} for s in mix]
+        return read_evaluation(tiny.write()).notes
+
+    told, alone = "before go-live or at sites that never go live", "mix without a comparison"
+    tiny.keep("mix.csv", "referrals.csv")
+    fine = notes({"A01": (1, 2), "A02": (2, 1)}, {"A01": "2014-06", "A02": "2014-05"})
+    assert not [key for key in fine if told in key or key == alone]
+    for go_live in ({"A01": "2014-05"}, {"A01": "2014-05", "A02": "2014-07"}):
+        found = notes({"A01": (1, 2), "A02": (2, 1)}, go_live)
+        assert found[f"contacts {told}"] == found[f"referrals {told}"] == "A02"
+        assert (alone in found) == (len(go_live) == 1)
+    same = notes({"A01": (1, 2), "A02": (2, 4)}, {"A01": "2014-05", "A02": "2014-05"})
+    assert alone in same
+
+
 def test_long_numbers_are_set_apart_by_thousands():
     shipped = Path(__file__).parents[2] / "data" / "synthetic"
     rows = len((shipped / "outcomes.csv").read_text(encoding="utf-8").splitlines()) - 1

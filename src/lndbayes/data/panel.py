@@ -99,7 +99,7 @@ def build_dataset(
     if later.any():
         named = ", ".join(sites["site"][later])
         notes["sites that go live after the last month, to every model as never live"] = named
-    return ds, notes | _notes(ds)
+    return ds, notes | _notes(ds) | _untimely(ds, mix, referrals)
 
 
 def _positions(labels: np.ndarray, values: pd.Series) -> np.ndarray:
@@ -274,4 +274,29 @@ def _notes(ds: xr.Dataset) -> dict[str, str]:
         lacking = [str(name) for name in names[~has.to_numpy()]]
         if 0 < len(lacking) < len(names):
             notes[subject] = ", ".join(lacking)
+    return notes
+
+
+def _untimely(ds: xr.Dataset, mix: pd.DataFrame, referrals: pd.DataFrame) -> dict[str, str]:
+    """Activity where there is no service, and a mix that no two sites can be compared by."""
+    notes = {}
+    go_live = ds["go_live"].to_series()
+    months = pd.Series(np.arange(ds.sizes[MONTH]), index=ds[MONTH].to_numpy())
+    for subject, frame in (
+        ("contacts", mix.rename(columns={"contacts": "number"})),
+        ("referrals", referrals.rename(columns={"referrals": "number"})),
+    ):
+        start = frame[SITE].map(go_live).fillna(np.inf)
+        # a row on the whole period reaches its last month
+        early = (frame["number"] > 0) & (frame["month"].map(months).fillna(months.max()) < start)
+        if early.any():
+            named = ", ".join(dict.fromkeys(frame.loc[early, SITE].astype(str)))
+            notes[f"{subject} before go-live or at sites that never go live"] = named
+    known = ds["mix"].where(ds["go_live"].notnull()).dropna(SITE)
+    share = known / known.sum(INTERVENTION)
+    differs = known.sizes[SITE] > 1 and bool((share.max(SITE) > share.min(SITE)).any())
+    if ds.sizes[INTERVENTION] > 1 and not differs:
+        notes["mix without a comparison"] = (
+            "no two sites that go live have different known mixes: effects of the mix are the prior"
+        )
     return notes
