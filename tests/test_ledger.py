@@ -11,7 +11,7 @@ import pytest
 from lndbayes import ledger_refits
 from lndbayes.cli import main
 from lndbayes.data.evaluation import read_evaluation
-from lndbayes.errors import UsageError
+from lndbayes.errors import DataError, UsageError
 from lndbayes.ledger import ledger
 from lndbayes.spec import load_spec, with_changes
 from small import write_small
@@ -99,6 +99,17 @@ def test_what_is_refused_writes_nothing(inputs: Path, tmp_path: Path, capsys) ->
     assert [p.name for p in out.iterdir()] == ["note.txt"]
     assert main(["ledger", str(models), "--data", data, "--out", str(out / "note.txt")]) == 2
     assert "must be a folder" in capsys.readouterr().err
+
+
+def test_more_folds_than_sites_are_refused_before_anything_is_fitted(
+    inputs: Path, tmp_path: Path
+) -> None:
+    """As a back-test does."""
+    spec, data = load_spec(inputs / "models/custody.toml"), read_evaluation(inputs / "data")
+    for folds in (50, 0):
+        with pytest.raises(DataError, match="--folds"):
+            ledger(spec, data, tmp_path / "run", folds=folds)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_selected_outcome_has_no_ledger(inputs: Path, tmp_path: Path) -> None:

@@ -234,6 +234,47 @@ def test_what_is_not_there_is_told_with_what_stays_allowed(spec, main) -> None:
     assert "a level bias of the evidence being allowed" in table.loc["drift", "message"]
 
 
+@pytest.mark.parametrize(("name", "off"), [("national_chol", 1e3), ("retrospective_exposure", 0.0)])
+def test_evidence_that_is_not_used_cannot_be_off(spec, main, name, off) -> None:
+    """Neither switched off nor absent; one source that is used is enough."""
+    tree = main.copy()
+    constants = main["constant_data"].to_dataset()
+    zero = {
+        k: 0 * constants[k]
+        for k in constants
+        if k in ("retrospective_exposure", "history_exposure")
+    }
+    none = constants.assign(zero).drop_vars(["national_chol", "elicited_chol"], errors="ignore")
+    some = none.copy()
+    if name in constants:
+        some[name] = constants[name]
+        used = {
+            k: v
+            for k, v in {
+                "some": some,
+                "none": none.assign(
+                    {name: (constants[name].dims, np.full(constants[name].shape, off))}
+                ),
+            }.items()
+        }
+    else:
+        pytest.skip("the data have no such evidence")
+    rng = np.random.default_rng(4)
+    bias, drift = (rng.normal(0, sd, (2, 1000)) for sd in (0.15, 0.05))
+    pooled = -0.3 + 0.2 * drift + rng.normal(0, 0.05, bias.shape)
+    draws = {"pooled": pooled, "shared_bias": bias, "drift": drift}
+    kept = xr.Dataset({k: (("chain", "draw"), v) for k, v in draws.items()})
+    told = {}
+    for case, stored in used.items():
+        tree["constant_data"] = stored
+        told[case] = weighted_table(spec, tree, kept, thresholds=(0.9,)).set_index("bias")
+    assert "off by" in told["some"].loc["level_bias", "message"]
+    assert told["none"].loc["level_bias", "method"] == "none"
+    assert np.isnan(told["none"].loc["level_bias", "value"])
+    assert "none of it could be off" in told["none"].loc["level_bias", "message"]
+    assert told["none"].loc["drift", "message"] == told["some"].loc["drift", "message"]
+
+
 @pytest.mark.slow
 def test_the_command_labels_what_rests_on_the_prior(tmp_path, monkeypatch) -> None:
     """Told from the stored fit: the posterior's sd beside the prior's, whatever the points are."""

@@ -189,7 +189,9 @@ def _spec_commands(add: _Add) -> None:
     one.add_argument("spec", metavar="SPEC")
     one.add_argument("--data", required=True, metavar="DIR")
     one.add_argument("--out", required=True, metavar="RUN")
-    one.add_argument("--folds", type=_positive, default=3, metavar="K", help="default 3")
+    one.add_argument(
+        "--folds", type=_positive, metavar="K", help="default 3, or one a site of fewer"
+    )
     one.add_argument("--jobs", type=_positive, metavar="N", help="refits at the same time")
     one.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler that runs the refits")
     one = add("tipping", commands.tipping, "how wrong the evidence would have to be, with refits")

@@ -5,10 +5,18 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from lndbayes.model.channels import OFF_SD
 from lndbayes.names import PERIOD_MONTHS, TIER_A_MONTHS
 from lndbayes.treated import Window, asked_window, treated_sites
 
-__all__ = ["NO_EFFECT", "TIERS", "identified_share", "site_tiers", "unidentified_sites"]
+__all__ = [
+    "NO_EFFECT",
+    "TIERS",
+    "has_evidence",
+    "identified_share",
+    "site_tiers",
+    "unidentified_sites",
+]
 
 TIERS = {
     "A": "own untreated months, and untreated sites to compare with throughout the window",
@@ -87,6 +95,17 @@ def _own_channel(data: xr.Dataset, site: int) -> bool:
         if (used & (at[:, 0] == site)).any():
             return True
     return False
+
+
+def has_evidence(fit: xr.DataTree) -> bool:
+    """Whether any reconstructed evidence on the untreated rate is on and has rows."""
+    data = fit["constant_data"].to_dataset()
+    # a channel without any row is not stored; one that is switched off has no weight
+    counted = [f"{name}_exposure" for name in ("retrospective", "history")]
+    normal = [f"{name}_chol" for name in ("national", "elicited")]
+    return any((data[name].to_numpy() > 0).any() for name in counted if name in data) or any(
+        (np.diag(data[name].to_numpy()) < OFF_SD).any() for name in normal if name in data
+    )
 
 
 def identified_share(fit: xr.DataTree) -> float:

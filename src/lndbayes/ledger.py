@@ -23,6 +23,7 @@ from lndbayes.ledger_page import ledger_page
 from lndbayes.ledger_refits import CUT, ledger_refits, present, run_refits
 from lndbayes.ledger_verdicts import verdicts_table
 from lndbayes.lock import alone
+from lndbayes.model.shown import own_treated
 from lndbayes.model.support import supported_design
 from lndbayes.places import require_run
 from lndbayes.provenance import record_product
@@ -65,7 +66,7 @@ def ledger(
     data: EvaluationData,
     out: str | Path,
     *,
-    folds: int = FOLDS,
+    folds: int | None = None,
     workers: int = 1,
     scheduler: str | None = None,
     say: Callable[[str], None] | None = None,
@@ -81,8 +82,8 @@ def ledger(
     out : str or Path
         Run directory: its fit and sensitivity refits are reused if their inputs are unchanged,
         and made and kept otherwise.
-    folds : int
-        Folds of sites for the borrowed prior; fewer than that many sites make a fold each.
+    folds : int, optional
+        Folds of sites for the borrowed prior; default 3, or a fold a site where they are fewer.
     workers, scheduler
         See `lndbayes.many.run_tasks`.
     say : callable, optional
@@ -99,16 +100,17 @@ def ledger(
         If the outcome is measured only among people whom the service helps to choose, or no
         source speaks of its untreated state.
     DataError
-        If the data cannot carry the model, or `out` is something else than a run directory.
+        If the data cannot carry the model, there are more folds than sites with a treated cell of
+        their own, or `out` is something else than a run directory.
     """
     out = Path(out)
-    _refuse(spec, data, out)
+    _refuse(spec, data, out, folds)
     main = _main_fit(spec, data, out, workers, say)
     channels = present(spec, data, main)
     if not channels:
         rule = "no source speaks of the untreated state: the ledger has nothing to share out"
         raise UsageError(Problem("spec", rule, column="baseline.channels"))
-    members = borrowed_folds(main, folds)
+    members = borrowed_folds(main, folds or FOLDS)
     pool: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "say": say}
     variants = run_variants([(spec, data, main)], out / VARIANT_FOLDER, variants=_VARIANTS, **pool)[
         spec.outcome.name
@@ -126,12 +128,16 @@ def ledger(
     return Ledger(full, verdicts, page)
 
 
-def _refuse(spec: ModelSpec, data: EvaluationData, out: Path) -> None:
+def _refuse(spec: ModelSpec, data: EvaluationData, out: Path, folds: int | None) -> None:
     """Everything that can be said against the work before any of it is done."""
     if spec.outcome.selected:
         rule = "is true: no effect is reported, so there is no ledger of one; see the bounds"
         raise UsageError(Problem("spec", rule, column="outcome.selected"))
-    supported_design(spec, data)
+    design = supported_design(spec, data)
+    treated = own_treated(design["event_time"], design["site_weight"] > 0).any(axis=1).sum()
+    if folds is not None and not 1 <= folds <= treated:
+        rule = f"must lie between 1 and the number of sites with a treated cell, {treated}"
+        raise DataError(Problem("--folds", rule, value=str(folds)))
     require_run(out)
 
 

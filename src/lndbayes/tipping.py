@@ -39,6 +39,7 @@ from lndbayes.effects import pooled_effect
 from lndbayes.errors import Problem, UsageError
 from lndbayes.families import LOG_RATIO, forward, inverse, slope
 from lndbayes.fit import fit, metric_of
+from lndbayes.identification import has_evidence
 from lndbayes.predictors import untreated_predictor
 from lndbayes.spec import ModelSpec, with_changes
 from lndbayes.tipping_points import FAR, TippingPoint, go_live_step, tipping_point
@@ -208,8 +209,12 @@ def tipping_table(
     trees = {"both": _refit(question, with_changes(spec, changes), data, say, "biases let in")}
     level = float(untreated_predictor(main, slice(None, None, 10)).to_numpy().mean())
     rows = []
+    told = has_evidence(main)
     for threshold in thresholds:
         for bias, sd in (("level_bias", level_sd), ("drift", drift_sd)):
+            if bias == "level_bias" and not told:
+                rows.append(_no_evidence(spec, threshold))
+                continue
             found, method = _searched(question, bias, trees, sd, threshold, say)
             rows.append(_row(spec, bias, threshold, found, method, level))
         pooled = pooled_effect(main, "link", spec.effect.window).to_numpy().ravel()
@@ -250,8 +255,12 @@ def weighted_table(
     level = float(untreated_predictor(main, slice(None, None, 50)).to_numpy().mean())
     pooled = kept["pooled"].to_numpy().ravel()
     rows = []
+    told = has_evidence(main)
     for threshold in thresholds:
         for bias, sd in (("level_bias", level_sd), ("drift", drift_sd)):
+            if bias == "level_bias" and not told:
+                rows.append(_no_evidence(spec, threshold))
+                continue
             draws = kept[_VARIABLE[bias]].to_numpy().ravel()
             found = tipping_point(pooled, draws, sd, sign, threshold)
             rows.append(_row(spec, bias, threshold, found, "weights", level))
@@ -339,6 +348,14 @@ def _by_refits(
             gradient = (tried[-1][1] - tried[-2][1]) / (tried[-1][0] - tried[-2][0])
         value = value + (target - tried[-1][1]) / gradient
     return TippingPoint(np.nan, np.nan, False, safe)
+
+
+def _no_evidence(spec: ModelSpec, threshold: float) -> tuple[object, ...]:
+    """Row on a level bias where there is nothing that could be biased."""
+    message = "No reconstructed evidence on the untreated rate is used: none of it could be off."
+    unit = LOG_RATIO[spec.family.link]
+    name = spec.outcome.name
+    return name, "level_bias", threshold, np.nan, unit, np.nan, "none", np.nan, message
 
 
 def _row(
