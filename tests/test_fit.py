@@ -332,7 +332,7 @@ def test_the_metric_of_a_far_fit_is_only_where_a_pilot_starts(
 
 def test_an_interrupt_amid_sampling_leaves_no_fit(spec, data) -> None:
     # The sampler's own answer to an interrupt is the draws so far, as if they were all.
-    endless = with_changes(spec, {"sampling.draws": 1_000_000})
+    endless = with_changes(spec, {"sampling.draws": 100_000})
     seen = []
 
     def interrupt(chains: Any) -> None:
