@@ -260,6 +260,14 @@ def test_a_window_that_the_data_do_not_show_is_refused_with_the_months_they_show
         function(fit, window=window)
 
 
+@pytest.mark.parametrize("window", ["7-18", (7,), (7, 18, 20), (7.5, 18.2), 7])
+def test_what_is_no_pair_of_months_is_no_window(window) -> None:
+    with pytest.raises(TypeError, match="two whole numbers"):
+        site_effects(fake_fit(), window=window)
+    whole = tuple(np.array([7, 18]))
+    assert site_effects(fake_fit(), window=whole).identical(site_effects(fake_fit()))
+
+
 def test_a_window_whose_treated_cells_are_masked_is_not_shown() -> None:
     exposure = np.full((3, 26), 30.0)
     exposure[0, 6:16] = exposure[1, 10:20] = 0.0

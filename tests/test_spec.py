@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydantic
 import pytest
 
@@ -835,3 +836,9 @@ def test_a_copy_takes_no_change_that_nobody_checks(spec):
         with pytest.raises(TypeError, match="with_changes"):
             part.model_copy(update=update)
     assert spec.model_copy() == spec
+
+
+def test_changes_take_numpys_numbers_and_only_of_a_spec(spec):
+    assert with_changes(spec, {"sampling.draws": np.int64(100)}).sampling.draws == 100
+    with pytest.raises(TypeError, match="first argument"):
+        with_changes({"sampling.draws": 100}, spec)

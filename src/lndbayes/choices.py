@@ -1,11 +1,12 @@
-"""Names that a caller chooses among: an unknown one is refused, never taken for another."""
+"""What a caller chooses: the unknown is refused, never taken for something else."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
-__all__ = ["one_of"]
+__all__ = ["one_of", "pair_of"]
 
 
 def one_of(argument: str, value: object, known: Iterable[str]) -> None:
@@ -33,3 +34,32 @@ def one_of(argument: str, value: object, known: Iterable[str]) -> None:
     hint = f" (did you mean {by_lower[near[0]]!r}?)" if near else ""
     listed = ", ".join(repr(name) for name in names)
     raise ValueError(f"{argument} must be one of {listed}, got {value!r}{hint}")
+
+
+def pair_of(argument: str, value: object, kind: type) -> tuple[Any, Any]:
+    """Refuse what is no pair of values of one kind: a text is no pair of its letters.
+
+    Parameters
+    ----------
+    argument : str
+        Name of the argument, for the message.
+    value : object
+        What the caller gave.
+    kind : type
+        Of both values.
+
+    Returns
+    -------
+    tuple
+        The two values.
+
+    Raises
+    ------
+    TypeError
+        Says what is wanted.
+    """
+    pair = isinstance(value, tuple | list) and len(value) == 2
+    if not pair or not all(isinstance(item, kind) for item in value):  # type: ignore[attr-defined]
+        what = {"Integral": "whole numbers", "str": "texts"}.get(kind.__name__, kind.__name__)
+        raise TypeError(f"{argument} must be (first, last), two {what}, got {value!r}")
+    return value[0], value[1]  # type: ignore[index]

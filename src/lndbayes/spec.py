@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import numpy as np
 from pydantic import AfterValidator, BaseModel, ValidationError
 
 from lndbayes.characters import text_problems
@@ -109,8 +110,12 @@ def with_changes(spec: ModelSpec, changes: Mapping[str, Any]) -> ModelSpec:
     SpecError
         If a key does not exist or a value breaks a rule.
     """
+    if not isinstance(spec, ModelSpec):
+        raise TypeError(f"the first argument must be a spec, got {type(spec).__name__}")
     raw = {**spec.model_dump(mode="python"), "priors": _plain_priors(spec)}
-    for dotted, value in changes.items():
+    for dotted, given in changes.items():
+        # a number of NumPy's is the plain number that it stands for
+        value = given.item() if isinstance(given, np.generic) else given
         node = raw
         *parents, leaf = dotted.split(".")
         for key in parents:

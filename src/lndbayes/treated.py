@@ -6,10 +6,12 @@ One answer to each of these questions: every estimand, tier, table and report as
 from __future__ import annotations
 
 import json
+from numbers import Integral
 
 import numpy as np
 import xarray as xr
 
+from lndbayes.choices import pair_of
 from lndbayes.model.shown import Window, own_treated, shown_months, window_fault
 from lndbayes.names import PERIOD_MONTHS
 
@@ -68,14 +70,16 @@ def asked_window(fit: xr.DataTree, window: Window | None) -> Window:
 
     Raises
     ------
+    TypeError
+        If it is no pair of whole numbers.
     ValueError
         If it is no window, or the data do not show it; says which event months they show.
     """
-    first, last = fit_window(fit) if window is None else window
+    first, last = fit_window(fit) if window is None else pair_of("window", window, Integral)
     if not 0 <= first <= last:
         raise ValueError(f"window must be (first, last) with 0 <= first <= last, got {window}")
     event = fit["constant_data"]["event_time"].transpose("site", "month").to_numpy()
     shown = shown_months(event, treated_cells(fit))
     if fault := window_fault(shown, (first, last), PERIOD_MONTHS[fit.attrs["period"]]):
         raise ValueError(fault)
-    return first, last
+    return int(first), int(last)

@@ -84,7 +84,13 @@ def build_design(spec: ModelSpec, data: EvaluationData) -> Design:
     ------
     DataError
         If the outcome is absent or has cells that the family cannot use, with every problem.
+    TypeError
+        If the two are given in the other order.
     """
+    for name, value, kind in (("spec", spec, ModelSpec), ("data", data, EvaluationData)):
+        if not isinstance(value, kind):
+            got = type(value).__name__
+            raise TypeError(f"the arguments are (spec, data): {name} is of the type {got}")
     cells = cell_arrays(spec, data)
     stage = cells.pop("stage")
     step = PERIOD_MONTHS[data.period]
