@@ -78,6 +78,9 @@ class ModelSpec(Strict):
     def canonical(self) -> str:
         """Canonical JSON of the whole spec, sorted by key; `parse_spec` reads it back."""
         raw = {**self.model_dump(mode="json"), "priors": _plain_priors(self)}
+        if not self.likelihood.bands:
+            # a spec that leaves the key out is the spec that it was before there was one
+            del raw["likelihood"]["bands"]
         return json.dumps(raw, sort_keys=True, separators=(",", ":"))
 
     @property
