@@ -526,6 +526,11 @@ def test_the_plausible_rate_is_the_specs_to_say():
     result = run_checks(small())[CHECKS.index("prior_rate")]
     assert result.status is Status.NOT_RUN
     assert "prior_rate_low" in result.message
+    # Python and the command line judge by the same lines: those of the fit's own spec
+    fit = small()
+    told = {"prior_rate_low": 0.0001, "prior_rate_high": 0.9999}
+    fit.attrs = {**fit.attrs, "spec_text": json.dumps({"checks": told})}
+    assert run_checks(fit)[CHECKS.index("prior_rate")].status is Status.PASS
 
 
 def test_a_jumping_prior_is_reviewed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 
 import xarray as xr
@@ -21,7 +22,7 @@ from lndbayes.checks.sites import (
     site_levels,
 )
 from lndbayes.checks.structure import broken_groups, non_finite
-from lndbayes.checks.thresholds import DEFAULTS, Thresholds
+from lndbayes.checks.thresholds import Thresholds, thresholds_from
 from lndbayes.families import FAMILIES
 from lndbayes.names import CHAIN, DRAW
 
@@ -79,7 +80,7 @@ CHECKS = (
 def run_checks(
     fit: xr.DataTree,
     *,
-    thresholds: Thresholds = DEFAULTS,
+    thresholds: Thresholds | None = None,
     reported: Mapping[str, xr.DataArray] | None = None,
 ) -> list[CheckResult]:
     """Run every check on one fit.
@@ -92,8 +93,8 @@ def run_checks(
         ``log_likelihood``, ``observed_data``, ``constant_data``; root attributes ``outcome``,
         ``family`` and, where elements are constant by construction, ``fixed_variables`` (JSON
         list of variable names or element labels).
-    thresholds : Thresholds
-        Where the lines are; see `thresholds_from` for those of a spec.
+    thresholds : Thresholds, optional
+        Where the lines are; default those of the fit's own spec.
     reported : mapping of str to xr.DataArray, dims (chain, draw, ...), optional
         Published quantities computed from the draws. They and the headline posterior variables
         must meet the stricter limits of ``rhat_reported``, ``ess_reported``, ``mcse_reported``.
@@ -105,6 +106,10 @@ def run_checks(
         something the fit lacks is NOT RUN, and the lack itself is a FAIL of ``groups`` or
         ``finite``.
     """
+    if thresholds is None:
+        # a fit that holds no spec is judged by the defaults
+        spec = json.loads(str(fit.attrs.get("spec_text", "{}")))
+        thresholds = thresholds_from(spec.get("checks", {}))
     outcome = str(fit.attrs.get("outcome", ""))
     family = str(fit.attrs.get("family", ""))
     broken = broken_groups(fit)
