@@ -29,6 +29,12 @@ HOSTILE = (
     "=1",
     "--1",
     "-2 to A1",
+    "-1+cmd|' /C calc'!A0",
+    "-5 or A1",
+    "-5 or less+1",
+    "-1*2",
+    "- under SUM(1)",
+    "-10 to -1>=A1",
 )
 HARMLESS = (
     "",
@@ -39,6 +45,10 @@ HARMLESS = (
     "-0.41 to 0.2",
     "-12 to -6",
     "-6--1",
+    "-5 or less",
+    "- under 1",
+    "-10 to -1>0 to 9",
+    "-10 to -1 > -5 or less",
     "-3.5%",
     "-inf",
     "-",

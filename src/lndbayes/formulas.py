@@ -21,7 +21,13 @@ NOT_A_FORMULA: Final = "must not begin with =, +, - or @: a spreadsheet would ru
 _MARKS: Final = tuple("=+-@\uff1d\uff0b\uff0d\uff20\t\r")
 _NUMBER: Final = r"[+-]?(?:[0-9][0-9,]*(?:\.[0-9]*)?|\.[0-9]+|inf)(?:e[+-]?[0-9]+)?%?"
 #: Numbers, ranges of numbers, or a lone sign, which stand for nothing but themselves.
-_HARMLESS: Final = re.compile(rf"{_NUMBER}(?: ?(?:to|/|;|,|-|\u2013) ?{_NUMBER})*|[+-]")
+_WORDS: Final = "to|up to|or|and|and under|to under"
+#: A band of a score: numbers with words between and around them, which no cell name or call is.
+_BAND: Final = rf"(?:(?:[+-] ?)?(?:under|over|above|below) )?{_NUMBER}(?: (?:{_WORDS}) {_NUMBER})*"
+_END: Final = r"(?: (?:or|and) (?:less|fewer|lower|under|below|more|higher|over|above|up))?"
+_HARMLESS: Final = re.compile(
+    rf"{_NUMBER}(?: ?(?:to|/|;|,|-|\u2013) ?{_NUMBER})*|[+-]|{_BAND}{_END}(?: ?> ?{_BAND}{_END})*"
+)
 
 
 def runs(text: str) -> bool:

@@ -19,7 +19,7 @@ from lndbayes.data.schema import QUALITY
 from lndbayes.errors import DataError, LndbayesError, Problem, SpecError
 from lndbayes.files import there_is, why_no_folder
 from lndbayes.given import given_problems
-from lndbayes.model.support import supported_design
+from lndbayes.model.support import idle_parts, supported_design
 from lndbayes.places import run_problems
 from lndbayes.pricing import line_problems, outcomes_beside, pricing_notes
 from lndbayes.report.kept import kept_problems
@@ -362,6 +362,8 @@ def _left_out(
                 notes.append(f"outcome {name} has no spec and is not evaluated{hint(name, idle)}")
         notes += [f"the spec of {name} finds no rows of it" for name in idle]
     for name, spec in chosen.items():
+        if name in present:
+            notes += idle_parts(spec, data)
         given = spec.outcome.given
         if given and given not in chosen:
             notes.append(

@@ -9,7 +9,7 @@ import pytest
 
 from lndbayes.data.describe import describe
 from lndbayes.data.evaluation import read_evaluation
-from lndbayes.data.problems import PER_FILE, PER_KIND, data_error
+from lndbayes.data.problems import PER_FILE, PER_KIND, data_error, hint
 from lndbayes.errors import DataError, Problem
 
 OUT = "outcomes.csv"
@@ -625,3 +625,10 @@ def test_a_judgement_is_not_surer_than_anybody(tiny):
     (problem,) = tiny.problems()
     assert (problem.file, problem.row, problem.column) == (ELICITED, line, "q95")
     assert "nobody is as sure" in problem.rule
+
+
+def test_names_that_look_the_same_are_told_by_what_cannot_be_seen():
+    told = hint("Caf\u00e9", ["Cafe\u0301"])
+    assert "Cafe\\u0301" in told
+    assert "Caf\\xe9" in told
+    assert hint("Caff", ["Caf\u00e9"]) == " (did you mean 'Caf\u00e9'?)"

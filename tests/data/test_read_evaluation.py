@@ -17,6 +17,8 @@ from lndbayes.data.evaluation import EvaluationData, read_evaluation
 from lndbayes.data.schema import EVIDENCE, OUTCOMES, STATUS, TABLES
 from lndbayes.data.trials import check_trials
 from lndbayes.errors import DataError
+from lndbayes.model.support import supported_design
+from lndbayes.spec import load_spec
 
 OUT = "outcomes.csv"
 CELLS = ["exposure", "count", "count_low", "count_high", "n", "mean", "sd", "status"]
@@ -675,3 +677,14 @@ def test_coverage_below_one_is_described(tiny):
     tiny.set("outcomes.csv", {"outcome": "custody", "site": "A02"}, coverage="0.625")
     said = describe(read_evaluation(tiny.write())).splitlines()
     assert "  coverage below 1 in 1 site-month, the least 0.625" in said
+
+
+def test_judgements_on_months_that_are_not_kept_are_left_out_and_counted():
+    """The README's selection with the README's spec is one that a model can be built on."""
+    root = Path(__file__).resolve().parents[2]
+    data = read_evaluation(root / "data" / "synthetic")
+    some = data.sel(sites=["S01", "S15", "S20"], months=("2014-04", "2016-03"))
+    assert some.evidence["elicited"].empty
+    assert "judgements left out" in some.notes
+    supported_design(load_spec(root / "models" / "custody.toml"), some)
+    assert len(data.sel().evidence["elicited"]) == len(data.evidence["elicited"])

@@ -11,8 +11,9 @@ import pytest
 from family_cases import family_spec, family_tables
 from model_cases import Tables, read_tables, tiny_tables
 
+from lndbayes.data.bands import band_levels
 from lndbayes.errors import DataError, Problem
-from lndbayes.model.cells import WIDEST, cell_arrays
+from lndbayes.model.cells import WIDEST, cell_arrays, incomplete_cells
 from lndbayes.model.design import build_design
 from lndbayes.spec import with_changes
 
@@ -115,6 +116,46 @@ def test_lower_bound_of_a_cell_from_one_is_at_least_its_cases(cells):
     assert "fewer events than cases" in problem.rule
 
 
+def test_an_incomplete_cell_from_one_is_as_good_as_missing(tmp_path):
+    """The first event of a case may be what is missing, so too few events are no fault."""
+    family = "negative_binomial_from_one"
+    spec, base = family_spec(family), family_tables(family)
+
+    def built(name, change):
+        return build_design(spec, read_tables(base.change("outcomes.csv", change), tmp_path / name))
+
+    def thin(frame):
+        frame = frame.assign(coverage=None)
+        frame.loc[frame.index[[0, 25]], "coverage"] = 0.5
+        frame.loc[frame.index[0], "count"] = 0
+        return frame
+
+    def missing(frame):
+        frame = frame.astype({"count": object})
+        frame.loc[frame.index[[0, 25]], ["count", "status"]] = [None, "missing"]
+        return frame
+
+    one, other = built("thin", thin), built("missing", missing)
+    for name in ("exposure", "count", "count_high", "coverage", "site_weight", "exposure_exact"):
+        np.testing.assert_array_equal(one[name], other[name])
+    # the cases are known
+    assert (one["exposure_all"] > 0).sum() == (other["exposure_all"] > 0).sum() + 2
+    data = read_tables(base.change("outcomes.csv", thin), tmp_path / "counted")
+    assert incomplete_cells(spec, data) == 2
+    assert incomplete_cells(family_spec("negative_binomial"), data) == 0
+
+
+def test_cases_are_whole(cells):
+    family = "negative_binomial_from_one"
+    part = put(0, exposure=20.5, count=90)
+    (problem,) = refused(lambda: cells(family, lambda f: part(f.astype({"exposure": float}))))
+    assert (problem.column, "whole number" in problem.rule) == ("exposure", True)
+
+
+def test_spaces_around_the_arrow_of_a_change_are_none_of_its_bands():
+    assert band_levels(["1 > 2", "2 >1", "1>1"]) == ("1", "2")
+
+
 @pytest.mark.parametrize("family", LEVELS)
 def test_a_staged_family_needs_bands(cells, family):
     (problem,) = refused(lambda: cells(family, tables=tiny_tables()))
@@ -159,12 +200,13 @@ def test_trials_are_not_exceeded_where_the_family_has_trials(cells, family):
 
 
 @pytest.mark.parametrize("month", ["2012-12", "2013-01", "2014-09"])
-def test_a_seam_outside_the_evaluations_months_is_refused(tiny, month):
+def test_a_seam_outside_the_evaluations_months_is_left_out(tiny, month):
     """At the first month too: a step there would be the level."""
     spec = with_changes(family_spec("beta_binomial"), {"baseline.seams": ["2013-05", month]})
-    (problem,) = refused(lambda: build_design(spec, tiny))
-    assert (problem.column, problem.value) == ("baseline.seams", month)
-    assert "after the evaluation's first month, 2013-01, and up to 2014-08" in problem.rule
+    without = build_design(with_changes(spec, {"baseline.seams": ["2013-05"]}), tiny)
+    found = build_design(spec, tiny)
+    assert found.coords == without.coords
+    np.testing.assert_array_equal(found["seam_functions"], without["seam_functions"])
 
 
 def test_a_seam_is_a_step_from_its_month_on(tiny):

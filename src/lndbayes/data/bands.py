@@ -30,13 +30,58 @@ _NUMBER = re.compile(
 #: A whole number at the start that may count the bands.
 _LEADING = re.compile(r"[^\w-]*([0-9]+)(?![.,]?[0-9])")
 _TIMES: Final = {
+    **dict.fromkeys(("second", "sec"), 1 / 86400),
     **dict.fromkeys(("minute", "min"), 1 / 1440),
-    **dict.fromkeys(("hour", "hr"), 1 / 24),
+    **dict.fromkeys(("hour", "hr", "h"), 1 / 24),
     **dict.fromkeys(("day", "d"), 1.0),
-    **dict.fromkeys(("week", "wk"), 7.0),
-    **dict.fromkeys(("month", "mth"), 365.25 / 12),
-    **dict.fromkeys(("year", "yr"), 365.25),
+    **dict.fromkeys(("week", "wk", "w"), 7.0),
+    "fortnight": 14.0,
+    **dict.fromkeys(("month", "mth", "mnth", "mo"), 365.25 / 12),
+    "quarter": 365.25 / 4,
+    **dict.fromkeys(("year", "yr", "y"), 365.25),
+    "decade": 3652.5,
 }
+#: Words that are units too, which no number of days stands for; ``m`` may be minutes or months.
+_OTHER_UNITS: Final = frozenset(
+    [
+        "m",
+        "s",
+        "mg",
+        "g",
+        "kg",
+        "gram",
+        "kilogram",
+        "tonne",
+        "lb",
+        "oz",
+        "mm",
+        "cm",
+        "km",
+        "metre",
+        "kilometre",
+        "mile",
+        "inch",
+        "foot",
+        "ml",
+        "l",
+        "litre",
+        "p",
+        "pence",
+        "pound",
+        "penny",
+        "k",
+        "hundred",
+        "thousand",
+        "million",
+        "mn",
+        "bn",
+        "billion",
+        "percent",
+        "night",
+        "session",
+        "dozen",
+    ]
+)
 #: The unit that may follow a number.
 _WORD = re.compile(r"[ -]?([^\W\d_]+)\.?")
 #: A number before it is the lower end of a range.
@@ -55,6 +100,28 @@ _MARKS: Final = " _-:.,;)]/" + _DASHES
 _JOINING: Final = frozenset(
     ("to", "up", "or", "and", "but", "until", "under", "below", "over", "above", "plus", "upwards")
 )
+#: A number that is set off as a counter.
+_SET_OFF = re.compile(rf"\W*[0-9]+(?: ?[_.):;/]| [-{_DASHES}] )")
+#: Between a number and its unit, beside other numbers.
+_PASSED: Final = _JOINING | frozenset(
+    [
+        "more",
+        "longer",
+        "older",
+        "higher",
+        "greater",
+        "less",
+        "fewer",
+        "shorter",
+        "younger",
+        "lower",
+        "than",
+        "between",
+        "within",
+    ]
+)
+#: A range written without spaces, which no counter begins.
+_TIGHT = re.compile(rf"\W*[0-9.]+[-{_DASHES}][0-9]")
 #: How a range may be written, numbers being # and units left out.
 _RANGES: Final[tuple[tuple[re.Pattern[str], tuple[int | None, int | None]], ...]] = (
     (re.compile(rf"{_BELOW} ?#|# ?{_AND_LESS}"), (None, 0)),
@@ -62,6 +129,9 @@ _RANGES: Final[tuple[tuple[re.Pattern[str], tuple[int | None, int | None]], ...]
     (re.compile(rf"(?:between |{_ABOVE} ?)?# ?{_BETWEEN} ?#"), (0, 1)),
     (re.compile(r"(?:exactly )?#"), (0, 0)),
 )
+
+
+_REVERSED: Final = "has a range that ends before it begins"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +146,15 @@ class BandOrder:
         Why it cannot be known; empty where it is.
     declared : bool
         Whether a spec declares it.
+    gaps : tuple of pairs of str
+        Neighbours whose ranges leave more than one unit between them: a band that never occurs has
+        no rows, or was forgotten.
     """
 
     labels: tuple[str, ...]
     problem: str = ""
     declared: bool = False
+    gaps: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +195,7 @@ def band_levels(categories: Iterable[str]) -> tuple[str, ...]:
     names = sorted(set(categories))
     pairs = [name.split(_ARROW) for name in names]
     if names and all(len(pair) == 2 and all(map(str.strip, pair)) for pair in pairs):
-        return tuple(sorted({band for pair in pairs for band in pair}))
+        return tuple(sorted({band.strip() for pair in pairs for band in pair}))
     return tuple(sorted({name.removesuffix(OPEN) for name in names}))
 
 
@@ -150,19 +224,27 @@ def order_bands(labels: Iterable[str], declared: Sequence[str] = ()) -> BandOrde
         return _declared(labels, tuple(declared))
     if len(labels) < 2:
         return BandOrder(labels)
+    by_size, why = _by_size({label: label for label in labels})
     leading = _leading(labels)
     if leading and _consecutive(list(leading)):
         order = tuple(leading[number][0] for number in sorted(leading))
-        clash = _contradiction([leading[number] for number in sorted(leading)])
+        if by_size == order:
+            return BandOrder(order, gaps=_gaps(order))
+        if by_size is not None:
+            # amounts of units that differ: to count with them would reverse the bands
+            if not any(map(_SET_OFF.match, labels)):
+                return BandOrder(by_size, gaps=_gaps(by_size))
+            return _unknown("the first numbers count in another order than the ranges have")
+        counted = [leading[number] for number in sorted(leading)]
+        clash = _amounts(counted) or _contradiction(counted)
         return _unknown(clash) if clash else BandOrder(order)
-    by_size, why = _by_size({label: label for label in labels})
     if by_size is None and leading:
         # a counted band has no row in these data: the ranges say whether the numbers count
         order = tuple(leading[number][0] for number in sorted(leading))
         if not any(map(_RUNS_ON.match, (rest for _, rest in leading.values()))):
             rests = {label: rest.lstrip(_MARKS) for label, rest in leading.values()}
             by_size = order if _by_size(rests)[0] == order else None
-    return _unknown(why) if by_size is None else BandOrder(by_size)
+    return _unknown(why) if by_size is None else BandOrder(by_size, gaps=_gaps(by_size))
 
 
 def _declared(labels: tuple[str, ...], declared: tuple[str, ...]) -> BandOrder:
@@ -185,9 +267,32 @@ def _leading(labels: tuple[str, ...]) -> dict[int, tuple[str, str]]:
         if number is None or int(number[1]) in found:
             return {}
         found[int(number[1])] = label, label[number.end() :]
-    # "6 months" and "1 year" are quantities
-    times = {_unit(rest.lower()) for _, rest in found.values()} & set(_TIMES)
-    return found if len(times) < 2 else {}
+    return found
+
+
+def _amounts(counted: list[tuple[str, str]]) -> str:
+    """Whether numbers that follow each other are amounts of something rather than counters."""
+    for label, _ in counted:
+        if _TIGHT.match(label) and _range(label) == _REVERSED:
+            return f"{label!r} {_REVERSED}"
+    units = {unit for label, _ in counted if (unit := _stated_unit(label))}
+    if len(units) < 2:
+        return ""
+    # counters beside ranges of their own: "2 3 to 12 months", "3 1 year or more"
+    rests = {label: rest.lstrip(_MARKS) for label, rest in counted}
+    if _by_size(rests)[0] == tuple(rests):
+        return ""
+    return f"they have different units ({', '.join(sorted(units))})"
+
+
+def _stated_unit(label: str) -> str:
+    """Known unit that follows the first number, whatever other numbers stand between."""
+    for word in re.findall(r"[^\W\d_]+", label.lower()):
+        if word in _PASSED:
+            continue
+        unit = word if word in _TIMES or word in _OTHER_UNITS else word.removesuffix("s")
+        return unit if unit in _TIMES or unit in _OTHER_UNITS else ""
+    return ""
 
 
 def _consecutive(numbers: list[int]) -> bool:
@@ -225,6 +330,23 @@ def _by_size(texts: Mapping[str, str]) -> tuple[tuple[str, ...] | None, str]:
         if not _before(ends[one], ends[other]):
             return None, f"{one!r} and {other!r} do not follow each other"
     return order, ""
+
+
+def _gaps(order: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Neighbours between whose ranges there is more than one unit."""
+    ranges = {label: _range(label) for label in order}
+    found = []
+    for one, other in pairwise(order):
+        a, b = ranges[one], ranges[other]
+        if isinstance(a, str) or isinstance(b, str) or (a.ends[0] == a.ends[1] is not None):
+            continue
+        days = _common_unit([a, b]) is True
+        unit = min(
+            (_TIMES.get(u, 1.0) if days else 1.0 for u in (*a.units, *b.units) if u), default=1.0
+        )
+        if b.interval(days)[0] - a.interval(days)[1] > 1.05 * unit:
+            found.append((one, other))
+    return tuple(found)
 
 
 def _before(one: tuple[float, float], other: tuple[float, float]) -> bool:
@@ -277,7 +399,7 @@ def _range(label: str) -> _Range | str:
         return "cannot be read as a quantity or a range"
     found = _Range(tuple(numbers), tuple(units), ends)
     low, high = found.interval(days=set(units) <= set(_TIMES))
-    return found if low <= high else "has a range that ends before it begins"
+    return found if low <= high else _REVERSED
 
 
 def _ends(shape: str) -> tuple[int | None, int | None] | None:

@@ -108,6 +108,7 @@ def _bands(data: EvaluationData, outcome: str, declared: Sequence[str]) -> list[
         return [f"  order of the bands unknown, declare it in the spec: {found.problem}"]
     source = "as the spec declares" if found.declared else "by the numbers in their labels"
     lines = [f"  bands, lowest first, {source}: {', '.join(found.labels)}"]
+    lines += [f"  no band between {one} and {other}" for one, other in found.gaps]
     if absent := [label for label in found.labels if label not in labels]:
         lines.append(f"  bands without a row: {', '.join(absent)}")
     return lines

@@ -27,7 +27,7 @@ from lndbayes.data.schema import EVIDENCE, QUALITY, TABLES
 from lndbayes.data.tables import Parsed, empty_frame, read_table
 from lndbayes.errors import Problem
 from lndbayes.files import there_is, why_no_folder
-from lndbayes.names import MONTH, OUTCOME, SITE
+from lndbayes.names import MONTH, OUTCOME, PERIOD_MONTHS, SITE
 
 __all__ = ["EvaluationData", "check_evaluation", "read_evaluation", "with_rows_of"]
 
@@ -155,7 +155,7 @@ class EvaluationData:
             The mix of a site stays that of the whole period, since contacts are not kept by month.
             Judgements are about the 12 months before the first go-live: those on all sites
             together are left out where sites are, and all of them where the first go-live is
-            another, as the notes say.
+            another or none of those months is kept, as the notes say.
 
         Raises
         ------
@@ -280,12 +280,24 @@ def _selected(
     same = chosen["go_live"].min() + start == ds["go_live"].min()
     if kept != there:
         judged = judged[judged[SITE] != ""] if same else judged.iloc[:0]
-    if len(judged) < len(data.evidence["elicited"]):
-        notes["judgements left out"] = "they are about other sites or another first go-live"
+    if "selected" in notes and not _reaches(chosen, 12 // PERIOD_MONTHS[data.period]):
+        judged = judged.iloc[:0]
+    if gone := len(data.evidence["elicited"]) - len(judged):
+        notes["judgements left out"] = (
+            f"{gone} of {len(data.evidence['elicited'])}: they are about other sites, another "
+            "first go-live, or months that are not kept"
+        )
     evidence["elicited"] = judged.reset_index(drop=True)
     for variable in chosen.variables.values():
         variable.values.setflags(write=False)
     return replace(data, ds=chosen, outcomes=part(data.outcomes), evidence=evidence, notes=notes)
+
+
+def _reaches(ds: xr.Dataset, periods: int) -> bool:
+    """Whether any of the periods before the first go-live, which judgements are of, is held."""
+    size = ds.sizes[MONTH]
+    first = float(np.nan_to_num(ds["go_live"].min(), nan=size))
+    return 0 < first < size + periods
 
 
 def _checked(path: str | Path) -> tuple[Facts, dict[str, Parsed], dict[str, str]]:

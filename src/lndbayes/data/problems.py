@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from lndbayes.errors import DataError, Problem
@@ -28,7 +29,11 @@ def hint(value: str, known: Iterable[str]) -> str:
     kind of problem.
     """
     near = nearest(value, known)
-    return "" if near is None else f" (did you mean {near!r}?)"
+    if near is None:
+        return ""
+    # names that look the same differ in what cannot be seen: how an accent is written, say
+    alike = unicodedata.normalize("NFKC", near) == unicodedata.normalize("NFKC", value)
+    return f" (did you mean {near!a}, not {value!a}?)" if alike else f" (did you mean {near!r}?)"
 
 
 def data_error(problems: Sequence[Problem]) -> DataError:

@@ -16,7 +16,7 @@ from lndbayes.errors import DataError, Problem
 from lndbayes.families import Family
 from lndbayes.spec import ModelSpec
 
-__all__ = ["WIDEST", "CellArrays", "cell_arrays"]
+__all__ = ["WIDEST", "CellArrays", "cell_arrays", "incomplete_cells"]
 
 #: Most counts that one suppressed or rounded cell may stand for.
 WIDEST = 40
@@ -97,10 +97,23 @@ def _unusable(spec: ModelSpec, data: EvaluationData) -> list[Problem]:
     wide = ranged & (high - low >= WIDEST)
     problems = told(wide, f"stands for more than {WIDEST} counts", "count_high")
     if family.shift:
+        exposure = ds["exposure"].to_numpy()
+        part = np.isfinite(exposure) & (exposure != np.floor(exposure))
+        problems += told(part, "cases are counted one by one: must be a whole number", "exposure")
         least = np.where(ranged, low, ds["count"].to_numpy())
-        few = np.isfinite(least) & (least < family.shift * ds["exposure"].to_numpy())
+        few = np.isfinite(least) & (least < family.shift * exposure) & (_coverage(ds) == 1.0)
         problems += told(few, "fewer events than cases, each of which has at least one", "count")
     return problems
+
+
+def incomplete_cells(spec: ModelSpec, data: EvaluationData) -> int:
+    """Count the cells with data that coverage below 1 keeps out of the likelihood."""
+    if not spec.family.shift:
+        return 0
+    ds = data.ds.sel(outcome=spec.outcome.name)
+    status, exposure = ds["status"].to_numpy(), np.nan_to_num(ds["exposure"].to_numpy())
+    told = (status >= 0) & (status <= 2) & (exposure > 0)
+    return int((told & (_coverage(ds) < 1.0)).sum())
 
 
 def _plain(ds: xr.Dataset, family: Family) -> dict[str, np.ndarray]:
@@ -115,12 +128,17 @@ def _plain(ds: xr.Dataset, family: Family) -> dict[str, np.ndarray]:
         high = np.minimum(high, exposure)
     coverage = _coverage(ds)
     usable = np.isfinite(exposure) & (exposure > 0) & np.isfinite(low) & np.isfinite(high)
+    # the cases are known whatever the source lacks of their events, and weight what is averted
+    total = np.where(usable, exposure, 0.0)
+    if family.shift:
+        # the first event of a case may be what is missing: the count less the cases has no law
+        usable &= coverage == 1.0
     exposure = np.where(usable, exposure, 0.0)
     shift = family.shift * exposure
     empty = np.zeros((*exposure.shape, 0))
     return {
         "exposure": exposure,
-        "total": exposure,
+        "total": total,
         "low": np.where(usable, low - shift, 0.0),
         "high": np.where(usable, high - shift, 0.0),
         "coverage": np.where(usable, coverage, 1.0),

@@ -43,6 +43,11 @@ def _site_index(data: EvaluationData, labels: pd.Series) -> np.ndarray:
 
 def _shifted(spec: ModelSpec, frame: pd.DataFrame, exposure: str, channel: str) -> np.ndarray:
     """Counts of a channel's rows, less what every unit of exposure has at least."""
+    part = frame[exposure] != np.floor(frame[exposure])
+    if spec.family.shift and part.any():
+        rule = "cases are counted one by one: must be a whole number"
+        file = f"evidence/{channel}.csv"
+        raise DataError([Problem(file, rule, int(r), exposure) for r in frame["row"][part]])
     count = frame["count"].to_numpy(float) - spec.family.shift * frame[exposure].to_numpy(float)
     if (count < 0).any():
         rule = "fewer events than cases, each of which has at least one"
@@ -61,7 +66,7 @@ def retrospective_arrays(spec: ModelSpec, data: EvaluationData) -> dict[str, np.
     Raises
     ------
     DataError
-        If a row has fewer events than the family allows.
+        If a row has fewer events than the family allows, or no whole number of cases.
     """
     frame = _rows(data, "retrospective", spec.outcome.name)
     site = _site_index(data, frame["site"])

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from lndbayes.data.evaluation import EvaluationData
-from lndbayes.errors import DataError, Problem
 from lndbayes.model.basis import harmonics, rw2_basis, scaled_time, steps
 from lndbayes.model.cells import cell_arrays
 from lndbayes.model.channels import (
@@ -28,7 +27,7 @@ from lndbayes.model.channels import (
 from lndbayes.names import PERIOD_MONTHS
 from lndbayes.spec import ModelSpec
 
-__all__ = ["NEVER", "OFF_SD", "Design", "build_design", "site_weights"]
+__all__ = ["NEVER", "OFF_SD", "Design", "acting_seams", "build_design", "site_weights"]
 
 #: Event time of a site that never goes live, or goes live after the last month.
 NEVER = -100_000
@@ -138,16 +137,15 @@ def site_weights(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.asarray(n / np.maximum(n.sum(axis=1, keepdims=True), 1e-9))
 
 
+def acting_seams(spec: ModelSpec, data: EvaluationData) -> tuple[str, ...]:
+    """Seams that part the evaluation's months; at the first month a step would be the level."""
+    months = [str(m) for m in data.ds["month"].to_numpy()]
+    return tuple(m for m in spec.baseline.seams if months[0] < m <= months[-1])
+
+
 def _seams(spec: ModelSpec, data: EvaluationData) -> np.ndarray:
     """A step for each month in which the collection changed, shape (T, C)."""
-    months = [str(m) for m in data.ds["month"].to_numpy()]
-    outside = [m for m in spec.baseline.seams if not months[0] < m <= months[-1]]
-    if outside:
-        rule = f"must be after the evaluation's first month, {months[0]}, and up to {months[-1]}"
-        raise DataError(
-            [Problem("spec", rule, column="baseline.seams", value=month) for month in outside]
-        )
-    return steps(months, spec.baseline.seams)
+    return steps([str(m) for m in data.ds["month"].to_numpy()], acting_seams(spec, data))
 
 
 _CELL = ("site", "month")
@@ -271,7 +269,7 @@ def _coords(
         "intervention": interventions if len(interventions) > 1 else ["all"],
         "wave": [int(x) for x in _waves(data, arrays["event_time"])],
         "harmonic": list(range(arrays["harmonics"].shape[1])),
-        "seam_month": list(spec.baseline.seams),
+        "seam_month": list(acting_seams(spec, data)),
         "stage": [str(x) for x in stage],
         # sites once more, where later stages have levels of their own
         "site_of_stage": [str(x) for x in ds["site"].to_numpy()] if spec.family.lengthens else [],

@@ -6,12 +6,13 @@ import numpy as np
 
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.errors import DataError, Problem
+from lndbayes.model.cells import incomplete_cells
 from lndbayes.model.channels import OFF_SD
-from lndbayes.model.design import Design, build_design
+from lndbayes.model.design import Design, acting_seams, build_design
 from lndbayes.model.shown import own_treated, shown_months, window_fault
 from lndbayes.spec import ModelSpec
 
-__all__ = ["lacking", "supported_design"]
+__all__ = ["idle_parts", "lacking", "supported_design"]
 
 _FILE = "outcomes.csv"
 
@@ -81,8 +82,8 @@ def lacking(spec: ModelSpec, data: EvaluationData, design: Design) -> list[Probl
         problems.append(Problem(_FILE, f"{rule}: nothing to estimate", column="month"))
     elif not own_treated(event, used).any():
         rule = (
-            f"no treated cell of {name} is in the likelihood: all lie in the transition or in the "
-            "months that the spec hides"
+            f"no treated cell of {name} is in the likelihood: all lie in the transition, in the "
+            "months that the spec hides, or are incomplete (coverage below 1)"
         )
         problems.append(Problem("spec", rule, column="effect"))
     elif fault := window_fault(
@@ -105,3 +106,20 @@ def _channels(design: Design) -> bool:
     counted = (design[f"{name}_exposure"] for name in ("retrospective", "history"))
     normal = (np.diag(design[f"{name}_chol"]) for name in ("national", "elicited"))
     return any((n > 0).any() for n in counted) or any((sd < OFF_SD).any() for sd in normal)
+
+
+def idle_parts(spec: ModelSpec, data: EvaluationData) -> list[str]:
+    """Cells and seams of a spec that do not enter its model."""
+    name, notes = spec.outcome.name, []
+    if count := incomplete_cells(spec, data):
+        notes.append(
+            f"{count:,} cells of {name} have coverage below 1 and are left out of the likelihood: "
+            "which cases lack their first event is not known"
+        )
+    acting = acting_seams(spec, data)
+    if idle := [month for month in spec.baseline.seams if month not in acting]:
+        notes.append(
+            f"seams of {name} with no step between two of the evaluation's months are left out: "
+            + ", ".join(idle)
+        )
+    return notes

@@ -324,7 +324,7 @@ def draw_counts(
     ValueError
         If records are missing and the family does not say how that looks.
     """
-    staged = outcome.family in ("duration_hazard", "ordered_change")
-    if staged and (cells.coverage < 1).any():
+    lawless = ("duration_hazard", "ordered_change", "negative_binomial_from_one")
+    if outcome.family in lawless and (cells.coverage < 1).any():
         raise ValueError(f"the family {outcome.family} has no law of records that are missing")
     return _FAMILIES[outcome.family](outcome, cells, rngs)
