@@ -688,3 +688,9 @@ def test_judgements_on_months_that_are_not_kept_are_left_out_and_counted():
     assert "judgements left out" in some.notes
     supported_design(load_spec(root / "models" / "custody.toml"), some)
     assert len(data.sel().evidence["elicited"]) == len(data.evidence["elicited"])
+    # what is told of the evidence is told of what is left of it
+    for name, rows in some.evidence.items():
+        assert some.notes[f"evidence/{name}.csv"].startswith((f"{len(rows):,} ", "absent")), name
+    for wrong in ({"sites": "S01"}, {"months": "2014-04"}, {"months": ("2014-04",)}):
+        with pytest.raises(TypeError):
+            data.sel(**wrong)

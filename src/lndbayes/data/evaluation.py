@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from lndbayes.choices import one_of
+from lndbayes.choices import one_of, pair_of
 from lndbayes.data.columns import Table
 from lndbayes.data.content import content_hash
 from lndbayes.data.facts import FILE, Facts, read_facts
@@ -251,8 +251,10 @@ def _selected(
 ) -> EvaluationData:
     ds = data.ds
     there, grid = ([str(x) for x in ds[dim].to_numpy()] for dim in (SITE, MONTH))
+    if isinstance(sites, str):
+        raise TypeError(f"sites must be a list of sites, got {sites!r}")
     asked = there if sites is None else list(sites)
-    first, last = (grid[0], grid[-1]) if months is None else months
+    first, last = (grid[0], grid[-1]) if months is None else pair_of("months", months, str)
     for name, wanted, known in (("sites", asked, there), ("months", (first, last), grid)):
         for label in wanted:
             one_of(name, label, known)
@@ -288,6 +290,9 @@ def _selected(
             "first go-live, or months that are not kept"
         )
     evidence["elicited"] = judged.reset_index(drop=True)
+    for name, rows in evidence.items():
+        if len(rows) < (before := len(data.evidence[name])):
+            notes[EVIDENCE[name].file] = f"{len(rows):,} of {before:,} rows, those on what was kept"
     for variable in chosen.variables.values():
         variable.values.setflags(write=False)
     return replace(data, ds=chosen, outcomes=part(data.outcomes), evidence=evidence, notes=notes)
