@@ -346,7 +346,7 @@ def run_folder(small: Path, manifest: str = "{}") -> Path:
     [
         (lambda run: (run / "manifest.json").write_text("{", encoding="utf-8"), "valid JSON"),
         (lambda run: (run / "manifest.json").write_text("[]", encoding="utf-8"), "one JSON object"),
-        (lambda run: (run / "manifest.json").unlink(), "not a run directory"),
+        (lambda run: (run / "manifest.json").unlink(), "run that first"),
         (lambda run: (run / "fits" / "custody.nc").unlink(), "holds no stored fit"),
         (lambda run: (run / "fits" / "custody.nc").write_bytes(b"x"), "not a readable fit"),
     ],

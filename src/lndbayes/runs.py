@@ -108,7 +108,10 @@ def read_manifest(run: Path) -> dict[str, Any]:
     """
     path = run / "manifest.json"
     if not there_is(path):
-        raise DataError(Problem(str(path), "is absent: this is not a run directory"))
+        rule = "is absent: this is not a run directory"
+        if there_is(run / "fits"):
+            rule = "is absent: only `lndbayes evaluate` that has ended writes it, so run that first"
+        raise DataError(Problem(str(path), rule))
     try:
         manifest = read_json(path)
     except Unreadable as error:
