@@ -318,7 +318,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     assert not (work / "run" / "effects.csv").exists()
     # it is no run yet for the commands that read one
     assert main(["report", str(work / "run")]) == 2
-    assert "not a run directory" in capsys.readouterr().err
+    assert "run that first" in capsys.readouterr().err
 
     monkeypatch.setattr(lndbayes.sensitivity, "fit_variant", real)
     monkeypatch.setattr(lndbayes.evaluate, "fit", None)
