@@ -331,7 +331,7 @@ WRONG: dict[str, tuple[Edit, str, str]] = {
     "missing source": (_drop(*SERVED, "source"), "time_served.source", "missing key"),
     "empty source": (_set(*SERVED, "source", value=" "), "time_served.source", "empty"),
     "missing headline": (_drop("meta", "headline_scenario"), "meta.headline_scenario", "missing"),
-    "missing comparison": (_drop("comparison"), "comparison", "missing key"),
+    "missing high": (_drop("comparison", "high"), "comparison.high", "missing key"),
     "unknown headline": (
         _set("meta", "headline_scenario", value="dirct"),
         "meta.headline_scenario",
