@@ -58,8 +58,8 @@ def pair_of(argument: str, value: object, kind: type) -> tuple[Any, Any]:
     TypeError
         Says what is wanted.
     """
-    pair = isinstance(value, tuple | list) and len(value) == 2
-    if not pair or not all(isinstance(item, kind) for item in value):  # type: ignore[attr-defined]
+    items = tuple(value) if isinstance(value, tuple | list) else ()
+    if len(items) != 2 or not all(isinstance(item, kind) for item in items):
         what = {"Integral": "whole numbers", "str": "texts"}.get(kind.__name__, kind.__name__)
         raise TypeError(f"{argument} must be (first, last), two {what}, got {value!r}")
-    return value[0], value[1]  # type: ignore[index]
+    return items[0], items[1]

@@ -73,7 +73,7 @@ def ended(command: Callable[[], int], run: Path | None, arguments: Sequence[str]
     except KeyboardInterrupt:
         _tell("interrupted: finished fits are kept; the same command continues")
         return INTERRUPTED
-    except Exception as error:
+    except Exception as error:  # the last place: nothing is hidden, it is logged and ends with 70
         if isinstance(error, BrokenPipeError) and _reader_is_gone():
             return CLOSED_PIPE
         _tell(f"lndbayes: {_what(error)}; {_where(_log(error, run, arguments))}")

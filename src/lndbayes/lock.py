@@ -15,7 +15,7 @@ from lndbayes.errors import Problem, UsageError
 try:
     import fcntl
 except ImportError:  # pragma: no cover - a system without it
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # a module's name that stands for its absence
 
 __all__ = ["alone", "alone_in", "claim"]
 
