@@ -13,6 +13,14 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Final
 
+from lndbayes.data.band_labels import (
+    DASHES,
+    REVERSED,
+    TIMES,
+    LabelRange,
+    read_range,
+    stated_unit,
+)
 from lndbayes.data.problems import hint
 
 __all__ = ["OPEN", "BandOrder", "band_levels", "order_bands"]
@@ -21,117 +29,16 @@ __all__ = ["OPEN", "BandOrder", "band_levels", "order_bands"]
 OPEN: Final = " open"
 
 _ARROW: Final = ">"
-#: Dashes that stand for a hyphen: hyphens proper, en and em dash.
-_DASHES: Final = "\u2010\u2011\u2013\u2014"
-#: A number, with a sign where it cannot be the dash of a range.
-_NUMBER = re.compile(
-    r"(?:(?:^|(?<=[a-z] ))[-\u2212])?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
-)
 #: A whole number at the start that may count the bands.
 _LEADING = re.compile(r"[^\w-]*([0-9]+)(?![.,]?[0-9])")
-_TIMES: Final = {
-    **dict.fromkeys(("second", "sec"), 1 / 86400),
-    **dict.fromkeys(("minute", "min"), 1 / 1440),
-    **dict.fromkeys(("hour", "hr", "h"), 1 / 24),
-    **dict.fromkeys(("day", "d"), 1.0),
-    **dict.fromkeys(("week", "wk", "w"), 7.0),
-    "fortnight": 14.0,
-    **dict.fromkeys(("month", "mth", "mnth", "mo"), 365.25 / 12),
-    "quarter": 365.25 / 4,
-    **dict.fromkeys(("year", "yr", "y"), 365.25),
-    "decade": 3652.5,
-}
-#: Words that are units too, which no number of days stands for; ``m`` may be minutes or months.
-_OTHER_UNITS: Final = frozenset(
-    [
-        "m",
-        "s",
-        "mg",
-        "g",
-        "kg",
-        "gram",
-        "kilogram",
-        "tonne",
-        "lb",
-        "oz",
-        "mm",
-        "cm",
-        "km",
-        "metre",
-        "kilometre",
-        "mile",
-        "inch",
-        "foot",
-        "ml",
-        "l",
-        "litre",
-        "p",
-        "pence",
-        "pound",
-        "penny",
-        "k",
-        "hundred",
-        "thousand",
-        "million",
-        "mn",
-        "bn",
-        "billion",
-        "percent",
-        "night",
-        "session",
-        "dozen",
-    ]
-)
-#: The unit that may follow a number.
-_WORD = re.compile(r"[ -]?([^\W\d_]+)\.?")
 #: A number before it is the lower end of a range.
-_RUNS_ON = re.compile(rf" ?(?:[-\u2212{_DASHES}]|_?to\b)", re.IGNORECASE)
-_LAST = re.compile(r" ([^\W\d_]+)$")
-_LARGER = "(?:more|longer|older|higher|greater)"
-_SMALLER = "(?:less|fewer|shorter|younger|lower)"
-_BELOW = rf"(?:under|below|up to|to|until|within|at most|<=?|≤|-|no {_LARGER} than|{_SMALLER} than)"
-_ABOVE = rf"(?:over|above|from|at least|>=?|≥|exceeding|no {_SMALLER} than|{_LARGER} than)"
-_AND_LESS = rf"(?:or|and) (?:under|below|{_SMALLER})"
-_AND_MORE = rf"(?:\+|plus|(?:or|and) (?:over|above|up|{_LARGER})|up(?:wards)?|and upwards)"
-_BETWEEN = rf"(?:-|to|up to|until|and|(?:to|but|and) (?:under|below|{_SMALLER} than))"
+_RUNS_ON = re.compile(rf" ?(?:[-\u2212{DASHES}]|_?to\b)", re.IGNORECASE)
 #: What may stand between a number that counts and the rest of its label.
-_MARKS: Final = " _-:.,;)]/" + _DASHES
-#: Words after a number that are no unit of it.
-_JOINING: Final = frozenset(
-    ("to", "up", "or", "and", "but", "until", "under", "below", "over", "above", "plus", "upwards")
-)
+_MARKS: Final = " _-:.,;)]/" + DASHES
 #: A number that is set off as a counter.
-_SET_OFF = re.compile(rf"\W*[0-9]+(?: ?[_.):;/]| [-{_DASHES}] )")
-#: Between a number and its unit, beside other numbers.
-_PASSED: Final = _JOINING | frozenset(
-    [
-        "more",
-        "longer",
-        "older",
-        "higher",
-        "greater",
-        "less",
-        "fewer",
-        "shorter",
-        "younger",
-        "lower",
-        "than",
-        "between",
-        "within",
-    ]
-)
+_SET_OFF = re.compile(rf"\W*[0-9]+(?: ?[_.):;/]| [-{DASHES}] )")
 #: A range written without spaces, which no counter begins.
-_TIGHT = re.compile(rf"\W*[0-9.]+[-{_DASHES}][0-9]")
-#: How a range may be written, numbers being # and units left out.
-_RANGES: Final[tuple[tuple[re.Pattern[str], tuple[int | None, int | None]], ...]] = (
-    (re.compile(rf"{_BELOW} ?#|# ?{_AND_LESS}"), (None, 0)),
-    (re.compile(rf"{_ABOVE} ?#|# ?{_AND_MORE}"), (0, None)),
-    (re.compile(rf"(?:between |{_ABOVE} ?)?# ?{_BETWEEN} ?#"), (0, 1)),
-    (re.compile(r"(?:exactly )?#"), (0, 0)),
-)
-
-
-_REVERSED: Final = "has a range that ends before it begins"
+_TIGHT = re.compile(rf"\W*[0-9.]+[-{DASHES}][0-9]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,27 +62,6 @@ class BandOrder:
     problem: str = ""
     declared: bool = False
     gaps: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Range:
-    """What a label says: numbers with their units, empty where it has none, and which are ends."""
-
-    numbers: tuple[float, ...]
-    units: tuple[str, ...]
-    ends: tuple[int | None, int | None]
-
-    def interval(self, days: bool) -> tuple[float, float]:
-        """Lower and upper end, infinite where open; in days if asked."""
-        values = [
-            number * (_TIMES[unit] if days and unit else 1.0)
-            for number, unit in zip(self.numbers, self.units, strict=True)
-        ]
-        low, high = self.ends
-        return (
-            -math.inf if low is None else values[low],
-            math.inf if high is None else values[high],
-        )
 
 
 def band_levels(categories: Iterable[str]) -> tuple[str, ...]:
@@ -273,9 +159,9 @@ def _leading(labels: tuple[str, ...]) -> dict[int, tuple[str, str]]:
 def _amounts(counted: list[tuple[str, str]]) -> str:
     """Whether numbers that follow each other are amounts of something rather than counters."""
     for label, _ in counted:
-        if _TIGHT.match(label) and _range(label) == _REVERSED:
-            return f"{label!r} {_REVERSED}"
-    units = {unit for label, _ in counted if (unit := _stated_unit(label))}
+        if _TIGHT.match(label) and read_range(label) == REVERSED:
+            return f"{label!r} {REVERSED}"
+    units = {unit for label, _ in counted if (unit := stated_unit(label))}
     if len(units) < 2:
         return ""
     # counters beside ranges of their own: "2 3 to 12 months", "3 1 year or more"
@@ -285,24 +171,14 @@ def _amounts(counted: list[tuple[str, str]]) -> str:
     return f"they have different units ({', '.join(sorted(units))})"
 
 
-def _stated_unit(label: str) -> str:
-    """Known unit that follows the first number, whatever other numbers stand between."""
-    for word in re.findall(r"[^\W\d_]+", label.lower()):
-        if word in _PASSED:
-            continue
-        unit = word if word in _TIMES or word in _OTHER_UNITS else word.removesuffix("s")
-        return unit if unit in _TIMES or unit in _OTHER_UNITS else ""
-    return ""
-
-
 def _consecutive(numbers: list[int]) -> bool:
     return max(numbers) - min(numbers) == len(numbers) - 1
 
 
 def _contradiction(counted: list[tuple[str, str]]) -> str:
     """Whether what follows the numbers that count says another order."""
-    said = {label: _range(rest.lstrip(_MARKS)) for label, rest in counted}
-    ranges = {label: found for label, found in said.items() if isinstance(found, _Range)}
+    said = {label: read_range(rest.lstrip(_MARKS)) for label, rest in counted}
+    ranges = {label: found for label, found in said.items() if isinstance(found, LabelRange)}
     days = _common_unit(list(ranges.values()))
     if isinstance(days, str):
         return days
@@ -315,9 +191,9 @@ def _contradiction(counted: list[tuple[str, str]]) -> str:
 
 def _by_size(texts: Mapping[str, str]) -> tuple[tuple[str, ...] | None, str]:
     """Labels by the ranges that their texts say, or why not."""
-    ranges: dict[str, _Range] = {}
+    ranges: dict[str, LabelRange] = {}
     for label, text in texts.items():
-        found = _range(text)
+        found = read_range(text)
         if isinstance(found, str):
             return None, f"{label!r} {found}"
         ranges[label] = found
@@ -334,7 +210,7 @@ def _by_size(texts: Mapping[str, str]) -> tuple[tuple[str, ...] | None, str]:
 
 def _gaps(order: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """Neighbours between whose ranges there is more than one unit."""
-    ranges = {label: _range(label) for label in order}
+    ranges = {label: read_range(label) for label in order}
     found = []
     for one, other in pairwise(order):
         a, b = ranges[one], ranges[other]
@@ -342,7 +218,7 @@ def _gaps(order: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
             continue
         days = _common_unit([a, b]) is True
         unit = min(
-            (_TIMES.get(u, 1.0) if days else 1.0 for u in (*a.units, *b.units) if u), default=1.0
+            (TIMES.get(u, 1.0) if days else 1.0 for u in (*a.units, *b.units) if u), default=1.0
         )
         if b.interval(days)[0] - a.interval(days)[1] > 1.05 * unit:
             found.append((one, other))
@@ -357,7 +233,7 @@ def _before(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return one[0] <= other[0] and one[1] <= other[1] and (nested or one[1] <= other[0])
 
 
-def _common_unit(ranges: Sequence[_Range]) -> bool | str:
+def _common_unit(ranges: Sequence[LabelRange]) -> bool | str:
     """Whether numbers must be converted to days to compare them, or why they cannot be."""
     units = {unit for found in ranges for unit in found.units}
     named = units - {""}
@@ -368,48 +244,6 @@ def _common_unit(ranges: Sequence[_Range]) -> bool | str:
         for found in ranges
         for number, unit in zip(found.numbers, found.units, strict=True)
     )
-    if bare or not named <= set(_TIMES):
+    if bare or not named <= set(TIMES):
         return f"they have different units ({', '.join(sorted(named))})"
     return True
-
-
-def _range(label: str) -> _Range | str:
-    """Read a label as a range, or say why not."""
-    text = " ".join(re.sub(f"[{_DASHES}]", "-", label.lower()).replace("_", " ").split())
-    text = re.sub("[£$€]", "", text)
-    numbers = [float(n.replace(",", "").replace("\u2212", "-")) for n in _NUMBER.findall(text)]
-    parts = _NUMBER.split(text)
-    if not numbers:
-        return "has no number"
-    if any(part in (".", ",") for part in parts[1:-1]):
-        return "has a number that can be read in two ways"
-    units = [_unit(part) for part in parts[1:]]
-    if len(units) == 2 and not units[0]:
-        units[0] = units[1]  # "6 to 12 months"
-    shape = parts[0]
-    for part in parts[1:]:
-        shape += "#" + (_WORD.sub("", part, count=1) if _unit(part) else part)
-    ends = _ends(" ".join(shape.split()))
-    last = _LAST.search(text)
-    if ends is None and last and not any(units):
-        # "181+ days", "12 or more months"
-        ends = _ends(" ".join(shape.split()).removesuffix(last[1]).strip())
-        units = [_unit(last[1])] * len(units)
-    if ends is None:
-        return "cannot be read as a quantity or a range"
-    found = _Range(tuple(numbers), tuple(units), ends)
-    low, high = found.interval(days=set(units) <= set(_TIMES))
-    return found if low <= high else _REVERSED
-
-
-def _ends(shape: str) -> tuple[int | None, int | None] | None:
-    """Which numbers are the ends of a range so written, None where it is not one."""
-    return next((ends for pattern, ends in _RANGES if pattern.fullmatch(shape)), None)
-
-
-def _unit(after: str) -> str:
-    """Unit in the singular that follows a number, empty if another word or none does."""
-    word = _WORD.match(after)
-    if word is None or word[1] in _JOINING:
-        return ""
-    return word[1] if word[1] in _TIMES else word[1].removesuffix("s")

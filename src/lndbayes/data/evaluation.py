@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ from lndbayes.choices import one_of, pair_of
 from lndbayes.data.columns import Table
 from lndbayes.data.content import content_hash
 from lndbayes.data.facts import FILE, Facts, read_facts
+from lndbayes.data.guarded import guarded
 from lndbayes.data.panel import build_dataset
 from lndbayes.data.problems import data_error, nearest
 from lndbayes.data.rules import check_tables
@@ -32,45 +32,7 @@ from lndbayes.names import MONTH, OUTCOME, PERIOD_MONTHS, SITE
 __all__ = ["EvaluationData", "check_evaluation", "read_evaluation", "with_rows_of"]
 
 
-class _Guarded:
-    """A field that hands out copies, so that no caller can change what others read.
-
-    Pandas copies lazily and a shallow Dataset copy shares its read-only arrays: both are cheap.
-    """
-
-    def __init__(self, slot: str) -> None:
-        self.slot = slot
-
-    def __get__(self, instance: object, owner: type) -> Any:
-        return self if instance is None else _copied(getattr(instance, self.slot))
-
-    def __set__(self, instance: object, value: Any) -> None:
-        object.__setattr__(instance, self.slot, _stored(value))
-
-
-def _guard[C: type](owner: C) -> C:
-    # attached after the dataclass is made, which would else take the descriptors for defaults
-    for name in ("ds", "outcomes", "evidence", "notes"):
-        setattr(owner, name, _Guarded(f"_{name}"))
-    return owner
-
-
-def _stored(value: Any) -> Any:
-    """Return what is kept: mappings as plain dicts (which pickle), none of it the caller's."""
-    if isinstance(value, Mapping) and not isinstance(value, xr.Dataset):
-        return {key: _stored(item) for key, item in value.items()}
-    return _copied(value)
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, pd.DataFrame | xr.Dataset):
-        return value.copy(deep=False)
-    if isinstance(value, Mapping):
-        return MappingProxyType({key: _copied(item) for key, item in value.items()})
-    return value
-
-
-@_guard
+@guarded("ds", "outcomes", "evidence", "notes")
 @dataclass(frozen=True, eq=False)
 class EvaluationData:
     """Everything an evaluation directory says, checked.
