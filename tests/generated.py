@@ -128,7 +128,7 @@ CHOICES: Mapping[str, tuple[Any, ...]] = {
     "transition": ((-3, 1), (0, -1), (0, 0), (-12, 6), (-60, 60)),
     "hidden": (0, 3, 15, 100),
     "pulse": (0.0, 0.2),
-    "seams": ("none", "middle", "last", "two"),
+    "seams": ("none", "middle", "last", "two", "outside"),
     "biases": (0.0, 0.15, 2.0),
     "national_basis": (8, 1, 3, 40),
     "site_basis": (4, 1, 2, 40),
@@ -546,6 +546,8 @@ def _spec(recipe: Recipe, name: str, given: str) -> dict[str, Any]:
             "middle": [_month(step * (periods // 2))],
             "last": [_month(step * (periods - 1))],
             "two": [_month(step * 2), _month(step * 3)],
+            # parts no months, so it has no step: a note, no refusal
+            "outside": ["1999-01"],
         }.get(recipe.seams, []),
     }
     raw["effect"] |= {
@@ -706,7 +708,6 @@ FLAWS: Mapping[str, Flaw] = {
     "window beyond the data": _key("effect", "window", [700, 800]),
     "window without an end": _key("effect", "window", [7, 999_999_999]),
     "transition turned": _key("effect", "transition", [3, -3]),
-    "seam outside": _key("baseline", "seams", ["1999-01"]),
     "slot without a prior": _no_slot,
     "slot unknown": _key("priors", "efect_mean", {"dist": "Normal", "mu": 0.0, "sigma": 1.0}),
     "prior without bounds": _key(
