@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from arviz_stats.base import array_stats
+
+from lndbayes.checks.influence import smoothed_weights
 
 __all__ = ["FAR", "Conclusion", "TippingPoint", "conclusion_at", "go_live_step", "tipping_point"]
 
@@ -30,7 +31,7 @@ class Conclusion:
     probability : float
         Probability that the pooled effect has the good direction.
     pareto_k : float
-        Of the weights; minus infinity without weights, NaN with too few draws to tell.
+        Of the weights; minus infinity without weights, NaN where their tail has no shape.
     """
 
     probability: float
@@ -85,10 +86,9 @@ def conclusion_at(
         return Conclusion(np.nan, np.nan)
     width = _WIDTH * prior_sd
     log_ratio = -0.5 * ((bias - value) / width) ** 2 + 0.5 * (bias / prior_sd) ** 2
-    log_weights, k = array_stats.psislw(-log_ratio)
-    weight = np.exp(log_weights - log_weights.max())
+    weight, k = smoothed_weights(log_ratio)
     good = sign * pooled > 0
-    return Conclusion(float((weight * good).sum() / weight.sum()), float(k))
+    return Conclusion(float((weight * good).sum()), k)
 
 
 def tipping_point(

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from arviz_stats.base import array_stats
 
-from lndbayes.checks.influence import pareto_k
+from lndbayes.checks.influence import pareto_k, smoothed_weights
 
 
 def log_likelihood(values: np.ndarray) -> xr.DataArray:
@@ -67,6 +67,24 @@ def test_a_tail_without_a_shape_has_no_k():
 
 def test_too_few_draws_for_a_tail(rng):
     assert np.isnan(pareto_k(log_likelihood(rng.normal(size=(1, 2, 10))), most=1000)).all()
+
+
+def test_smoothed_weights_are_those_of_arviz(rng):
+    log_ratio = rng.normal(size=800)
+    weight, k = smoothed_weights(log_ratio)
+    expected, expected_k = array_stats.psislw(-log_ratio)
+    np.testing.assert_allclose(np.log(weight), expected - np.logaddexp.reduce(expected))
+    assert k == expected_k
+
+
+@pytest.mark.parametrize("draws", [3, 24, 40, 800])
+@pytest.mark.parametrize("same", ["tail", "all"])
+def test_weights_whose_tail_is_all_the_same_have_no_k(rng, draws, same):
+    # a chain that is stuck gives the same draw many times over
+    log_ratio = np.minimum(rng.normal(size=draws), -1.0) if same == "tail" else np.zeros(draws)
+    weight, k = smoothed_weights(log_ratio)
+    assert np.isnan(k)
+    np.testing.assert_allclose(weight, np.exp(log_ratio) / np.exp(log_ratio).sum())
 
 
 def test_thinning_changes_little(rng):

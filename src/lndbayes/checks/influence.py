@@ -1,7 +1,7 @@
-"""How far single cells carry the posterior: Pareto k-hat of leave-one-cell-out weights.
+"""Pareto k-hat of importance weights: of leaving out single cells, and of weights that are used.
 
-The fit is that of ``arviz_stats``, for all cells at once and without the smoothed weights, which
-nobody asks for here; it is tested against ``arviz_stats``.
+`pareto_k` is the fit of ``arviz_stats``, for all cells at once and without the smoothed weights,
+which nobody asks for there; it is tested against ``arviz_stats``.
 
 References
 ----------
@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from arviz_stats.base import array_stats
 
 from lndbayes.names import SAMPLE_DIMS
 
-__all__ = ["pareto_k"]
+__all__ = ["pareto_k", "smoothed_weights"]
 
 # Constants of the estimator of Zhang and Stephens, and the weight (in tail draws) of the prior that
 # draws k-hat to one half (Vehtari et al.).
@@ -52,6 +53,30 @@ def pareto_k(log_likelihood: xr.DataArray, *, most: int) -> np.ndarray:
     varies = np.ptp(values, axis=1) > 1e-10
     k[varies] = _tail_shape(-values[varies])
     return k
+
+
+def smoothed_weights(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
+    """Pareto-smoothed importance weights of one target.
+
+    Parameters
+    ----------
+    log_ratio : np.ndarray, shape (draw,)
+        Log density of the target over that of the draws, up to a constant.
+
+    Returns
+    -------
+    weight : np.ndarray, shape (draw,)
+        Weights that sum to one.
+    k : float
+        k-hat; NaN where the largest weights have no generalised Pareto shape: fewer than five, or
+        many of the same value. The weights are then not smoothed.
+    """
+    if np.isnan(_tail_shape(log_ratio[None])[0]):
+        weight = np.exp(log_ratio - log_ratio.max())
+        return weight / weight.sum(), float("nan")
+    log_weight, k = array_stats.psislw(-log_ratio)
+    weight = np.exp(log_weight - log_weight.max())
+    return np.asarray(weight / weight.sum()), float(k)
 
 
 def _tail_shape(log_weights: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ import xarray as xr
 from arviz_stats.base import array_stats
 
 from lndbayes.checks.evidence import channel_log_likelihood, log_prior, panel_log_likelihood
+from lndbayes.checks.influence import smoothed_weights
 from lndbayes.checks.result import Status
 from lndbayes.names import SAMPLE_DIMS
 from lndbayes.spec import ModelSpec
@@ -117,10 +118,9 @@ def power_scaling(quantity: np.ndarray, log_density: np.ndarray) -> PowerScaling
         return PowerScaling(0.0, 0.0, -np.inf)
     means, ks = [], []
     for alpha in _FAR:
-        log_weights, k = array_stats.psislw(-(alpha - 1) * log_density.ravel())
-        weight = np.exp(log_weights - log_weights.max())
-        means.append(float((quantity.ravel() * weight).sum() / weight.sum()))
-        ks.append(float(k))
+        weight, k = smoothed_weights((alpha - 1) * log_density.ravel())
+        means.append(float((quantity.ravel() * weight).sum()))
+        ks.append(k)
     k = max(ks) if np.isfinite(ks).all() else float("nan")
     if not k <= _K_MAX:
         return PowerScaling(np.nan, np.nan, k)
