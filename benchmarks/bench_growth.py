@@ -28,13 +28,13 @@ import xarray as xr
 
 from lndbayes import FitJob, fit, fit_many, load_spec, pooled_effect, read_evaluation
 from lndbayes.data.evaluation import EvaluationData
-from lndbayes.fit import metric_of
-from lndbayes.model.compiled import CompiledDensity, compiled_density
+from lndbayes.density.kernel import kernel_data
+from lndbayes.fitting.compiled import CompiledDensity, compiled_density
+from lndbayes.fitting.fit import metric_of
 from lndbayes.model.design import build_design
-from lndbayes.model.kernel import kernel_data
 from lndbayes.model.layout import POSITIVE, inactive
-from lndbayes.simulate import WORLDS, simulate, write_evaluation
-from lndbayes.spec import ModelSpec, with_changes
+from lndbayes.spec.model_spec import ModelSpec, with_changes
+from lndbayes.synthetic import WORLDS, simulate, write_evaluation
 
 ROOT = Path(__file__).parents[1]
 STORE = ROOT / "results" / "benchmarks" / "growth.json"

@@ -38,11 +38,11 @@ from lndbayes import (
     site_effects,
 )
 from lndbayes.checks.thresholds import thresholds_from
-from lndbayes.fit import metric_of
-from lndbayes.overview import overview_row
-from lndbayes.sensitivity import VARIANTS, fit_variant
-from lndbayes.simulate import WORLDS, simulate, write_evaluation
-from lndbayes.spec import ModelSpec, with_changes
+from lndbayes.estimands.overview import overview_row
+from lndbayes.evidence.sensitivity import VARIANTS, fit_variant
+from lndbayes.fitting.fit import metric_of
+from lndbayes.spec.model_spec import ModelSpec, with_changes
+from lndbayes.synthetic import WORLDS, simulate, write_evaluation
 
 ROOT = Path(__file__).parents[1]
 FIRST_SEED = 8001

@@ -37,11 +37,11 @@ from lndbayes import (
     savings,
     site_effects,
 )
-from lndbayes.effects import baseline_rates
-from lndbayes.savings import total_saving
-from lndbayes.simulate import simulate, write_evaluation
-from lndbayes.source import source_hash, versions
-from lndbayes.spec import ModelSpec, with_changes
+from lndbayes.estimands.effects import baseline_rates
+from lndbayes.files.source import source_hash, versions
+from lndbayes.money.savings import total_saving
+from lndbayes.spec.model_spec import ModelSpec, with_changes
+from lndbayes.synthetic import simulate, write_evaluation
 
 ROOT = Path(__file__).parents[1]
 WORLDS = ("effect", "null", "harm")

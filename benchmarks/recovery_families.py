@@ -27,12 +27,19 @@ import pandas as pd
 from joblib import Parallel, delayed
 from recovery import PROB, flat, results, score, store_of, write_page
 
-from lndbayes import events_averted, fit, load_spec, pooled_effect, read_evaluation, site_effects
-from lndbayes.bounds import selection_bounds
-from lndbayes.effects import baseline_rates
-from lndbayes.sensitivity import VARIANTS
-from lndbayes.simulate import simulate, write_evaluation
-from lndbayes.spec import ModelSpec, with_changes
+from lndbayes import (
+    events_averted,
+    fit,
+    load_spec,
+    pooled_effect,
+    read_evaluation,
+    site_effects,
+)
+from lndbayes.estimands.bounds import selection_bounds
+from lndbayes.estimands.effects import baseline_rates
+from lndbayes.evidence.sensitivity import VARIANTS
+from lndbayes.spec.model_spec import ModelSpec, with_changes
+from lndbayes.synthetic import simulate, write_evaluation
 
 ROOT = Path(__file__).parents[1]
 FIRST_SEED = 6001

@@ -26,8 +26,8 @@ from recovery import PROB, results, store_of
 from recovery_families import FIRST_SEED, ROOT, _scores, rows_of, shipped
 
 from lndbayes import fit, read_evaluation
-from lndbayes.simulate import WORLDS, simulate, write_evaluation
-from lndbayes.spec import with_changes
+from lndbayes.spec.model_spec import with_changes
+from lndbayes.synthetic import WORLDS, simulate, write_evaluation
 
 #: By variant: what it is, changes of the simulated world, changes of the spec.
 VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {

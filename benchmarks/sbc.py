@@ -25,8 +25,8 @@ import numpy as np
 import pandas as pd
 
 from lndbayes import load_costs, load_spec
-from lndbayes.checks.calibration import calibrate
-from lndbayes.spec import ModelSpec, with_changes
+from lndbayes.spec.model_spec import ModelSpec, with_changes
+from lndbayes.validation.calibration import calibrate
 
 ROOT = Path(__file__).parents[1]
 CUSTODY = "custody"

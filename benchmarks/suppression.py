@@ -29,9 +29,9 @@ from joblib import Parallel, delayed
 from recovery import PROB, flat, results, score, store_of, write_page
 
 from lndbayes import fit, load_spec, pooled_effect, read_evaluation, site_effects
-from lndbayes.effects import baseline_rates
-from lndbayes.simulate import WORLDS, SimulatedEvaluation, simulate, write_evaluation
-from lndbayes.spec import ModelSpec, with_changes
+from lndbayes.estimands.effects import baseline_rates
+from lndbayes.spec.model_spec import ModelSpec, with_changes
+from lndbayes.synthetic import WORLDS, SimulatedEvaluation, simulate, write_evaluation
 
 ROOT = Path(__file__).parents[1]
 OUTCOME = "iapt_referrals"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lndbayes.simulate import SimulatedEvaluation
+from lndbayes.synthetic import SimulatedEvaluation
 
 
 def cells(sim: SimulatedEvaluation, outcome: str = "custody") -> pd.DataFrame:

@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 from hypothesis import strategies as st
 
-from lndbayes.families import FAMILIES
-from lndbayes.priors import required_slots
+from lndbayes.spec.families import FAMILIES
+from lndbayes.spec.priors import required_slots
 from small import EXTRA, MODELS
 
 __all__ = [

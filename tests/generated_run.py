@@ -29,20 +29,21 @@ import numpy as np
 import openpyxl
 import xarray as xr
 
-import lndbayes.evaluate
-import lndbayes.exports
+import lndbayes.app.evaluate
+import lndbayes.app.exports
 from generated import Recipe, sampled, told, write
-from lndbayes import sampler, sensitivity
-from lndbayes.cli import main
+from lndbayes.app.cli import main
+from lndbayes.app.endings import UNEXPECTED
 from lndbayes.data.evaluation import read_evaluation
-from lndbayes.endings import UNEXPECTED
-from lndbayes.fit import fit
-from lndbayes.model.compiled import compiled_density
+from lndbayes.density.kernel import kernel_data
+from lndbayes.evidence import sensitivity
+from lndbayes.evidence.sensitivity import VARIANTS, kept_draws, run_variants
+from lndbayes.fitting import sampler
+from lndbayes.fitting.compiled import compiled_density
+from lndbayes.fitting.fit import fit
+from lndbayes.fitting.start import start_point
 from lndbayes.model.design import build_design
-from lndbayes.model.kernel import kernel_data
-from lndbayes.model.start import start_point
-from lndbayes.sensitivity import VARIANTS, kept_draws, run_variants
-from lndbayes.spec import load_spec
+from lndbayes.spec.model_spec import load_spec
 
 __all__ = ["faults_of", "judged", "not_finite", "quick", "refused"]
 
@@ -87,9 +88,11 @@ def quick(*, report: bool = True) -> Iterator[None]:
         stack.enter_context(patch.dict(sensitivity._SHORT, short))
         # a second try follows from few draws, which all of these have
         stack.enter_context(patch.object(sensitivity, "_FEWEST", 0))
-        stack.enter_context(patch.object(lndbayes.evaluate, "run_variants", one_refit))
+        stack.enter_context(patch.object(lndbayes.app.evaluate, "run_variants", one_refit))
         if not report:
-            stack.enter_context(patch.object(lndbayes.exports, "write_report", lambda run: None))
+            stack.enter_context(
+                patch.object(lndbayes.app.exports, "write_report", lambda run: None)
+            )
         yield
 
 

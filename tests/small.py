@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from lndbayes.families import FAMILIES
-from lndbayes.priors import required_slots
-from lndbayes.simulate import simulate, write_evaluation
+from lndbayes.spec.families import FAMILIES
+from lndbayes.spec.priors import required_slots
+from lndbayes.synthetic import simulate, write_evaluation
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "models"

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 import lndbayes
-from lndbayes import averted, mix_effects, tables
-from lndbayes.families import FAMILIES
-from lndbayes.ledger_tables import LEDGER_COLUMNS
-from lndbayes.names import CI_PROB
-from lndbayes.priors import SLOTS, prior_table
-from lndbayes.sensitivity import VARIANTS
-from lndbayes.spec import CHANNELS, load_spec
+from lndbayes.base.names import CI_PROB
+from lndbayes.estimands import averted, mix_effects
+from lndbayes.estimands import reported as tables
+from lndbayes.evidence.attribution.tables import LEDGER_COLUMNS
+from lndbayes.evidence.sensitivity import VARIANTS
+from lndbayes.spec.families import FAMILIES
+from lndbayes.spec.model_spec import CHANNELS, load_spec
+from lndbayes.spec.priors import SLOTS, prior_table
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "lndbayes"

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 import lndbayes
-from lndbayes.names import words
+from lndbayes.base.names import words
 
 HEAVY = ("arviz", "duckdb", "matplotlib", "numba", "nutpie", "pandas", "pymc", "scipy", "xarray")
 
@@ -31,7 +31,7 @@ def test_every_public_name_is_that_of_its_module(name):
 
 
 def test_the_command_line_starts_without_heavy_libraries():
-    code = f"import sys, lndbayes.cli; print(*(n for n in {HEAVY!r} if n in sys.modules))"
+    code = f"import sys, lndbayes.app.cli; print(*(n for n in {HEAVY!r} if n in sys.modules))"
     assert run(code) == ""
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import xarray as xr
 
-from lndbayes.effects import pooled_effect
-from lndbayes.errors import FitError, Problem
+from lndbayes.base.errors import FitError, Problem
+from lndbayes.estimands.effects import pooled_effect
 
 __all__ = ["die", "fail", "note", "pooled_only"]
 

@@ -17,8 +17,9 @@ START = time.perf_counter()
 
 import numpy as np  # noqa: E402 - importing is part of what is timed
 
-from lndbayes import fit, load_spec, pooled_effect, read_evaluation, sampler  # noqa: E402 - importing is part of what is timed
-from lndbayes.spec import with_changes  # noqa: E402 - importing is part of what is timed
+from lndbayes import fit, load_spec, pooled_effect, read_evaluation  # noqa: E402 - importing is part of what is timed
+from lndbayes.fitting import sampler  # noqa: E402 - importing is part of what is timed
+from lndbayes.spec.model_spec import with_changes  # noqa: E402 - importing is part of what is timed
 
 ROOT = Path(__file__).parents[2]
 NAMES = (

@@ -9,21 +9,21 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lndbayes.averted import events_averted
     from lndbayes.checks.battery import run_checks
-    from lndbayes.costs import load_costs
     from lndbayes.data.evaluation import EvaluationData, read_evaluation
-    from lndbayes.effects import new_site_effect, pooled_effect, site_effects
-    from lndbayes.fit import fit, load_fit, save_fit
-    from lndbayes.many import FitJob, fit_many
-    from lndbayes.mix_effects import component_effects
+    from lndbayes.estimands.averted import events_averted
+    from lndbayes.estimands.effects import new_site_effect, pooled_effect, site_effects
+    from lndbayes.estimands.mix_effects import component_effects
+    from lndbayes.estimands.summaries import summarise
+    from lndbayes.fitting.fit import fit, load_fit, save_fit
+    from lndbayes.fitting.parallel import FitJob, fit_many
     from lndbayes.model.build import build_model
-    from lndbayes.priors import prior_table
+    from lndbayes.money.costs import load_costs
+    from lndbayes.money.savings import savings
     from lndbayes.report import write_report
-    from lndbayes.savings import savings
-    from lndbayes.simulate import simulate
-    from lndbayes.spec import ModelSpec, load_spec, with_changes
-    from lndbayes.summaries import summarise
+    from lndbayes.spec.model_spec import ModelSpec, load_spec, with_changes
+    from lndbayes.spec.priors import prior_table
+    from lndbayes.synthetic import simulate
 
     __version__: str
 
@@ -60,29 +60,29 @@ _HOME = {
     # data
     "EvaluationData": "lndbayes.data.evaluation",
     "read_evaluation": "lndbayes.data.evaluation",
-    "simulate": "lndbayes.simulate",
+    "simulate": "lndbayes.synthetic",
     # specs and fits
-    "ModelSpec": "lndbayes.spec",
-    "load_spec": "lndbayes.spec",
-    "with_changes": "lndbayes.spec",
-    "prior_table": "lndbayes.priors",
+    "ModelSpec": "lndbayes.spec.model_spec",
+    "load_spec": "lndbayes.spec.model_spec",
+    "with_changes": "lndbayes.spec.model_spec",
+    "prior_table": "lndbayes.spec.priors",
     "build_model": "lndbayes.model.build",
-    "fit": "lndbayes.fit",
-    "load_fit": "lndbayes.fit",
-    "save_fit": "lndbayes.fit",
-    "FitJob": "lndbayes.many",
-    "fit_many": "lndbayes.many",
+    "fit": "lndbayes.fitting.fit",
+    "load_fit": "lndbayes.fitting.fit",
+    "save_fit": "lndbayes.fitting.fit",
+    "FitJob": "lndbayes.fitting.parallel",
+    "fit_many": "lndbayes.fitting.parallel",
     "run_checks": "lndbayes.checks.battery",
     # estimands, from draws
-    "component_effects": "lndbayes.mix_effects",
-    "new_site_effect": "lndbayes.effects",
-    "pooled_effect": "lndbayes.effects",
-    "site_effects": "lndbayes.effects",
-    "events_averted": "lndbayes.averted",
-    "summarise": "lndbayes.summaries",
+    "component_effects": "lndbayes.estimands.mix_effects",
+    "new_site_effect": "lndbayes.estimands.effects",
+    "pooled_effect": "lndbayes.estimands.effects",
+    "site_effects": "lndbayes.estimands.effects",
+    "events_averted": "lndbayes.estimands.averted",
+    "summarise": "lndbayes.estimands.summaries",
     # money, and what is handed on
-    "load_costs": "lndbayes.costs",
-    "savings": "lndbayes.savings",
+    "load_costs": "lndbayes.money.costs",
+    "savings": "lndbayes.money.savings",
     "write_report": "lndbayes.report",
 }
 

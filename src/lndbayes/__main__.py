@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from lndbayes.cli import main
+from lndbayes.app.cli import main
 
 sys.exit(main())

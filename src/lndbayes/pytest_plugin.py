@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lndbayes.checks.result import CheckResult
     from lndbayes.data.evaluation import EvaluationData
-    from lndbayes.spec import ModelSpec
+    from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = ["Gate", "lndbayes_gate", "pytest_configure"]
 
@@ -54,9 +54,9 @@ class Gate:
 
     def spec(self, path: str | Path) -> ModelSpec:
         """Read a model spec and its check thresholds; every problem fails the test."""
+        from lndbayes.base.errors import LndbayesError
         from lndbayes.checks.thresholds import thresholds_from
-        from lndbayes.errors import LndbayesError
-        from lndbayes.spec import load_spec
+        from lndbayes.spec.model_spec import load_spec
 
         try:
             found = load_spec(self.root / path)
@@ -67,8 +67,8 @@ class Gate:
 
     def data(self, path: str | Path) -> EvaluationData:
         """Read an evaluation directory; every problem fails the test."""
+        from lndbayes.base.errors import LndbayesError
         from lndbayes.data.evaluation import read_evaluation
-        from lndbayes.errors import LndbayesError
 
         try:
             return read_evaluation(self.root / path)
@@ -93,14 +93,14 @@ class Gate:
         list of CheckResult
             All results, for further assertions.
         """
+        from lndbayes.app.exports import check_fit
+        from lndbayes.base.errors import LndbayesError
         from lndbayes.checks.battery import CHECKS, run_checks
         from lndbayes.checks.result import Status
         from lndbayes.checks.thresholds import thresholds_from
-        from lndbayes.errors import LndbayesError
-        from lndbayes.exports import check_fit
-        from lndbayes.files import Unreadable, parse_json
-        from lndbayes.fit import load_fit
-        from lndbayes.spec import stored_spec
+        from lndbayes.files.reading import Unreadable, parse_json
+        from lndbayes.fitting.fit import load_fit
+        from lndbayes.spec.model_spec import stored_spec
 
         accepted = self.allow | frozenset(allow)
         if unknown := sorted(accepted - set(CHECKS)):

@@ -10,12 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from fake_fit import changed, make_fit
 
+from fake_fit import changed, make_fit
 from lndbayes.checks.battery import CHECKS, run_checks
-from lndbayes.checks.result import CHECK_COLUMNS, CheckResult, Status, checks_table, exit_code
+from lndbayes.checks.result import (
+    CHECK_COLUMNS,
+    CheckResult,
+    Status,
+    checks_table,
+    exit_code,
+)
 from lndbayes.checks.thresholds import thresholds_from
-from lndbayes.families import FAMILIES
+from lndbayes.spec.families import FAMILIES
 
 THRESHOLDS = thresholds_from({"prior_rate_low": 0.03, "prior_rate_high": 0.30})
 GROUPS = (

@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from faults import DATA_FAULTS, FIT_FAULTS, SPEC_FAULTS, DataFault, FitFault, SpecFault
 
+from faults import DATA_FAULTS, FIT_FAULTS, SPEC_FAULTS, DataFault, FitFault, SpecFault
 from lndbayes.checks.battery import run_checks
 from lndbayes.checks.result import CheckResult, Status
 from lndbayes.checks.thresholds import thresholds_from
+from lndbayes.coordinates.coordinates import Metric
 from lndbayes.data.evaluation import read_evaluation
-from lndbayes.fit import fit, metric_of
-from lndbayes.model.metric import Metric
-from lndbayes.simulate import SimulatedEvaluation, simulate, write_evaluation
-from lndbayes.spec import ModelSpec, parse_spec, with_changes
+from lndbayes.fitting.fit import fit, metric_of
+from lndbayes.spec.model_spec import ModelSpec, parse_spec, with_changes
+from lndbayes.synthetic import SimulatedEvaluation, simulate, write_evaluation
 from small import raw_of
 
 pytestmark = pytest.mark.slow

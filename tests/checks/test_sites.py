@@ -8,9 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 import xarray as xr
-from fake_fit import changed, make_fit
 from scipy.stats import binom
 
+from fake_fit import changed, make_fit
 from lndbayes.checks.counts import impossible_counts
 from lndbayes.checks.predictive import Discrepancy, Unavailable
 from lndbayes.checks.replication import Replication

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lndbayes.base.errors import SpecError
 from lndbayes.checks.thresholds import DEFAULTS, Thresholds, thresholds_from
-from lndbayes.errors import SpecError
 
 
 def test_no_override_gives_the_defaults():

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from lndbayes.base.errors import DataError, Problem
 from lndbayes.data.evaluation import read_evaluation
-from lndbayes.errors import DataError, Problem
 
 MONTHS = [f"2014-{month:02d}" for month in range(1, 13)]
 SITES = [f"A{number:02d}" for number in range(1, 7)]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from lndbayes.base.errors import DataError, Problem
 from lndbayes.data.describe import describe
 from lndbayes.data.evaluation import read_evaluation
 from lndbayes.data.problems import PER_FILE, PER_KIND, data_error, hint
-from lndbayes.errors import DataError, Problem
 
 OUT = "outcomes.csv"
 MIX = "mix.csv"

@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from lndbayes.base.errors import DataError
 from lndbayes.data.describe import describe
 from lndbayes.data.evaluation import EvaluationData, read_evaluation
 from lndbayes.data.schema import EVIDENCE, OUTCOMES, STATUS, TABLES
 from lndbayes.data.trials import check_trials
-from lndbayes.errors import DataError
 from lndbayes.model.support import supported_design
-from lndbayes.spec import load_spec
+from lndbayes.spec.model_spec import load_spec
 
 OUT = "outcomes.csv"
 CELLS = ["exposure", "count", "count_low", "count_high", "n", "mean", "sd", "status"]

@@ -10,6 +10,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest
+
+from lndbayes.data.evaluation import EvaluationData
+from lndbayes.model.design import build_design
+from lndbayes.spec.model_spec import ModelSpec, with_changes
 from model_cases import (
     OTHER_PRIORS,
     Compiled,
@@ -20,10 +24,6 @@ from model_cases import (
     tiny_tables,
     with_model,
 )
-
-from lndbayes.data.evaluation import EvaluationData
-from lndbayes.model.design import build_design
-from lndbayes.spec import ModelSpec, with_changes
 
 
 @pytest.fixture(scope="session")

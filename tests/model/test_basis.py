@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lndbayes.model.basis import harmonics, rw2_basis, scaled_time
-from lndbayes.simulate import rw2_basis as simulators_basis
+from lndbayes.synthetic import rw2_basis as simulators_basis
 
 
 @pytest.mark.parametrize(("length", "rank"), [(96, 8), (96, 4), (20, 8), (12, 10), (5, 3), (3, 1)])

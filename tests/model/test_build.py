@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pymc as pm
 import pytest
-from model_cases import read_tables, tiny_tables
 
 from lndbayes import build_model
-from lndbayes.errors import DataError
+from lndbayes.base.errors import DataError
 from lndbayes.model.build import model_from_design
 from lndbayes.model.design import build_design
 from lndbayes.model.layout import size
-from lndbayes.spec import with_changes
+from lndbayes.spec.model_spec import with_changes
+from model_cases import read_tables, tiny_tables
 
 pytestmark = pytest.mark.xdist_group("pymc")
 

@@ -8,14 +8,14 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
-from family_cases import family_spec, family_tables
-from model_cases import Tables, read_tables, tiny_tables
 
+from family_cases import family_spec, family_tables
+from lndbayes.base.errors import DataError, Problem
 from lndbayes.data.bands import band_levels
-from lndbayes.errors import DataError, Problem
 from lndbayes.model.cells import WIDEST, cell_arrays, incomplete_cells
 from lndbayes.model.design import build_design
-from lndbayes.spec import with_changes
+from lndbayes.spec.model_spec import with_changes
+from model_cases import Tables, read_tables, tiny_tables
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 LEVELS = ("ordered_bands", "duration_hazard", "ordered_change")

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from model_cases import Tables, read_tables, tiny_tables
 from scipy.special import logit
 
+from lndbayes.base.errors import DataError
 from lndbayes.data.evaluation import read_evaluation, with_rows_of
-from lndbayes.errors import DataError
-from lndbayes.fit import fit_key
+from lndbayes.fitting.fit import fit_key
 from lndbayes.model.design import NEVER, OFF_SD, Design, build_design
 from lndbayes.model.mask import without_treated
-from lndbayes.spec import CHANNELS, ModelSpec, load_spec, with_changes
+from lndbayes.spec.model_spec import CHANNELS, ModelSpec, load_spec, with_changes
+from model_cases import Tables, read_tables, tiny_tables
 
 ROOT = Path(__file__).parents[2]
 GO_LIVE = (8, 8, 13, None)

@@ -7,20 +7,20 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from family_cases import family_spec, family_tables
-from model_cases import Tables, read_tables, tiny_tables
 
+from family_cases import family_spec, family_tables
+from lndbayes.base.errors import DataError, SpecError
 from lndbayes.data.schema import TABLES
-from lndbayes.errors import DataError, SpecError
-from lndbayes.families import FAMILIES
-from lndbayes.model.compiled import log_density
+from lndbayes.density.kernel import kernel_data
+from lndbayes.fitting.compiled import log_density
+from lndbayes.fitting.start import start_point
 from lndbayes.model.design import build_design
-from lndbayes.model.kernel import kernel_data
 from lndbayes.model.layout import size
 from lndbayes.model.predictive import dispersion, draw_counts, prior_draws
-from lndbayes.model.start import start_point
 from lndbayes.model.surface import linear_predictors
-from lndbayes.spec import ModelSpec, parse_spec, with_changes
+from lndbayes.spec.families import FAMILIES
+from lndbayes.spec.model_spec import ModelSpec, parse_spec, with_changes
+from model_cases import Tables, read_tables, tiny_tables
 
 LARGEST, SMALLEST = 1e10, 1e-9
 

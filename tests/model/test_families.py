@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from family_cases import family_spec, family_tables
-from model_cases import read_tables, tiny_tables, with_model
 from scipy import stats
 
-from lndbayes.families import forward, inverse, slope
-from lndbayes.model.compiled import log_density
+from family_cases import family_spec, family_tables
+from lndbayes.density.kernel import kernel_data
+from lndbayes.fitting.compiled import log_density
+from lndbayes.fitting.start import start_point
 from lndbayes.model.course import pulse
 from lndbayes.model.design import build_design
-from lndbayes.model.kernel import kernel_data
 from lndbayes.model.layout import SCALARS, constrain, size, unconstrain
 from lndbayes.model.predictive import (
     cell_log_likelihood,
@@ -24,8 +23,9 @@ from lndbayes.model.predictive import (
     draw_counts,
     draw_stages,
 )
-from lndbayes.model.start import start_point
 from lndbayes.model.surface import linear_predictors, stage_predictors
+from lndbayes.spec.families import forward, inverse, slope
+from model_cases import read_tables, tiny_tables, with_model
 
 pytestmark = [pytest.mark.xdist_group("pymc"), pytest.mark.slow]
 

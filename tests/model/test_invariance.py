@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from model_cases import Tables, read_tables, tiny_tables
 from scipy import stats
 
-from lndbayes.model.compiled import log_density
+from lndbayes.density.kernel import kernel_data
+from lndbayes.fitting.compiled import log_density
 from lndbayes.model.design import Design, build_design
-from lndbayes.model.kernel import kernel_data
 from lndbayes.model.layout import constrain, size, unconstrain
 from lndbayes.model.mask import without_treated
-from lndbayes.spec import ModelSpec, with_changes
+from lndbayes.spec.model_spec import ModelSpec, with_changes
+from model_cases import Tables, read_tables, tiny_tables
 
 RTOL = 1e-11
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from family_cases import family_spec, family_tables
-from model_cases import read_tables, tiny_tables
 
+from family_cases import family_spec, family_tables
+from lndbayes.coordinates.groups import metric_parts
 from lndbayes.model.course import ramp, ramp_means
 from lndbayes.model.design import build_design
 from lndbayes.model.layout import (
@@ -19,9 +19,9 @@ from lndbayes.model.layout import (
     size,
     unconstrain,
 )
-from lndbayes.model.metric_parts import metric_parts
 from lndbayes.model.surface import linear_predictors
-from lndbayes.spec import with_changes
+from lndbayes.spec.model_spec import with_changes
+from model_cases import read_tables, tiny_tables
 
 BIASES = {
     "sensitivity.shared_bias_sd": 0.15,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from family_cases import family_spec, family_tables
-from model_by_hand import POSITIVE_SLOTS, REAL_SLOTS, scipy_prior
-from model_cases import read_tables
 from scipy import stats
 
+from family_cases import family_spec, family_tables
 from lndbayes.model.design import build_design
 from lndbayes.model.layout import SCALARS, constrain, unconstrain
 from lndbayes.model.predictive import prior_draws
-from lndbayes.spec import with_changes
+from lndbayes.spec.model_spec import with_changes
+from model_by_hand import POSITIVE_SLOTS, REAL_SLOTS, scipy_prior
+from model_cases import read_tables
 from small import EXTRA
 
 DRAWS = 20_000

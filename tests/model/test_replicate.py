@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from family_cases import family_spec, family_tables
-from model_cases import read_tables
 
-from lndbayes.model.compiled import log_density
+from family_cases import family_spec, family_tables
+from lndbayes.density.kernel import kernel_data
+from lndbayes.fitting.compiled import log_density
+from lndbayes.fitting.start import start_point
 from lndbayes.model.design import Design, build_design
-from lndbayes.model.kernel import kernel_data
 from lndbayes.model.layout import constrain, size
 from lndbayes.model.replicate import replicate_data
-from lndbayes.model.start import start_point
-from lndbayes.spec import ModelSpec, with_changes
+from lndbayes.spec.model_spec import ModelSpec, with_changes
+from model_cases import read_tables
 
 REPLICATES = 400
 CASES: Mapping[str, tuple[str, dict[str, Any], dict[str, Any]]] = {

@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from family_cases import family_spec, family_tables
-from model_cases import Tables, read_tables, tiny_tables
 
-from lndbayes.errors import DataError, Problem
-from lndbayes.families import FAMILIES
-from lndbayes.fit import fit
+from family_cases import family_spec, family_tables
+from lndbayes.base.errors import DataError, Problem
+from lndbayes.fitting.fit import fit
 from lndbayes.model.support import supported_design
-from lndbayes.spec import with_changes
+from lndbayes.spec.families import FAMILIES
+from lndbayes.spec.model_spec import with_changes
+from model_cases import Tables, read_tables, tiny_tables
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 CHANNELS = ("not_yet_treated", "retrospective", "national", "history", "elicited")

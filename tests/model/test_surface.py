@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from model_cases import Simulated, simulated
 from scipy import stats
 from scipy.special import expit
 
-from lndbayes.families import FAMILIES
 from lndbayes.model.layout import constrain, site_effect, unconstrain
 from lndbayes.model.predictive import draw_counts
 from lndbayes.model.surface import linear_predictors, untreated
-from lndbayes.simulate import beta_binomial_quantile
+from lndbayes.spec.families import FAMILIES
+from lndbayes.synthetic import beta_binomial_quantile
+from model_cases import Simulated, simulated
 
 STRESSED = {"drift": 0.07, "go_live_step": -0.11, "shared_bias": 0.2}
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from lndbayes.storage import write_netcdf
+from lndbayes.files.storage import write_netcdf
 
 MONTHS = [str(m) for m in pd.period_range("2011-04", "2019-03", freq="M")]
 INTERVENTIONS = ["advice", "brief_intervention", "primary_care", "mental_health", "drug_alcohol"]

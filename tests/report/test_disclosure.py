@@ -11,10 +11,10 @@ import docx
 import openpyxl
 import pytest
 
-from lndbayes import commands
-from lndbayes.assemble.disclosure import PRESETS
-from lndbayes.cli import main
-from lndbayes.names import DISCLOSURES, disclosure_warning
+from lndbayes.app import commands
+from lndbayes.app.cli import main
+from lndbayes.base.names import DISCLOSURES, disclosure_warning
+from lndbayes.extracts.disclosure import PRESETS
 from lndbayes.report import write_report
 
 SAID = "NOT disclosure-controlled"
@@ -57,7 +57,7 @@ def test_it_is_said_on_stderr_even_when_quiet(tmp_path, monkeypatch, capsys) -> 
     class Status:
         value = "PASS"
 
-    monkeypatch.setattr("lndbayes.exports.report_run", lambda run, **options: Status())
+    monkeypatch.setattr("lndbayes.app.exports.report_run", lambda run, **options: Status())
     for preset, said in (("ons_srs", True), ("none", False)):
         (tmp_path / "manifest.json").write_text(json.dumps({"disclosure": preset}))
         assert main(["report", str(tmp_path), "--quiet"]) == 0

@@ -14,11 +14,11 @@ import openpyxl
 import pandas as pd
 import pytest
 
-from lndbayes.figures.baseline import baseline_panels
-from lndbayes.figures.pieces import before_after_steps
-from lndbayes.figures.together import overview_intervals
 from lndbayes.report import write_report
 from lndbayes.report.answer import effect_sentence
+from lndbayes.report.figures.baseline import baseline_panels
+from lndbayes.report.figures.pieces import before_after_steps
+from lndbayes.report.figures.together import overview_intervals
 from lndbayes.report.further import backtest_section, before_after_section
 from lndbayes.report.page import compose
 from lndbayes.report.run import Run, read_run

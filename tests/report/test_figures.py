@@ -12,7 +12,7 @@ import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.image import imread
 
-from lndbayes.figures import (
+from lndbayes.report.figures import (
     PANELS_PER_PAGE,
     baseline_panels,
     caterpillar,

@@ -20,13 +20,13 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
-from lndbayes.errors import DataError
-from lndbayes.figures import style
+from lndbayes.base.errors import DataError
+from lndbayes.files.storage import read_netcdf, write_netcdf
 from lndbayes.report import write_report
 from lndbayes.report.blocks import Paragraph
 from lndbayes.report.evidence import baseline_section, rests_on_section
+from lndbayes.report.figures import style
 from lndbayes.report.run import read_run
-from lndbayes.storage import read_netcdf, write_netcdf
 
 MakeRun = Callable[..., Path]
 

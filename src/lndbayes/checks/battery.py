@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 import xarray as xr
 
+from lndbayes.base.names import CHAIN, DRAW
 from lndbayes.checks import verdicts, verdicts_model, verdicts_sites
 from lndbayes.checks.convergence import elements, reported_elements, sampler_numbers
 from lndbayes.checks.counts import impossible_counts
@@ -23,8 +24,7 @@ from lndbayes.checks.sites import (
 )
 from lndbayes.checks.structure import broken_groups, non_finite
 from lndbayes.checks.thresholds import Thresholds, thresholds_from
-from lndbayes.families import FAMILIES
-from lndbayes.names import CHAIN, DRAW
+from lndbayes.spec.families import FAMILIES
 
 __all__ = ["CHECKS", "run_checks"]
 

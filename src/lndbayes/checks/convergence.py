@@ -11,9 +11,9 @@ import pandas as pd
 import xarray as xr
 from arviz_stats.base import array_stats
 
-from lndbayes.checks.mcmc import TAIL_PROBS, chain_statistics
+from lndbayes.base.names import SAMPLE_DIMS
 from lndbayes.checks.structure import HEADLINE, element_labels
-from lndbayes.names import SAMPLE_DIMS
+from lndbayes.fitting.chain_statistics import TAIL_PROBS, chain_statistics
 
 # Fewer draws a chain have no effective sample size.
 _MIN_DRAWS = 4

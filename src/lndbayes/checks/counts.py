@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from lndbayes.base.names import MONTH, SITE
 from lndbayes.checks.structure import likelihood_cells
-from lndbayes.families import FAMILIES
-from lndbayes.names import MONTH, SITE
+from lndbayes.spec.families import FAMILIES
 
 __all__ = ["impossible_counts"]
 

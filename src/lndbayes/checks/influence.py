@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 from arviz_stats.base import array_stats
 
-from lndbayes.names import SAMPLE_DIMS
+from lndbayes.base.names import SAMPLE_DIMS
 
 __all__ = ["pareto_k", "smoothed_weights"]
 

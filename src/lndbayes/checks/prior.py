@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from lndbayes.base.choices import one_of
+from lndbayes.base.names import MONTH, SAMPLE_DIMS, SITE
 from lndbayes.checks.structure import likelihood_cells
-from lndbayes.choices import one_of
-from lndbayes.families import LOG_RATIO, inverse
-from lndbayes.names import MONTH, SAMPLE_DIMS, SITE
+from lndbayes.spec.families import LOG_RATIO, inverse
 
 __all__ = ["pooled_rates", "prior_changes", "rate_ratios", "sd_ratios"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from lndbayes.base.names import CHAIN, DRAW, MONTH, SAMPLE_DIMS, SITE
 from lndbayes.checks.structure import likelihood_cells
-from lndbayes.names import CHAIN, DRAW, MONTH, SAMPLE_DIMS, SITE
 
 __all__ = [
     "Replication",

@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from lndbayes.base.names import MONTH, SITE
 from lndbayes.checks.predictive import Discrepancy, Unavailable
 from lndbayes.checks.replication import Replication, contradicted, standardised_residuals
 from lndbayes.checks.thresholds import Thresholds
-from lndbayes.names import MONTH, SITE
 
 __all__ = [
     "Outliers",

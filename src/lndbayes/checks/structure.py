@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from lndbayes.names import MONTH, SAMPLE_DIMS, SITE
+from lndbayes.base.names import MONTH, SAMPLE_DIMS, SITE
 
 __all__ = [
     "HEADLINE",

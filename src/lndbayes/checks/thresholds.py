@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lndbayes.errors import Problem, SpecError
+from lndbayes.base.errors import Problem, SpecError
 
 __all__ = ["DEFAULTS", "Thresholds", "thresholds_from"]
 

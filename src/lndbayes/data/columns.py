@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from lndbayes.names import NAME_RULE
+from lndbayes.base.names import NAME_RULE
 
 __all__ = [
     "COUNT_COLUMN",

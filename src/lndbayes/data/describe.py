@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lndbayes.base.names import PERIOD_MONTHS
 from lndbayes.data.bands import band_levels, order_bands
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.data.schema import EVIDENCE, STATUS, TABLES
 from lndbayes.data.tables import month_number, month_text
-from lndbayes.names import PERIOD_MONTHS
 
 __all__ = ["describe"]
 

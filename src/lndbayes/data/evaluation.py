@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from lndbayes.choices import one_of, pair_of
+from lndbayes.base.choices import one_of, pair_of
+from lndbayes.base.errors import Problem
+from lndbayes.base.names import MONTH, OUTCOME, PERIOD_MONTHS, SITE
 from lndbayes.data.columns import Table
 from lndbayes.data.content import content_hash
 from lndbayes.data.facts import FILE, Facts, read_facts
@@ -25,9 +27,7 @@ from lndbayes.data.problems import data_error, nearest
 from lndbayes.data.rules import check_tables
 from lndbayes.data.schema import EVIDENCE, QUALITY, TABLES
 from lndbayes.data.tables import Parsed, empty_frame, read_table
-from lndbayes.errors import Problem
-from lndbayes.files import there_is, why_no_folder
-from lndbayes.names import MONTH, OUTCOME, PERIOD_MONTHS, SITE
+from lndbayes.files.reading import there_is, why_no_folder
 
 __all__ = ["EvaluationData", "check_evaluation", "read_evaluation", "with_rows_of"]
 

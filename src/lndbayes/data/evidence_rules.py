@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from lndbayes.base.errors import Problem
 from lndbayes.data.facts import Facts
 from lndbayes.data.tables import Parsed, month_number
-from lndbayes.errors import Problem
 
 __all__ = ["check_elicited", "check_national", "check_spans"]
 

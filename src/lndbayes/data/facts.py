@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lndbayes.characters import unwritable
+from lndbayes.base.characters import unwritable
+from lndbayes.base.errors import Problem
+from lndbayes.base.names import DISCLOSURES, PERIOD_MONTHS
 from lndbayes.data.problems import hint
 from lndbayes.data.schema import FACTS
 from lndbayes.data.tables import month_number, month_text
-from lndbayes.errors import Problem
-from lndbayes.files import Unreadable, read_text, read_toml, there_is
-from lndbayes.names import DISCLOSURES, PERIOD_MONTHS
+from lndbayes.files.reading import Unreadable, read_text, read_toml, there_is
 
 __all__ = ["FILE", "Facts", "read_facts"]
 

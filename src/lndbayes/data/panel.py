@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from lndbayes.base.names import INTERVENTION, MONTH, OUTCOME, SITE
 from lndbayes.data.facts import Facts
 from lndbayes.data.schema import CONTINUOUS, STATUS
-from lndbayes.names import INTERVENTION, MONTH, OUTCOME, SITE
 
 __all__ = ["build_dataset", "sum_cells"]
 

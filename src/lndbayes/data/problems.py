@@ -6,7 +6,7 @@ import difflib
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from lndbayes.errors import DataError, Problem
+from lndbayes.base.errors import DataError, Problem
 
 __all__ = ["PER_FILE", "PER_KIND", "data_error", "hint", "nearest"]
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 import pandas as pd
 
+from lndbayes.base.errors import Problem
 from lndbayes.data.evidence_rules import check_elicited, check_national, check_spans
 from lndbayes.data.facts import Facts
 from lndbayes.data.problems import hint
 from lndbayes.data.schema import CONTINUOUS
 from lndbayes.data.tables import Parsed
 from lndbayes.data.texts import check_labels
-from lndbayes.errors import Problem
 
 __all__ = ["check_tables", "kinds_of_outcomes"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from lndbayes.base.names import DISCLOSURES
 from lndbayes.data.columns import (
     COUNT_COLUMN,
     EXPOSURE_COLUMN,
@@ -20,7 +21,6 @@ from lndbayes.data.columns import (
     Table,
 )
 from lndbayes.data.evidence_schema import EVIDENCE
-from lndbayes.names import DISCLOSURES
 
 __all__ = [
     "CONTINUOUS",

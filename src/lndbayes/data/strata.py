@@ -6,11 +6,11 @@ import dataclasses
 
 import pandas as pd
 
+from lndbayes.base.errors import DataError, Problem
+from lndbayes.base.names import MONTH, OUTCOME, SITE
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.data.panel import sum_cells
 from lndbayes.data.schema import OUTCOMES
-from lndbayes.errors import DataError, Problem
-from lndbayes.names import MONTH, OUTCOME, SITE
 
 __all__ = ["by_stratum"]
 

@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lndbayes import files
-from lndbayes.characters import unwritable
+from lndbayes.base.characters import unwritable
+from lndbayes.base.errors import Problem
+from lndbayes.base.formulas import NOT_A_FORMULA, runs
+from lndbayes.base.names import NAME
 from lndbayes.data.columns import Column, Table
 from lndbayes.data.problems import hint, nearest
 from lndbayes.data.schema import CONTINUOUS
-from lndbayes.errors import Problem
-from lndbayes.formulas import NOT_A_FORMULA, runs
-from lndbayes.names import NAME
+from lndbayes.files import reading as files
 
 __all__ = [
     "YEARS",
@@ -115,7 +115,7 @@ def read_text(root: Path, file: str) -> tuple[str, list[Problem]]:
     Returns
     -------
     tuple of str and list of Problem
-        The text, and what keeps it from being read: see `lndbayes.files.read_text`.
+        The text, and what keeps it from being read: see `lndbayes.files.reading.read_text`.
     """
     try:
         return files.read_text(root / file), []

@@ -5,10 +5,10 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-from lndbayes.characters import unseen
+from lndbayes.base.characters import unseen
+from lndbayes.base.errors import Problem
 from lndbayes.data.schema import OUTCOMES
 from lndbayes.data.tables import Parsed
-from lndbayes.errors import Problem
 
 __all__ = ["check_labels", "twins"]
 

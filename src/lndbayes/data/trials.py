@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from lndbayes.base.errors import Problem
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.data.problems import data_error
 from lndbayes.data.rules import kinds_of_outcomes
 from lndbayes.data.schema import EVIDENCE, OUTCOMES
-from lndbayes.errors import Problem
 
 __all__ = ["check_trials"]
 

@@ -16,7 +16,7 @@ import pytensor.tensor as pt
 
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.model.design import Design, build_design
-from lndbayes.spec import ModelSpec
+from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = ["build_model", "model_from_design"]
 

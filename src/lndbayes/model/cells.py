@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from lndbayes.base.errors import DataError, Problem
 from lndbayes.data.bands import OPEN, order_bands
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.data.rules import kinds_of_outcomes
 from lndbayes.data.trials import check_trials
-from lndbayes.errors import DataError, Problem
-from lndbayes.families import Family
-from lndbayes.spec import ModelSpec
+from lndbayes.spec.families import Family
+from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = ["WIDEST", "CellArrays", "cell_arrays", "incomplete_cells"]
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from lndbayes.base.errors import DataError, Problem
 from lndbayes.data.evaluation import EvaluationData
-from lndbayes.errors import DataError, Problem
-from lndbayes.families import forward, slope
-from lndbayes.spec import ModelSpec
+from lndbayes.spec.families import forward, slope
+from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = [
     "OFF_SD",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lndbayes.base.names import PERIOD_MONTHS
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.model.basis import harmonics, rw2_basis, scaled_time, steps
 from lndbayes.model.cells import cell_arrays
@@ -24,8 +25,7 @@ from lndbayes.model.channels import (
     national_arrays,
     retrospective_arrays,
 )
-from lndbayes.names import PERIOD_MONTHS
-from lndbayes.spec import ModelSpec
+from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = ["NEVER", "OFF_SD", "Design", "acting_seams", "build_design", "site_weights"]
 

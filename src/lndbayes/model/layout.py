@@ -13,7 +13,7 @@ import numpy as np
 
 from lndbayes.model.course import pulse_means, ramp_means
 from lndbayes.model.design import Design
-from lndbayes.spec import ModelSpec
+from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = [
     "MULTIPLIERS",

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from lndbayes.model import lanes, vector
-from lndbayes.model.cache import cached_njit
-from lndbayes.model.stamp import source_stamp
-from lndbayes.model.vector import BLOCK, INNER, JIT, TINY, log1ps, logs, risings
+from lndbayes.numerics import simd as lanes
+from lndbayes.numerics import vector
+from lndbayes.numerics.compile_cache import cached_njit
+from lndbayes.numerics.source_stamp import source_stamp
+from lndbayes.numerics.vector import BLOCK, INNER, JIT, TINY, log1ps, logs, risings
 
 __all__ = ["count_log_probabilities", "share_log_probabilities"]
 

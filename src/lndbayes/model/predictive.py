@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
-from lndbayes.families import Family, inverse
 from lndbayes.model.design import Design
 from lndbayes.model.layout import POSITIVE, REAL, constrain, layout, size
 from lndbayes.model.pointwise import count_log_probabilities, share_log_probabilities
 from lndbayes.model.surface import linear_predictors, stage_predictors
-from lndbayes.spec import ModelSpec
+from lndbayes.spec.families import Family, inverse
+from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = [
     "beta_binomial",

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lndbayes.families import inverse
 from lndbayes.model.design import Design, site_weights
 from lndbayes.model.predictive import beta_binomial, dispersion, draw_counts
 from lndbayes.model.surface import channel_predictors, linear_predictors, stage_predictors
-from lndbayes.spec import ModelSpec
+from lndbayes.spec.families import inverse
+from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = ["replicate_data"]
 

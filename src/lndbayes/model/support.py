@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from lndbayes.base.errors import DataError, Problem
 from lndbayes.data.evaluation import EvaluationData
-from lndbayes.errors import DataError, Problem
 from lndbayes.model.cells import incomplete_cells
 from lndbayes.model.channels import OFF_SD
 from lndbayes.model.design import Design, acting_seams, build_design
 from lndbayes.model.shown import own_treated, shown_months, window_fault
-from lndbayes.spec import ModelSpec
+from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = ["idle_parts", "lacking", "supported_design"]
 

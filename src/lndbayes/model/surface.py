@@ -7,9 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-from lndbayes.families import forward, inverse
 from lndbayes.model.course import pulse, ramp
-from lndbayes.spec import ModelSpec
+from lndbayes.spec.families import forward, inverse
+from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = [
     "Arrays",

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from lndbayes.errors import DataError, Problem
-from lndbayes.names import MONTH, SITE
-from lndbayes.storage import Damaged, read_group
+from lndbayes.base.errors import DataError, Problem
+from lndbayes.base.names import MONTH, SITE
+from lndbayes.files.storage import Damaged, read_group
 
 __all__ = ["Design", "read_design"]
 

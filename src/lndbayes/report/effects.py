@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from lndbayes.figures import caterpillar, mix_contrasts
-from lndbayes.names import words
+from lndbayes.base.names import words
 from lndbayes.report.blocks import Block, Group, Paragraph, Picture, Section, Table, Terms
+from lndbayes.report.figures import caterpillar, mix_contrasts
 from lndbayes.report.lookup import (
     Row,
     assumption,
@@ -25,7 +25,15 @@ from lndbayes.report.lookup import (
 )
 from lndbayes.report.pictures import picture_of
 from lndbayes.report.prose import ESTIMANDS, MIX_WARNING, TIERS
-from lndbayes.report.rounding import ABSENT, headed, number, percent, probability, ratio, show
+from lndbayes.report.rounding import (
+    ABSENT,
+    headed,
+    number,
+    percent,
+    probability,
+    ratio,
+    show,
+)
 from lndbayes.report.run import Run
 
 __all__ = ["effects_section", "mix_section"]

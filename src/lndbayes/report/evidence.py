@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pandas as pd
 
-from lndbayes.figures import PANELS_PER_PAGE, baseline_panels, sensitivity
 from lndbayes.report.blocks import Block, Group, Paragraph, Picture, Section, Table
 from lndbayes.report.design import Design
+from lndbayes.report.figures import PANELS_PER_PAGE, baseline_panels, sensitivity
 from lndbayes.report.lookup import PRIOR_DOMINATED, Row, effect_rows, only, quoted
 from lndbayes.report.pictures import picture_of
 from lndbayes.report.rounding import ABSENT, decimals, number, percent, show

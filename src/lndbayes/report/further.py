@@ -6,8 +6,8 @@ import math
 
 import pandas as pd
 
-from lndbayes.figures.pieces import before_after_steps
 from lndbayes.report.blocks import Group, Paragraph, Section, Table
+from lndbayes.report.figures.pieces import before_after_steps
 from lndbayes.report.lookup import outcome_label, parts
 from lndbayes.report.pictures import picture_of
 from lndbayes.report.rounding import number, percent, show, significant, typeset

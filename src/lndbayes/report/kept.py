@@ -6,8 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from lndbayes.errors import Problem
-from lndbayes.files import there_is
+from lndbayes.base.errors import Problem
+from lndbayes.files.reading import there_is
 from lndbayes.report.run import read_table
 
 __all__ = ["kept_problems"]

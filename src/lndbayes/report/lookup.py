@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from lndbayes.names import words
+from lndbayes.base.names import words
 from lndbayes.report.run import Run
 
 __all__ = [

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lndbayes.costs_rules import ALL, ALL_CASHABLE
-from lndbayes.names import SAMPLE_DIMS
-from lndbayes.pricing import NO_SAVING
+from lndbayes.base.names import SAMPLE_DIMS
+from lndbayes.money.pricing import NO_SAVING
+from lndbayes.money.rules import ALL, ALL_CASHABLE
+from lndbayes.money.savings import total_saving
 from lndbayes.report.lookup import Row
 from lndbayes.report.run import Run
-from lndbayes.savings import total_saving
 
 __all__ = [
     "Comparison",

@@ -13,7 +13,8 @@ from typing import Any
 from jinja2 import DictLoader, Environment, StrictUndefined
 from joblib import Parallel, delayed
 
-from lndbayes.names import NO_DISCLOSURE, disclosure_warning
+from lndbayes.base.names import NO_DISCLOSURE, disclosure_warning
+from lndbayes.files.storage import write_whole
 from lndbayes.report.answer import effect_sentence, savings_sentence
 from lndbayes.report.blocks import Block, Page, Paragraph, Section
 from lndbayes.report.effects import effects_section, mix_section
@@ -49,7 +50,6 @@ from lndbayes.report.trust import (
     status_counts,
 )
 from lndbayes.report.word import word_document
-from lndbayes.storage import write_whole
 
 __all__ = ["REPORTS", "compose", "render", "write_report"]
 

@@ -6,8 +6,8 @@ import base64
 
 from matplotlib.figure import Figure
 
-from lndbayes.figures import data_uri, to_png, to_svg
 from lndbayes.report.blocks import Picture
+from lndbayes.report.figures import data_uri, to_png, to_svg
 
 __all__ = ["picture_of"]
 

@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from lndbayes.errors import DataError, Problem
-from lndbayes.files import Unreadable, read_json, read_text, there_is
-from lndbayes.formulas import plain
-from lndbayes.provenance import changed_files
+from lndbayes.base.errors import DataError, Problem
+from lndbayes.base.formulas import plain
+from lndbayes.files.provenance import changed_files
+from lndbayes.files.reading import Unreadable, read_json, read_text, there_is
+from lndbayes.files.storage import Damaged, read_netcdf
 from lndbayes.report.design import Design, read_design
-from lndbayes.storage import Damaged, read_netcdf
 
 __all__ = ["STATUSES", "Run", "read_run", "read_table"]
 
@@ -112,7 +112,7 @@ class Run:
     powerscale, data_quality, joint_correlation, backtest_summary : pd.DataFrame or None
         Optional tables; None where the file is absent.
     money : xr.Dataset or None
-        ``savings.nc`` as `lndbayes.savings.savings` made it.
+        ``savings.nc`` as `lndbayes.money.savings.savings` made it.
     design : Mapping of str to Design
         Outcome to facts of its fit; an outcome whose fit is absent is not in it.
     missing : Mapping of str to str

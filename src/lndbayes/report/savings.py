@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lndbayes.costs_rules import ALL
-from lndbayes.figures import savings_histogram
+from lndbayes.money.rules import ALL
+from lndbayes.money.tables import INTERACTIONS, explain_total
 from lndbayes.report.blocks import Block, Group, Paragraph, Section, Table
+from lndbayes.report.figures import savings_histogram
 from lndbayes.report.lookup import Row, parts, quoted
 from lndbayes.report.money import (
     comparison,
@@ -22,7 +23,6 @@ from lndbayes.report.money import (
 from lndbayes.report.pictures import picture_of
 from lndbayes.report.rounding import money, percent, probability
 from lndbayes.report.run import Run
-from lndbayes.savings_tables import INTERACTIONS, explain_total
 
 __all__ = ["savings_section"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from lndbayes.figures.together import course_panels, overview_intervals
 from lndbayes.report.answer import effect_sentence
 from lndbayes.report.blocks import Block, Group, Items, Paragraph, Section, Table
+from lndbayes.report.figures.together import course_panels, overview_intervals
 from lndbayes.report.lookup import outcome_label, overview_row, small_label, withheld
 from lndbayes.report.pictures import picture_of
 from lndbayes.report.rounding import ABSENT, percent, probability, show, typeset

@@ -1,0 +1,241 @@
+"""The full ledger of one outcome: refits, numbers, verdicts, and a page; resumable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from lndbayes.app.exports import VARIANT_FOLDER
+from lndbayes.app.runs import write_bytes, write_table
+from lndbayes.base.errors import DataError, Problem, UsageError
+from lndbayes.data.evaluation import EvaluationData
+from lndbayes.estimands.effects import pooled_effect, site_effects
+from lndbayes.estimands.summaries import summarise
+from lndbayes.estimands.treated import treated_sites
+from lndbayes.evidence.attribution.cut import cut_fault, full_cut
+from lndbayes.evidence.attribution.measures import FULL_COLUMNS, measures
+from lndbayes.evidence.attribution.page import ledger_page
+from lndbayes.evidence.attribution.refits import CUT, ledger_refits, present, run_refits
+from lndbayes.evidence.attribution.verdicts import verdicts_table
+from lndbayes.evidence.sensitivity import VARIANTS, run_variants, untreated_level
+from lndbayes.files.lock import alone
+from lndbayes.files.places import require_run
+from lndbayes.files.provenance import record_product
+from lndbayes.fitting.fit import fit, fit_key, save_fit, stored_fit
+from lndbayes.model.shown import own_treated
+from lndbayes.model.support import supported_design
+from lndbayes.spec.model_spec import ModelSpec
+
+__all__ = ["Ledger", "borrowed_folds", "ledger"]
+
+#: Folder of a run that holds the ledger's refits.
+FOLDER = "ledger"
+#: Folds of sites whose own evidence is hidden together, unless asked otherwise.
+FOLDS = 3
+
+_VARIANTS = tuple(v for v in VARIANTS if v.name in ("bias_on", "ramp_hidden"))
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What a ledger found.
+
+    Attributes
+    ----------
+    full, verdicts : pandas.DataFrame
+        ``ledger_full.csv`` and ``ledger_verdicts.csv``.
+    page : str
+        ``ledger.md``.
+    """
+
+    full: pd.DataFrame
+    verdicts: pd.DataFrame
+    page: str
+
+
+@alone("out")
+def ledger(
+    spec: ModelSpec,
+    data: EvaluationData,
+    out: str | Path,
+    *,
+    folds: int | None = None,
+    workers: int = 1,
+    scheduler: str | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Ledger:
+    """Make the full ledger of one outcome in a run directory.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The spec.
+    data : EvaluationData
+        The data.
+    out : str or Path
+        Run directory: its fit and sensitivity refits are reused if their inputs are unchanged,
+        and made and kept otherwise.
+    folds : int, optional
+        Folds of sites for the borrowed prior; default 3, or a fold a site where they are fewer.
+    workers, scheduler
+        See `lndbayes.fitting.parallel.run_tasks`.
+    say : callable, optional
+        Receives a line for each finished refit.
+
+    Returns
+    -------
+    Ledger
+        Also written to ``ledger_full.csv``, ``ledger_verdicts.csv`` and ``ledger.md``.
+
+    Raises
+    ------
+    UsageError
+        If the outcome is measured only among people whom the service helps to choose, or no
+        source speaks of its untreated state.
+    DataError
+        If the data cannot carry the model, there are more folds than sites with a treated cell of
+        their own, or `out` is something else than a run directory.
+    """
+    out = Path(out)
+    _refuse(spec, data, out, folds)
+    main = _main_fit(spec, data, out, workers, say)
+    channels = present(spec, data, main)
+    if not channels:
+        rule = "no source speaks of the untreated state: the ledger has nothing to share out"
+        raise UsageError(Problem("spec", rule, column="baseline.channels"))
+    members = borrowed_folds(main, folds or FOLDS)
+    pool: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "say": say}
+    variants = run_variants([(spec, data, main)], out / VARIANT_FOLDER, variants=_VARIANTS, **pool)[
+        spec.outcome.name
+    ]
+    refits = run_refits(spec, data, main, ledger_refits(channels, members), out / FOLDER, **pool)
+    full = measures(spec, main, refits, variants, channels, members)
+    full = pd.concat([full, cut_rows(spec, main, refits[CUT])], ignore_index=True)
+    verdicts = verdicts_table(full, *_means(spec, main), link=spec.family.link)
+    divergent = {n: int(kept.attrs["divergences"]) for n, kept in refits.items()}
+    page = ledger_page(spec, data, full, verdicts, len(members), divergent)
+    write_table(full, out / "ledger_full.csv")
+    write_table(verdicts, out / "ledger_verdicts.csv")
+    write_bytes(page.encode(), out / "ledger.md")
+    record_product(out, "ledger", {spec.outcome.name: str(main.attrs["fit_key"])})
+    return Ledger(full, verdicts, page)
+
+
+def _refuse(spec: ModelSpec, data: EvaluationData, out: Path, folds: int | None) -> None:
+    """Everything that can be said against the work before any of it is done."""
+    if spec.outcome.selected:
+        rule = "is true: no effect is reported, so there is no ledger of one; see the bounds"
+        raise UsageError(Problem("spec", rule, column="outcome.selected"))
+    design = supported_design(spec, data)
+    treated = own_treated(design["event_time"], design["site_weight"] > 0).any(axis=1).sum()
+    if folds is not None and not 1 <= folds <= treated:
+        rule = f"must lie between 1 and the number of sites with a treated cell, {treated}"
+        raise DataError(Problem("--folds", rule, value=str(folds)))
+    require_run(out)
+
+
+def _main_fit(
+    spec: ModelSpec,
+    data: EvaluationData,
+    out: Path,
+    workers: int,
+    say: Callable[[str], None] | None,
+) -> xr.DataTree:
+    path = out / "fits" / f"{spec.outcome.name}.nc"
+    tree = stored_fit(path, fit_key(spec, data))
+    if tree is not None:
+        if say:
+            say(f"{spec.outcome.name}: finished fit reused, its inputs are unchanged")
+        return tree
+    if path.is_file():
+        rule = "is a fit to other inputs: choose another run directory, or evaluate this one again"
+        raise DataError(Problem(str(path), rule))
+    if say:
+        say(f"{spec.outcome.name}: sampling {spec.sampling.chains} chains")
+    tree = fit(spec, data, cores=min(workers, os.cpu_count() or 1))
+    save_fit(tree, path)
+    return tree
+
+
+def borrowed_folds(main: xr.DataTree, folds: int) -> list[list[str]]:
+    """Deal the treated sites over folds in the order of their go-live, so that each has all waves.
+
+    Parameters
+    ----------
+    main : xarray.DataTree
+        A fit.
+    folds : int
+        How many, at most one a site.
+
+    Returns
+    -------
+    list of list of str
+        Labels of the sites of each fold; sites without a treated cell of their own are in none,
+        since without their untreated months nothing of them is left.
+    """
+    data = main["constant_data"].to_dataset()
+    event = data["event_time"].to_numpy()
+    treated = np.flatnonzero(treated_sites(main))
+    order = treated[np.argsort(-event[treated, 0], kind="stable")]
+    count = min(folds, len(order))
+    labels = data["site"].to_numpy()
+    return [[str(labels[s]) for s in order[k::count]] for k in range(count)]
+
+
+def cut_rows(spec: ModelSpec, main: xr.DataTree, baselines: xr.Dataset) -> pd.DataFrame:
+    """Rows of the full cut beside those of the joint fit, in the ledger's columns.
+
+    Where the two would not be comparable the cut's rows have no value and say why.
+    """
+    fault = cut_fault(spec, main)
+    cut = None if fault else full_cut(spec, main, baselines).set_index("quantity").to_dict("index")
+    posterior = main["posterior"].to_dataset()
+    joint = {
+        "pooled": pooled_effect(main, "link", spec.effect.window),
+        "spread": posterior["site_effect_sd"],
+        "ramp_months": posterior["ramp_months"],
+    }
+    warning = "a cut reads errors of the baseline as differences between sites: a stress test"
+    rows = []
+    for quantity, draws in joint.items():
+        whole = summarise(draws, mcse=False).iloc[0]
+        apart = (np.nan, np.nan, f"not told: {fault}")
+        if cut is not None:
+            row = cut[quantity]
+            apart = (
+                float(row["mean"]),
+                float(row["sd"]),
+                f"{warning}; {row['baselines']:.0f} baselines",
+            )
+        for name, (mean, sd, note) in {
+            "joint": (whole["mean"], whole["sd"], ""),
+            "cut": apart,
+        }.items():
+            rows.append((f"{name}_mean", quantity, mean, note))
+            rows.append((f"{name}_sd", quantity, sd, note))
+    table = pd.DataFrame(rows, columns=["quantity", "item", "value", "note"])
+    table = table.assign(outcome=spec.outcome.name, of="outcome", site="", tier="", mcse=np.nan)
+    return table[list(FULL_COLUMNS)]
+
+
+def _means(spec: ModelSpec, main: xr.DataTree) -> tuple[dict[str, float], dict[str, float]]:
+    """Mean effect and untreated level by site, the pooled ones under the empty name."""
+    found = []
+    for whole, by_site in (
+        (
+            pooled_effect(main, "link", spec.effect.window),
+            site_effects(main, "link", spec.effect.window, withheld=False),
+        ),
+        (untreated_level(main).mean("site"), untreated_level(main)),
+    ):
+        table = summarise(by_site, mcse=False)
+        means = dict(zip(table["site"].astype(str), table["mean"].astype(float), strict=True))
+        found.append(means | {"": float(summarise(whole, mcse=False)["mean"].iloc[0])})
+    return found[0], found[1]

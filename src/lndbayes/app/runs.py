@@ -1,0 +1,179 @@
+"""A run directory: stored fits, exports made from them, and the manifest that ties them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+
+from lndbayes.base.errors import DataError, Problem
+from lndbayes.base.formulas import neutral_table
+from lndbayes.evidence.sensitivity import VARIANTS
+from lndbayes.files.provenance import evaluated
+from lndbayes.files.reading import Unreadable, read_json, there_is
+from lndbayes.files.storage import Damaged, file_hash, read_netcdf, write_netcdf, write_whole
+from lndbayes.fitting.fit import load_fit
+from lndbayes.fitting.fit_shape import require_shape
+
+__all__ = [
+    "VARIANT_FOLDER",
+    "Progress",
+    "Steps",
+    "file_hash",
+    "read_manifest",
+    "stored_outcomes",
+    "stored_variants",
+    "write_json",
+    "write_table",
+]
+
+#: Folder of a run that holds the sensitivity refits.
+VARIANT_FOLDER = "sensitivity"
+
+#: Receives a line of progress.
+Progress = Callable[[str], None]
+
+
+@dataclass
+class Steps:
+    """Wall and CPU seconds of each step, in order."""
+
+    done: list[dict[str, Any]] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time a block."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        self.done.append(
+            {
+                "step": name,
+                "wall_seconds": round(time.perf_counter() - wall, 2),
+                "cpu_seconds": round(time.process_time() - cpu, 2),
+            }
+        )
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a CSV whole or not at all; empty where a number is not known, no text a formula."""
+    safe = neutral_table(table)
+    write_whole(path, lambda part: safe.to_csv(part, index=False, lineterminator="\n"))
+
+
+def write_json(value: Mapping[str, Any], path: Path) -> None:
+    """Write JSON whole or not at all."""
+    text = json.dumps(value, indent=1, sort_keys=False) + "\n"
+    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def write_bytes(content: bytes, path: Path) -> None:
+    """Write a file whole or not at all."""
+    write_whole(path, lambda part: part.write_bytes(content))
+
+
+def write_dataset(ds: xr.Dataset, path: Path) -> None:
+    """Write NetCDF whole or not at all, under a seal of its content."""
+    write_netcdf(ds, path)
+
+
+def read_dataset(path: Path) -> xr.Dataset:
+    """Read a NetCDF file of a run into memory.
+
+    Raises
+    ------
+    DataError
+        If it is damaged or was edited.
+    """
+    try:
+        return read_netcdf(path)
+    except Damaged as error:
+        rule = f"is damaged, so run the evaluation again: {error}"
+        raise DataError(Problem(f"{path.parent.name}/{path.name}", rule)) from error
+
+
+def read_manifest(run: Path) -> dict[str, Any]:
+    """Read the manifest of a run.
+
+    Raises
+    ------
+    DataError
+        If the directory is not a run.
+    """
+    path = run / "manifest.json"
+    if not there_is(path):
+        rule = "is absent: this is not a run directory"
+        if there_is(run / "fits"):
+            rule = "is absent: only `lndbayes evaluate` that has ended writes it, so run that first"
+        raise DataError(Problem(str(path), rule))
+    try:
+        manifest = read_json(path)
+    except Unreadable as error:
+        raise DataError(Problem(str(path), error.rule, error.row, None, error.value)) from error
+    if not isinstance(manifest, dict):
+        raise DataError(Problem(str(path), "must hold one JSON object"))
+    return manifest
+
+
+def stored_outcomes(run: Path, manifest: Mapping[str, Any]) -> dict[str, xr.DataTree]:
+    """Load the stored fits of a run, by outcome.
+
+    Parameters
+    ----------
+    run : Path
+        Run directory.
+    manifest : mapping of str to object
+        Its manifest, which names the outcomes.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    FitError
+        See `lndbayes.fitting.fit.load_fit` and `lndbayes.fitting.fit_shape.require_shape`.
+    """
+    paths = {path.stem: path for path in sorted((run / "fits").glob("*.nc"))}
+    names = evaluated(manifest, paths)
+    if not names:
+        raise DataError(Problem(str(run / "fits"), "holds no stored fit"))
+    return {name: require_shape(load_fit(paths[name]), f"fits/{name}.nc") for name in names}
+
+
+def stored_variants(run: Path, name: str, fit_key: str) -> dict[str, xr.Dataset]:
+    """Load the sensitivity refits of an outcome.
+
+    Parameters
+    ----------
+    run : Path
+        Run directory.
+    name : str
+        The outcome.
+    fit_key : str
+        Of its main fit.
+
+    Raises
+    ------
+    DataError
+        If one is absent, damaged, edited, or a refit of another fit.
+    """
+    variants: dict[str, xr.Dataset] = {}
+    problems = []
+    for variant in VARIANTS:
+        path = run / VARIANT_FOLDER / f"{name}-{variant.name}.nc"
+        if not path.is_file():
+            rule = "a sensitivity refit is absent: run the evaluation again to complete the run"
+            problems.append(Problem(f"{VARIANT_FOLDER}/{path.name}", rule))
+            continue
+        variants[variant.name] = read_dataset(path)
+        if not str(variants[variant.name].attrs.get("key")).endswith(fit_key):
+            rule = "is a refit of other inputs: run the evaluation again to complete the run"
+            problems.append(Problem(f"{VARIANT_FOLDER}/{path.name}", rule))
+    if problems:
+        raise DataError(problems)
+    return variants

@@ -1,0 +1,1 @@
+"""What every room may use: errors told to a user, names of dims, signs, the interval."""

@@ -1,0 +1,82 @@
+"""What a site's mix adds to its deviation in the sites' law, compiled, and the way back.
+
+See `lndbayes.coordinates.site_gaussian.SiteLaw`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from lndbayes.density.argument_table import FIELDS, places, table
+from lndbayes.density.priors_and_shapes import extend, shares
+from lndbayes.numerics.simd import fma
+from lndbayes.numerics.vector import INSIDE
+
+__all__ = ["offset_back", "offset_forth"]
+
+_INFORMATION, _USUAL, _MIX_AT = (
+    FIELDS[f"law_{name}"] for name in ("information", "usual", "mix_at")
+)
+
+
+@njit(**INSIDE)
+def _mix(h: np.ndarray, x: np.ndarray, share: np.ndarray, effect: np.ndarray) -> None:
+    """Fill shares, shape (S, M), and effects of interventions, shape (M,)."""
+    at = places(h, _MIX_AT)
+    shares(x, at[0], share)
+    extend(x[at[1] : at[1] + effect.shape[0] - 1], effect)
+    size = math.exp(x[at[2]])
+    for m in range(effect.shape[0]):
+        effect[m] *= size
+
+
+@njit(**INSIDE)
+def offset_forth(h: np.ndarray, x: np.ndarray, room: np.ndarray) -> None:
+    """Take from the scores what the mix adds to the sites' deviations."""
+    usual, information = table(h, _USUAL), table(h, _INFORMATION)
+    sites, mixed = usual.shape
+    kinds, kind = room.shape[1], places(h, _MIX_AT)[3]
+    share, effect = np.empty((sites, mixed)), np.empty(mixed)
+    _mix(h, x, share, effect)
+    for i in range(sites):
+        offset = 0.0
+        for m in range(mixed):
+            offset = fma(share[i, m] - usual[i, m], effect[m], offset)
+        for a in range(kinds):
+            room[kinds + 3, a, i] -= information[a * kinds + kind, i] * offset
+
+
+@njit(**INSIDE)
+def offset_back(
+    h: np.ndarray, x: np.ndarray, grad: np.ndarray, scale: np.ndarray, by_score: np.ndarray
+) -> None:
+    """Add what the scores' derivatives, over their scales, say of shares and effects."""
+    usual, information = table(h, _USUAL), table(h, _INFORMATION)
+    sites, mixed = usual.shape
+    at, kinds = places(h, _MIX_AT), by_score.shape[0]
+    share, effect = np.empty((sites, mixed)), np.empty(mixed)
+    by_effect = np.zeros(mixed)
+    _mix(h, x, share, effect)
+    for i in range(sites):
+        by = 0.0
+        for a in range(kinds):
+            by -= scale[a] * information[a * kinds + at[3], i] * by_score[a, i]
+        middle = 0.0
+        for m in range(mixed):
+            middle += share[i, m] * effect[m]
+            by_effect[m] += by * (share[i, m] - usual[i, m])
+        last = share[i, mixed - 1] * (effect[mixed - 1] - middle)
+        for m in range(mixed - 1):
+            pull = share[i, m] * (effect[m] - middle) - last
+            grad[at[0] + i * (mixed - 1) + m] += by * pull
+    size, total = math.exp(x[at[2]]), 0.0
+    for m in range(mixed - 1):
+        total += by_effect[m]
+    common = -total / (mixed + math.sqrt(mixed)) - by_effect[mixed - 1] / math.sqrt(mixed)
+    for m in range(mixed):
+        grad[at[2]] += by_effect[m] * effect[m]
+        if m < mixed - 1:
+            grad[at[1] + m] += size * (by_effect[m] + common)

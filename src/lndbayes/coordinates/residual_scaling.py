@@ -1,0 +1,98 @@
+"""Directions along which a density is still far more curved than a metric's coordinates have it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from lndbayes.coordinates.coordinates import Metric
+from lndbayes.coordinates.site_gaussian_draws import Gradient
+
+__all__ = ["stretched"]
+
+#: Draws at which the curvature is looked at, and directions at most.
+_POINTS, _MOST = 16, 12
+#: Products with the curvature: twice as many as directions.
+_PRODUCTS = 24
+#: Curvature from which a direction counts. A standard normal's is 1, and sites' data alone come to
+#: 2 or 3 in places; up to here a step of the sampler is not shorter for it.
+_STEEP = 4.0
+#: Length of what is rounding error, of a product with curvature.
+_NOTHING = 1e-6
+#: Of the differences, where every coordinate's spread is about 1.
+_STEP = 1e-4
+
+
+def stretched(metric: Metric, x: np.ndarray, gradient: Gradient) -> Metric:
+    """Shorten the directions in which the density is most curved.
+
+    Sites' laws know each site by itself. Numbers that sum to zero over sites couple all of them,
+    and where data are many, what couples them is known several times as closely as the
+    coordinates have it: every step of the sampler would have to be as short.
+
+    Parameters
+    ----------
+    metric : Metric
+        From `lndbayes.coordinates.from_draws.metric_from`, without directions of its own.
+    x : ndarray, shape (chain, draw, D)
+        Unconstrained draws.
+    gradient : callable
+        Fills its second argument with the gradient of the log density in the metric's coordinates.
+
+    Returns
+    -------
+    Metric
+        Its directions are eigenvectors of the mean curvature at some draws, by Lanczos's method;
+        what they are stretched by makes their curvature 1.
+
+    References
+    ----------
+    Golub, Van Loan (2013). Matrix Computations, 4th edition, section 10.1.
+    """
+    draws = x.reshape(-1, x.shape[-1])
+    points = metric.to_y(draws[np.linspace(0, len(draws) - 1, _POINTS).astype(int)])
+    values, vectors = _largest(_mean_curvature(points, gradient), points.shape[1])
+    steep = values > _STEEP
+    return replace(metric, directions=vectors[steep], stretch=values[steep] ** -0.5)
+
+
+def _mean_curvature(points: np.ndarray, gradient: Gradient) -> Callable[[np.ndarray], np.ndarray]:
+    """Product of a direction with the negative second derivatives' mean over points, (P, D)."""
+    here, there = np.empty_like(points), np.empty(points.shape[1])
+    for point, out in zip(points, here, strict=True):
+        gradient(point, out)
+
+    def along(direction: np.ndarray) -> np.ndarray:
+        total = np.zeros_like(direction)
+        for point, before in zip(points, here, strict=True):
+            gradient(point + _STEP * direction, there)
+            total += before - there
+        return total / (_STEP * len(points))
+
+    return along
+
+
+def _largest(
+    product: Callable[[np.ndarray], np.ndarray], size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Largest eigenvalues of a symmetric matrix, and their vectors as rows, largest first."""
+    basis = np.zeros((min(_PRODUCTS, size), size))
+    bent = np.zeros_like(basis)
+    left = np.random.default_rng(0).normal(size=size)
+    for k in range(len(basis)):
+        # twice: once leaves rounding errors as large as what is left
+        for _ in range(2):
+            left = left - (basis[:k] @ left) @ basis[:k]
+        length = np.linalg.norm(left)
+        if length < _NOTHING:
+            # nothing is left beyond what the basis spans
+            basis, bent = basis[:k], bent[:k]
+            break
+        basis[k] = left / length
+        left = bent[k] = product(basis[k])
+    inner = bent @ basis.T
+    values, turn = np.linalg.eigh((inner + inner.T) / 2)
+    most = slice(None, -_MOST - 1, -1)
+    return values[most], (turn.T @ basis)[most]

@@ -1,0 +1,1 @@
+"""The model's log density and gradient, written out and compiled."""

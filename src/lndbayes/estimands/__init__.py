@@ -1,0 +1,1 @@
+"""Estimands from stored draws, and the one place that averages over draws."""

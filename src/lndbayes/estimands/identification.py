@@ -1,0 +1,130 @@
+"""What identifies each site's baseline: tiers A to D, and the share that comparison identifies."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from lndbayes.base.names import PERIOD_MONTHS, TIER_A_MONTHS
+from lndbayes.estimands.treated import Window, asked_window, treated_sites
+from lndbayes.model.channels import OFF_SD
+
+__all__ = [
+    "NO_EFFECT",
+    "TIERS",
+    "has_evidence",
+    "identified_share",
+    "site_tiers",
+    "unidentified_sites",
+]
+
+TIERS = {
+    "A": "own untreated months, and untreated sites to compare with throughout the window",
+    "B": "own untreated months fix the level; the trend under the window is the model's",
+    "C": "no own untreated month: the level rests on own records or persons' history",
+    "D": "no own evidence on the untreated state: no site interval",
+}
+
+#: In place of a tier: a site without a treated cell of its own has no effect to identify.
+NO_EFFECT = "-"
+
+
+def site_tiers(fit: xr.DataTree, window: Window | None = None) -> xr.DataArray:
+    """Label each site by what its untreated level rests on.
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        A fit; masked months and channels that are switched off do not count as evidence.
+    window : tuple of int, optional
+        Event months of the estimand; default the window of the fit's spec.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (site), one of "A", "B", "C", "D"; `NO_EFFECT` for a site without a treated cell of its
+        own in the likelihood: it never goes live, or not within the months that can be used.
+
+    Raises
+    ------
+    ValueError
+        If the data do not show the window.
+    """
+    window = asked_window(fit, window)
+    data = fit["constant_data"].to_dataset()
+    event = data["event_time"].to_numpy()
+    clean = (data["site_weight"].to_numpy() > 0) & ~(event >= 0)
+    own = clean.sum(axis=1) * PERIOD_MONTHS[fit.attrs["period"]]
+    untreated_sites = clean.sum(axis=0)
+    treated, unidentified = treated_sites(fit), unidentified_sites(fit)
+    tiers = []
+    for s in range(len(event)):
+        if not treated[s]:
+            tiers.append(NO_EFFECT)
+            continue
+        in_window = (event[s] >= window[0]) & (event[s] <= window[1])
+        whole = in_window.sum() > 0 and event[s].max() >= window[1]
+        compared = whole and bool((untreated_sites[in_window] > 0).all())
+        if own[s] >= TIER_A_MONTHS and compared:
+            tiers.append("A")
+        elif own[s] > 0:
+            tiers.append("B")
+        else:
+            tiers.append("D" if unidentified[s] else "C")
+    return xr.DataArray(tiers, dims="site", coords={"site": data["site"]})
+
+
+def unidentified_sites(fit: xr.DataTree) -> np.ndarray:
+    """Sites without any evidence of their own on the untreated state, bool, shape (S,).
+
+    Where such a site has a treated cell it is of tier D, whatever the window.
+    """
+    data = fit["constant_data"].to_dataset()
+    event = data["event_time"].to_numpy()
+    own = ((data["site_weight"].to_numpy() > 0) & ~(event >= 0)).any(axis=1)
+    return np.array([not (own[s] or _own_channel(data, s)) for s in range(len(own))], dtype=bool)
+
+
+def _own_channel(data: xr.Dataset, site: int) -> bool:
+    for channel in ("retrospective", "history"):
+        # a channel without any row is not stored
+        if f"{channel}_at" not in data:
+            continue
+        at = data[f"{channel}_at"].to_numpy()
+        used = data[f"{channel}_exposure"].to_numpy() > 0
+        if (used & (at[:, 0] == site)).any():
+            return True
+    return False
+
+
+def has_evidence(fit: xr.DataTree) -> bool:
+    """Whether any reconstructed evidence on the untreated rate is on and has rows."""
+    data = fit["constant_data"].to_dataset()
+    # a channel without any row is not stored; one that is switched off has no weight
+    counted = [f"{name}_exposure" for name in ("retrospective", "history")]
+    normal = [f"{name}_chol" for name in ("national", "elicited")]
+    return any((data[name].to_numpy() > 0).any() for name in counted if name in data) or any(
+        (np.diag(data[name].to_numpy()) < OFF_SD).any() for name in normal if name in data
+    )
+
+
+def identified_share(fit: xr.DataTree) -> float:
+    """Share of treated exposure that comparison with untreated observations identifies.
+
+    A cell counts if its site has an untreated observation and its month has an untreated site: the
+    cells for which an imputation estimator (Borusyak, Jaravel and Spiess) exists. The rest of an
+    effect is model and evidence channels. Sites without an effect of their own do not count.
+
+    Returns
+    -------
+    float
+        Between 0 and 1; NaN if nothing is treated.
+    """
+    data = fit["constant_data"].to_dataset()
+    event = data["event_time"].to_numpy()
+    clean = (data["site_weight"].to_numpy() > 0) & ~(event >= 0)
+    treated = data["exposure_all"].to_numpy() * (np.nan_to_num(event, nan=-1.0) >= 0)
+    treated = treated * treated_sites(fit)[:, None]
+    covered = clean.any(axis=1)[:, None] & clean.any(axis=0)[None, :]
+    total = treated.sum()
+    return float((treated * covered).sum() / total) if total > 0 else float("nan")

@@ -1,0 +1,70 @@
+"""Linear predictors of a fit's draws, from which estimands, checks and predictions are made."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from lndbayes.base.names import SAMPLE_DIMS
+from lndbayes.model.surface import linear_predictors, untreated
+
+__all__ = ["predictors", "untreated_predictor"]
+
+_DIMS = (*SAMPLE_DIMS, "site", "month")
+
+
+def predictors(
+    fit: xr.DataTree, draws: slice = slice(None), months: slice = slice(None)
+) -> xr.Dataset:
+    """Linear predictors without (``eta0``) and with the service (``eta1``).
+
+    A step in recording or case-mix at go-live is a bias: it is no part of ``eta1`` here.
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        A fit.
+    draws, months : slice
+        Positions along ``draw`` and ``month``.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``eta0``, ``eta1`` with dims (chain, draw, site, month), link scale.
+    """
+    values, arrays, coords = _parts(fit, draws, months)
+    eta0, eta1 = linear_predictors(values, arrays, recorded=False)
+    return xr.Dataset({"eta0": (_DIMS, eta0), "eta1": (_DIMS, eta1)}, coords=coords)
+
+
+def untreated_predictor(
+    fit: xr.DataTree, draws: slice = slice(None), months: slice = slice(None)
+) -> xr.DataArray:
+    """``eta0`` of `predictors` alone, in half of the time.
+
+    Parameters
+    ----------
+    fit, draws, months
+        See `predictors`.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (chain, draw, site, month), link scale.
+    """
+    values, arrays, coords = _parts(fit, draws, months)
+    return xr.DataArray(untreated(values, arrays), dims=_DIMS, coords=coords, name="eta0")
+
+
+def _parts(
+    fit: xr.DataTree, draws: slice, months: slice
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, xr.DataArray]]:
+    """Values of the draws, the design's arrays, and the coordinates of what is made of them."""
+    posterior = fit["posterior"].to_dataset().isel(draw=draws)
+    constants = fit["constant_data"].to_dataset().isel(month=months)
+    values, arrays = (
+        {str(k): v.to_numpy() for k, v in ds.data_vars.items()} for ds in (posterior, constants)
+    )
+    arrays["event_time"] = np.nan_to_num(arrays["event_time"], nan=-1.0)
+    coords = {dim: posterior[dim] for dim in (*SAMPLE_DIMS, "site")} | {"month": constants["month"]}
+    return values, arrays, coords

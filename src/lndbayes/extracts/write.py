@@ -1,0 +1,107 @@
+"""The evaluation directory, written beside its place and moved there whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from lndbayes.base.errors import DataError, Problem
+from lndbayes.data.problems import nearest
+from lndbayes.files.reading import there_is, why_no_file, why_no_folder
+
+__all__ = ["EVIDENCE", "QUALITY", "refuse_foreign", "swap_in", "write_settings", "write_tables"]
+
+#: Evidence that is copied as it is.
+EVIDENCE: Final = tuple(
+    f"evidence/{name}.csv" for name in ("national", "retrospective", "proxy", "elicited")
+)
+
+QUALITY: Final = "data_quality.csv"
+
+_MADE: Final = frozenset(
+    {"evaluation.toml", "sites.csv", "outcomes.csv", "mix.csv", "referrals.csv", QUALITY}
+    | {"evidence/history.csv", *EVIDENCE}
+)
+
+
+def refuse_foreign(target: Path) -> None:
+    """Refuse to replace a directory that an earlier assembly did not write.
+
+    Raises
+    ------
+    DataError
+        If `target` is a file, or holds anything else. Nothing is touched.
+    """
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise DataError(Problem(str(target), "must be a directory, or not exist yet"))
+    held = {
+        path.relative_to(target).as_posix()
+        for path in target.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
+    foreign = sorted(held - _MADE)
+    if foreign or (held and QUALITY not in held):
+        rule = "must be empty or hold an earlier assembly and nothing else"
+        told = [Problem(f"{target}/{name}", rule) for name in foreign[:20]]
+        raise DataError(told or [Problem(str(target), rule)])
+
+
+def swap_in(fresh: Path, target: Path, staging: Path) -> None:
+    """Move a finished directory to its place; what was there comes back if that fails."""
+    stale = staging / "old"
+    if target.exists():
+        target.rename(stale)
+    try:
+        fresh.rename(target)
+    except OSError:
+        if stale.exists():
+            stale.rename(target)
+        raise
+
+
+def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Write tables as CSV, by path inside the folder; empty where a number is not known."""
+    for name, table in tables.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(path, index=False, lineterminator="\n")
+
+
+def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write `evaluation.toml`: a JSON string or boolean is also a TOML one."""
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
+    text = "\n".join(lines) + "\n"
+    (folder / "evaluation.toml").write_text(text, encoding="utf-8", newline="\n")
+
+
+def copy_evidence(extracts: Path, folder: Path) -> list[Problem]:
+    """Copy the evidence that does not come from persons; tell of files that are not it."""
+    source = extracts / "evidence"
+    if not there_is(source):
+        rule = "is not a folder of the extracts and would be left out (is it 'evidence'?)"
+        folders = [path.name for path in sorted(extracts.iterdir()) if path.is_dir()]
+        return [Problem(name, rule) for name in folders if nearest(name, ["evidence"])]
+    if why := why_no_folder(source):
+        return [Problem("evidence", why)]
+    problems = []
+    for path in sorted(source.iterdir()):
+        name = f"evidence/{path.name}"
+        if path.name.startswith("."):
+            continue
+        if name == "evidence/history.csv":
+            problems.append(Problem(name, "must not be there: it is made from the extracts"))
+        elif name in EVIDENCE and (why := why_no_file(path)):
+            problems.append(Problem(name, why))
+        elif name not in EVIDENCE:
+            problems.append(Problem(name, f"must be one of {', '.join(EVIDENCE)}"))
+        else:
+            (folder / "evidence").mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / name)
+    return problems

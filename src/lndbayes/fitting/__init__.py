@@ -1,0 +1,1 @@
+"""Draws of a posterior as a labelled tree, stored and used again."""

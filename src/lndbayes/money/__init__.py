@@ -1,0 +1,1 @@
+"""Costs, and savings draw by draw."""

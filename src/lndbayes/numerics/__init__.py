@@ -1,0 +1,1 @@
+"""Special functions, sums and quadrature in vector instructions, and how compiled code is kept."""

@@ -1,0 +1,129 @@
+"""All outcomes in one figure: pooled effects as ratios, and their course over event time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from lndbayes.report.figures.style import BAND, INK, MUTED, REFERENCE, WIDTH, shorten, styled
+
+__all__ = ["course_panels", "overview_intervals"]
+
+_ROW = 0.27
+_TICKS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0)
+
+
+def overview_intervals(overview: pd.DataFrame) -> Figure:
+    """Draw the pooled ratio of every outcome with its interval and what it says, in words.
+
+    Parameters
+    ----------
+    overview : pandas.DataFrame
+        Columns ``label``, ``median``, ``lower``, ``upper`` (ratios), ``margin_low``,
+        ``margin_high``, ``verdict``, ``tier_a`` to ``tier_d``; if there are any,
+        ``lower_bias_allowed`` and ``upper_bias_allowed``, drawn thin. A row without numbers is
+        listed without a mark.
+
+    Returns
+    -------
+    Figure
+        One row an outcome, in the order given.
+    """
+    with styled():
+        height = 0.75 + _ROW * len(overview)
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        axes = figure.add_subplot()
+        drawn = overview[overview["median"].notna()]
+        margins = overview[["margin_low", "margin_high"]].to_numpy(float)
+        width = margins[:, 1] - margins[:, 0]
+        rows = range(len(overview))
+        axes.barh(rows, width, left=margins[:, 0], height=1.0, color="#e6e6e6", lw=0, zorder=0)
+        axes.axvline(1.0, color=INK, lw=0.8)
+        for y, row in enumerate(overview.to_dict("records")):
+            if not math.isnan(float(row["median"])):
+                strong = row["verdict"] in ("lowers", "raises")
+                allowed = [row.get(f"{end}_bias_allowed", math.nan) for end in ("lower", "upper")]
+                axes.plot(allowed, [y + 0.22, y + 0.22], color=MUTED, lw=0.8)
+                axes.plot([row["lower"], row["upper"]], [y, y], color=REFERENCE, lw=1.6)
+                axes.plot(
+                    [row["median"]],
+                    [y],
+                    marker="o",
+                    ms=5,
+                    color=REFERENCE,
+                    mfc=REFERENCE if strong else "white",
+                )
+            axes.text(
+                1.02,
+                y,
+                _said(row),
+                transform=axes.get_yaxis_transform(),
+                va="center",
+                fontsize=6.8,
+                linespacing=0.95,
+            )
+        axes.set_yticks(range(len(overview)), [shorten(str(x), 30) for x in overview["label"]])
+        axes.set_ylim(len(overview) - 0.4, -0.6)
+        axes.set_xscale("log")
+        ends = drawn.reindex(
+            columns=["lower", "upper", "lower_bias_allowed", "upper_bias_allowed"]
+        ).to_numpy(float)
+        low = 0.97 * float(np.nanmin([*ends.ravel(), 0.85]))
+        high = 1.03 * float(np.nanmax([*ends.ravel(), 1.15]))
+        axes.set_xlim(low, high)
+        ticks = [t for t in _TICKS if low <= t <= high]
+        axes.xaxis.set_major_locator(FixedLocator(ticks))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticklabels([f"{t:g}" for t in ticks])
+        axes.set_xlabel("ratio with the service to without (1 = no effect); grey: counts as none")
+        return figure
+
+
+def _said(row: Mapping[Any, Any]) -> str:
+    tiers = " ".join(f"{int(row[f'tier_{t}'])}{t.upper()}" for t in "abcd" if row[f"tier_{t}"] > 0)
+    return f"{row['verdict']}\n[{tiers}]"
+
+
+def course_panels(course: pd.DataFrame) -> Figure:
+    """Draw the pooled effect by stretches of event time, a panel an outcome.
+
+    Parameters
+    ----------
+    course : pandas.DataFrame
+        Columns ``outcome``, ``window`` (such as ``0-2``), ``median``, ``lower``, ``upper``, link
+        scale.
+
+    Returns
+    -------
+    Figure
+        Intervals over event months; the axes of all panels are alike across and not down.
+    """
+    outcomes = list(dict.fromkeys(course["outcome"]))
+    columns = 3
+    rows = -(-len(outcomes) // columns)
+    with styled():
+        figure = Figure(figsize=(WIDTH, 0.35 + 1.35 * rows), layout="constrained")
+        panels = np.atleast_1d(figure.subplots(rows, columns, sharex=True, squeeze=False)).ravel()
+        for axes, outcome in zip(panels, outcomes, strict=False):
+            part = course[course["outcome"] == outcome]
+            for row in part.to_dict("records"):
+                first, last = (int(x) for x in str(row["window"]).split("-"))
+                axes.fill_between(
+                    [first, last + 1], row["lower"], row["upper"], color=BAND, alpha=0.6, lw=0
+                )
+                axes.plot([first, last + 1], [row["median"]] * 2, color=REFERENCE, lw=1.4)
+            axes.axhline(0, color=INK, lw=0.6)
+            axes.set_title(shorten(str(outcome).replace("_", " "), 30), loc="left")
+        for axes in panels[len(outcomes) :]:
+            axes.set_visible(False)
+        for axes in panels[max(len(outcomes) - columns, 0) : len(outcomes)]:
+            axes.tick_params(labelbottom=True)
+        figure.supxlabel("months after go-live", color=MUTED, fontsize=8)
+        figure.supylabel("effect, link scale", color=MUTED, fontsize=8)
+        return figure

@@ -1,0 +1,1 @@
+"""Site effects of several fits together."""

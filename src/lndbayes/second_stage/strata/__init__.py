@@ -1,0 +1,1 @@
+"""Effects by stratum of need."""

@@ -1,0 +1,1 @@
+"""Model specs: sections, priors, families, and what is printed of them."""

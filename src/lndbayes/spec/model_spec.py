@@ -1,0 +1,291 @@
+"""Model specs: one strict TOML file per outcome, read into one frozen `ModelSpec`.
+
+No hidden defaults: a missing key is an error, an unknown key is an error with a suggestion, and so
+are missing and unknown prior slots. Nothing in a spec names code.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ValidationError
+
+from lndbayes.base.characters import text_problems
+from lndbayes.base.errors import Problem, SpecError
+from lndbayes.files.reading import Unreadable, parse_json, read_toml
+from lndbayes.spec.families import FAMILIES, Family
+from lndbayes.spec.priors import SLOTS, PriorDistribution, required_slots
+from lndbayes.spec.sections import (
+    CHANNELS,
+    Baseline,
+    Effect,
+    Likelihood,
+    Outcome,
+    Sampling,
+    Sensitivity,
+    Strict,
+)
+
+__all__ = ["CHANNELS", "ModelSpec", "load_spec", "parse_spec", "stored_spec"]
+
+
+class _Frozen[V](dict[str, V]):
+    """A dict that refuses changes, so that a spec with a hash stays what was hashed."""
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("a spec cannot be changed; with_changes makes another one")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self),)
+
+
+class ModelSpec(Strict):
+    """One outcome's model, complete and immutable.
+
+    Attributes
+    ----------
+    outcome, likelihood, baseline, effect, sensitivity, sampling
+        Sections of the spec file.
+    priors : mapping of str to PriorDistribution
+        Every slot the model declares, and no other.
+    checks : mapping of str to float
+        Overrides of check thresholds by name; validated by the check battery.
+    """
+
+    outcome: Outcome
+    likelihood: Likelihood
+    baseline: Baseline
+    effect: Effect
+    sensitivity: Sensitivity
+    priors: Annotated[dict[str, PriorDistribution], AfterValidator(_Frozen)]
+    sampling: Sampling
+    checks: Annotated[dict[str, float | int | bool], AfterValidator(_Frozen)]
+
+    @property
+    def family(self) -> Family:
+        """The observation family's facts."""
+        return FAMILIES[self.likelihood.family]
+
+    def canonical(self) -> str:
+        """Canonical JSON of the whole spec, sorted by key; `parse_spec` reads it back."""
+        raw = {**self.model_dump(mode="json"), "priors": _plain_priors(self)}
+        if not self.likelihood.bands:
+            # a spec that leaves the key out is the spec that it was before there was one
+            del raw["likelihood"]["bands"]
+        return json.dumps(raw, sort_keys=True, separators=(",", ":"))
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical JSON."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+
+def _plain_priors(spec: ModelSpec) -> dict[str, dict[str, Any]]:
+    return {slot: prior.as_toml() for slot, prior in spec.priors.items()}
+
+
+def with_changes(spec: ModelSpec, changes: Mapping[str, Any]) -> ModelSpec:
+    """Return a copy of a spec with dotted keys replaced, validated afresh.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The spec to start from; left as it is.
+    changes : mapping of str to object
+        For example ``{"baseline.channels.national": False, "sampling.seed": 1}``.
+
+    Returns
+    -------
+    ModelSpec
+        The changed spec.
+
+    Raises
+    ------
+    SpecError
+        If a key does not exist or a value breaks a rule.
+    """
+    if not isinstance(spec, ModelSpec):
+        raise TypeError(f"the first argument must be a spec, got {type(spec).__name__}")
+    raw = {**spec.model_dump(mode="python"), "priors": _plain_priors(spec)}
+    for dotted, given in changes.items():
+        # a number of NumPy's is the plain number that it stands for
+        value = given.item() if isinstance(given, np.generic) else given
+        node = raw
+        *parents, leaf = dotted.split(".")
+        for key in parents:
+            if not isinstance(node.get(key), dict):
+                raise SpecError(Problem("spec", "no such key", column=dotted))
+            node = node[key]
+        # thresholds that a spec does not override are not in it
+        if leaf not in node and parents != ["checks"]:
+            raise SpecError(Problem("spec", "no such key", column=dotted))
+        node[leaf] = value
+    return parse_spec(raw, source="spec")
+
+
+def load_spec(path: str | Path) -> ModelSpec:
+    """Read and check one model spec.
+
+    Parameters
+    ----------
+    path : str or Path
+        A TOML file.
+
+    Returns
+    -------
+    ModelSpec
+        The frozen spec.
+
+    Raises
+    ------
+    SpecError
+        Listing every problem: unreadable file, syntax, unknown or missing key, wrong type or range,
+        unknown or missing prior slot, unknown distribution or parameter.
+    """
+    path = Path(path)
+    try:
+        raw = read_toml(path)
+    except Unreadable as error:
+        raise SpecError(Problem(str(path), error.rule, error.row, None, error.value)) from error
+    return parse_spec(raw, source=path.name)
+
+
+def stored_spec(text: str, *, source: str) -> ModelSpec:
+    """Read a spec back from its canonical JSON, as a fit carries it.
+
+    Parameters
+    ----------
+    text : str
+        What `ModelSpec.canonical` gave.
+    source : str
+        Where it stands, for messages.
+
+    Returns
+    -------
+    ModelSpec
+
+    Raises
+    ------
+    SpecError
+        If it is no JSON object, or no spec of this version.
+    """
+    try:
+        raw = parse_json(text)
+    except Unreadable as error:
+        raise SpecError(Problem(source, f"the stored spec {error.rule}")) from error
+    if not isinstance(raw, dict):
+        raise SpecError(Problem(source, "the stored spec must be one JSON object"))
+    return parse_spec(raw, source=source)
+
+
+def parse_spec(raw: Mapping[str, Any], *, source: str) -> ModelSpec:
+    """Check a parsed spec; see `load_spec`."""
+    problems = text_problems(raw, source)
+    priors, bad = _parse_priors(raw.get("priors"), source, *_wanted_slots(raw))
+    problems += bad
+    rest = {k: v for k, v in raw.items() if k != "priors"}
+    try:
+        spec = ModelSpec.model_validate({**rest, "priors": priors})
+    except ValidationError as error:
+        told = [_problem(e, source) for e in error.errors()]
+        problems += list({p.column: p for p in told}.values())
+        raise SpecError(problems) from error
+    problems += _rates_beyond_one(spec, source)
+    if problems:
+        raise SpecError(problems)
+    return spec
+
+
+def _rates_beyond_one(spec: ModelSpec, source: str) -> list[Problem]:
+    """Thresholds of a rate that no share can have."""
+    if not spec.family.trials:
+        return []
+    rule = "must be at most 1: the family counts a share of trials"
+    return [
+        Problem(source, rule, column=f"checks.{name}", value=str(spec.checks[name]))
+        for name in ("prior_rate_low", "prior_rate_high")
+        if spec.checks.get(name, 0) > 1
+    ]
+
+
+def _wanted_slots(raw: Mapping[str, Any]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Slots that must be there, and slots that may be: those that the spec's family has.
+
+    Where the family cannot be read, which is a problem of its own, nothing is said of the slots
+    in which families differ.
+    """
+    section, effect = raw.get("likelihood"), raw.get("effect")
+    family = section.get("family") if isinstance(section, Mapping) else None
+    scale = effect.get("pulse_sd") if isinstance(effect, Mapping) else 0.0
+    pulse = isinstance(scale, int | float) and scale > 0
+    if isinstance(family, str) and family in FAMILIES:
+        wanted = required_slots(family, pulse=pulse)
+        return wanted, frozenset(wanted)
+    any_family = [required_slots(name, pulse=pulse) for name in FAMILIES]
+    allowed = frozenset().union(*any_family)
+    return tuple(s for s in any_family[0] if all(s in one for one in any_family)), allowed
+
+
+def _parse_priors(
+    raw: object, source: str, wanted: tuple[str, ...], allowed: frozenset[str]
+) -> tuple[dict[str, PriorDistribution], list[Problem]]:
+    if not isinstance(raw, Mapping):
+        return {}, [Problem(source, "a table [priors] is required", column="priors")]
+    problems: list[Problem] = []
+    for slot in sorted(set(raw) - allowed):
+        hint = difflib.get_close_matches(slot, wanted, n=1)
+        rule = "unknown prior slot" + (f"; did you mean {hint[0]!r}?" if hint else "")
+        if slot in SLOTS:
+            rule = "prior slot without a parameter in this family and with these switches"
+        problems.append(Problem(source, rule, column=f"priors.{slot}"))
+    priors = {}
+    for slot in wanted:
+        if slot not in raw:
+            rule = f"missing prior slot: {SLOTS[slot].description}"
+            problems.append(Problem(source, rule, column=f"priors.{slot}"))
+            continue
+        try:
+            priors[slot] = PriorDistribution.parse(raw[slot], SLOTS[slot].support, SLOTS[slot].most)
+            if slot in ("season", "stage_level") and priors[slot].dist != "Normal":
+                raise ValueError(f"the prior of {slot} must be Normal")
+        except ValueError as error:
+            value = json.dumps(raw[slot], default=str)
+            problems.append(Problem(source, str(error), column=f"priors.{slot}", value=value))
+    return priors, problems
+
+
+def _problem(error: Any, source: str) -> Problem:
+    where = ".".join(str(part) for part in error["loc"])
+    rule = error["msg"].removeprefix("Value error, ")
+    value = None if error["type"] == "missing" else repr(error["input"])[:80]
+    if error["type"] == "extra_forbidden":
+        *parents, leaf = error["loc"]
+        known = _known_keys(tuple(str(p) for p in parents))
+        hint = difflib.get_close_matches(str(leaf), known, n=1)
+        rule = "unknown key" + (f"; did you mean {hint[0]!r}?" if hint else "")
+    elif error["loc"][0] == "checks" and len(error["loc"]) > 1:
+        where, rule = f"checks.{error['loc'][1]}", "must be a number, or true or false"
+    elif error["type"] == "missing":
+        rule = "missing key: specs have no hidden defaults"
+    return Problem(source, rule, column=where, value=value)
+
+
+def _known_keys(parents: tuple[str, ...]) -> list[str]:
+    model: Any = ModelSpec
+    for part in parents:
+        field = model.model_fields.get(part)
+        if field is None or not isinstance(field.annotation, type):
+            return []
+        model = field.annotation
+        if not issubclass(model, BaseModel):
+            return []
+    return list(model.model_fields)

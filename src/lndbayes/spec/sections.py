@@ -1,0 +1,221 @@
+"""Sections of a model spec: their keys, types and bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from lndbayes.base.names import NAME, NAME_RULE
+from lndbayes.spec.families import FAMILIES, FamilyName
+
+__all__ = [
+    "CHANNELS",
+    "Baseline",
+    "Channels",
+    "Effect",
+    "Likelihood",
+    "Outcome",
+    "Sampling",
+    "Sensitivity",
+    "Strict",
+]
+
+CHANNELS = ("not_yet_treated", "retrospective", "national", "history", "elicited")
+
+#: Smallest and largest scale on a link scale, where 20 is a ratio of 500 million: beyond them
+#: squares and exponentials of draws are no finite numbers above 0 any more.
+SMALLEST, LARGEST = 1e-6, 20.0
+#: Most months that anything may last: as long as the longest evaluation.
+MOST_MONTHS = 1200
+#: Most draws of a chain, and of all chains together: more do not fit into memory.
+_MOST_DRAWS, _MOST_IN_ALL = 100_000, 1_000_000
+
+
+def _off_or_sized(value: float) -> float:
+    if 0 < value < SMALLEST:
+        raise ValueError(f"is too small to be told from 0: must be at least {SMALLEST:g}")
+    return value + 0.0  # one zero
+
+
+_Scale = Annotated[
+    float, Field(ge=0, le=LARGEST, allow_inf_nan=False), AfterValidator(_off_or_sized)
+]
+_Positive = Annotated[
+    float, Field(gt=0, le=LARGEST, allow_inf_nan=False), AfterValidator(_off_or_sized)
+]
+
+
+class Strict(BaseModel):
+    """A section: no other keys, no conversions, no changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy as it is; a change is refused, which pydantic would not check."""
+        if update:
+            raise TypeError("a spec is copied unchanged: lndbayes.with_changes checks changes")
+        return super().model_copy(deep=deep)
+
+
+def _named(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise ValueError(NAME_RULE)
+    return value
+
+
+def _named_or_empty(value: str) -> str:
+    return _named(value) if value else value
+
+
+class Outcome(Strict):
+    """What is counted, out of what, and which direction is good."""
+
+    name: Annotated[str, AfterValidator(_named)]
+    label: str
+    event: str
+    trials: str
+    good_direction: Literal["lower", "higher", "none"]
+    #: outcome whose counts are the exposure, such as referrals of attendances; empty = none
+    given: Annotated[str, AfterValidator(_named_or_empty)]
+    #: measured only among people whom the service helps to choose: no effect is reported
+    selected: bool
+    #: effects within this of zero, link scale, count as none
+    margin: _Positive
+
+    @model_validator(mode="after")
+    def _chosen(self) -> Outcome:
+        if self.given == self.name:
+            raise ValueError("given must be another outcome: none is counted out of itself")
+        if self.selected and not self.given:
+            raise ValueError(
+                "given must name the outcome that says who is measured, where selected is true"
+            )
+        return self
+
+
+class Likelihood(Strict):
+    """Observation family, a key of `lndbayes.spec.families.FAMILIES`, and the order of its bands."""
+
+    family: FamilyName
+    #: bands from the lowest to the highest; empty: the numbers in their labels say the order
+    bands: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _arrays(cls, value: Any) -> Any:
+        return _tuples(value)
+
+    @field_validator("bands")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        named = all(label and label == label.strip() for label in value)
+        if not named or len(value) == 1 or len(set(value)) < len(value):
+            raise ValueError("must be two or more different labels, lowest first, or left out")
+        return value
+
+    @model_validator(mode="after")
+    def _banded(self) -> Likelihood:
+        if self.bands and not FAMILIES[self.family].staged:
+            staged = ", ".join(name for name, family in FAMILIES.items() if family.staged)
+            raise ValueError(f"bands must be left out: only {staged} have bands")
+        return self
+
+
+class Channels(Strict):
+    """Sources of evidence on the baseline, each on or off."""
+
+    not_yet_treated: bool
+    retrospective: bool
+    national: bool
+    history: bool
+    elicited: bool
+
+
+class Baseline(Strict):
+    """Structure of the untreated surface and the integrated-out biases of its evidence."""
+
+    national_basis: Annotated[int, Field(ge=1, le=40)]
+    site_basis: Annotated[int, Field(ge=1, le=40)]
+    seams: tuple[Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")], ...]
+    seam_sd: _Positive
+    national_offset_sd: _Positive
+    elicited_bias_sd: _Positive
+    channels: Channels
+
+    @model_validator(mode="before")
+    @classmethod
+    def _arrays(cls, value: Any) -> Any:
+        return _tuples(value)
+
+    @field_validator("seams")
+    @classmethod
+    def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("must name each month once")
+        return value
+
+
+def _tuples(value: Any) -> Any:
+    """Turn TOML arrays into tuples so that strict mode accepts them."""
+    if isinstance(value, Mapping):
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    return value
+
+
+class Effect(Strict):
+    """Windows in event months, the go-live month being 0, and the scale of a passing pulse."""
+
+    window: tuple[int, int]
+    transition: tuple[int, int]
+    hide_first_months: Annotated[int, Field(ge=0, le=MOST_MONTHS)]
+    pulse_sd: _Scale
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        return _tuples(value)
+
+    @field_validator("window", "transition", mode="before")
+    @classmethod
+    def _two(cls, value: Any) -> Any:
+        if not (isinstance(value, tuple) and len(value) == 2):
+            raise ValueError("must be two whole numbers, [first, last]")
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Effect:
+        if not 0 <= self.window[0] <= self.window[1]:
+            raise ValueError("window must be [first, last] with 0 <= first <= last")
+        if not (self.transition[0] <= 0 and self.transition[1] >= -1):
+            raise ValueError("transition must be [first, last] with first <= 0 and last >= -1")
+        for name in ("window", "transition"):
+            if max(map(abs, getattr(self, name))) > MOST_MONTHS:
+                raise ValueError(f"{name} must lie within {MOST_MONTHS} months of go-live")
+        return self
+
+
+class Sensitivity(Strict):
+    """Standard deviations of bias terms that data cannot teach; 0 switches a term off."""
+
+    shared_bias_sd: _Scale
+    drift_sd: _Scale
+    go_live_step_sd: _Scale
+    wave_sd: _Scale
+
+
+class Sampling(Strict):
+    """Sampler settings."""
+
+    draws: Annotated[int, Field(ge=50, le=_MOST_DRAWS)]
+    tune: Annotated[int, Field(ge=50, le=_MOST_DRAWS)]
+    chains: Annotated[int, Field(ge=1, le=64)]
+    target_accept: Annotated[float, Field(gt=0.5, lt=1.0)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+
+    @model_validator(mode="after")
+    def _in_all(self) -> Sampling:
+        if self.chains * self.draws > _MOST_IN_ALL:
+            raise ValueError(f"chains times draws must be at most {_MOST_IN_ALL:,}")
+        return self

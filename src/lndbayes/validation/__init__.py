@@ -1,0 +1,1 @@
+"""Whether intervals hold: simulation-based calibration, back-tests, comparators."""

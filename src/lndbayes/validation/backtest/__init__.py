@@ -1,0 +1,1 @@
+"""Months before go-live hidden, reconstructed and scored."""

@@ -1,0 +1,844 @@
+"""Specs: what is read, what is refused and how it is said, what the hash depends on."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import pickle
+import random
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydantic
+import pytest
+
+from lndbayes.base.errors import Problem, SpecError
+from lndbayes.spec.families import FAMILIES
+from lndbayes.spec.model_spec import CHANNELS, ModelSpec, load_spec, parse_spec, with_changes
+from lndbayes.spec.priors import SLOTS, PriorDistribution
+from small import EXTRA, raw_of
+
+ROOT = Path(__file__).parents[2]
+CUSTODY = ROOT / "models" / "custody.toml"
+WRONG = Path(__file__).with_name("specs")
+
+Raw = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def spec() -> ModelSpec:
+    return load_spec(CUSTODY)
+
+
+@pytest.fixture
+def raw() -> Raw:
+    return tomllib.loads(CUSTODY.read_text(encoding="utf-8"))
+
+
+#: A family that has the slot.
+OWNER = {
+    "person_dispersion": "negative_binomial",
+    "stage_level": "duration_hazard",
+    "stage_site_sd": "ordered_bands",
+    "stage_effect": "ordered_bands",
+}
+
+
+def raw_with(slot: str) -> Raw:
+    """A valid spec that has the slot."""
+    return raw_of(OWNER.get(slot, "beta_binomial"), 0.3 if slot == "pulse_months" else 0.0)
+
+
+def put(raw: Raw, dotted: str, value: Any) -> Raw:
+    *parents, leaf = dotted.split(".")
+    node = raw
+    for key in parents:
+        node = node[key]
+    node[leaf] = value
+    return raw
+
+
+def drop(raw: Raw, dotted: str) -> Raw:
+    *parents, leaf = dotted.split(".")
+    node = raw
+    for key in parents:
+        node = node[key]
+    del node[leaf]
+    return raw
+
+
+def problems(read: Callable[[], object]) -> tuple[Problem, ...]:
+    with pytest.raises(SpecError) as caught:
+        read()
+    assert caught.value.problems
+    assert str(caught.value) == "\n".join(str(p) for p in caught.value.problems)
+    return caught.value.problems
+
+
+def only(read: Callable[[], object]) -> Problem:
+    (found,) = problems(read)
+    return found
+
+
+def leaves(node: Any, path: str = "") -> list[str]:
+    """Dotted path of every value; a prior's parameters are values of their own."""
+    if not isinstance(node, dict):
+        return [path]
+    return [p for key, value in node.items() for p in leaves(value, f"{path}.{key}".lstrip("."))]
+
+
+LEAVES = leaves(tomllib.loads(CUSTODY.read_text(encoding="utf-8")))
+
+
+# ---- what is read
+
+
+def test_shipped_spec_is_read_as_written(spec, raw):
+    assert spec.outcome.name == raw["outcome"]["name"]
+    assert spec.effect.window == (7, 18)
+    assert spec.effect.transition == (-3, 1)
+    assert spec.sensitivity.wave_sd == raw["sensitivity"]["wave_sd"]
+    assert spec.sampling.seed == raw["sampling"]["seed"]
+    assert {name: getattr(spec.baseline.channels, name) for name in CHANNELS} == dict(
+        raw["baseline"]["channels"]
+    )
+    assert {slot: prior.as_toml() for slot, prior in spec.priors.items()} == raw["priors"]
+    assert spec.checks == raw["checks"]
+
+
+def test_every_shipped_spec_is_valid_and_named_after_its_outcome():
+    files = sorted((ROOT / "models").glob("*.toml"))
+    assert CUSTODY in files
+    for file in files:
+        if file.stem != "costs":
+            assert load_spec(file).outcome.name == file.stem
+
+
+def test_whole_numbers_are_numbers(raw):
+    assert parse_spec(put(raw, "sensitivity.wave_sd", 0), source="x").sensitivity.wave_sd == 0.0
+    prior = parse_spec(put(raw, "priors.effect_mean.mu", 0), source="x").priors["effect_mean"]
+    assert prior["mu"] == 0.0
+    assert isinstance(prior["mu"], float)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("effect.window", [0, 0]),
+        ("effect.window", [5, 5]),
+        ("effect.transition", [0, -1]),
+        ("effect.transition", [-6, -1]),
+        ("effect.transition", [0, 12]),
+        ("baseline.site_basis", 1),
+        ("baseline.national_basis", 40),
+        ("sampling.draws", 50),
+        ("sampling.chains", 64),
+        ("sampling.seed", 0),
+        ("sampling.seed", 2**63 - 1),
+        ("sampling.draws", 100_000),
+        ("effect.window", [7, 1200]),
+        ("effect.hide_first_months", 1200),
+        ("sensitivity.wave_sd", 20.0),
+        ("sensitivity.wave_sd", -0.0),
+        ("checks", {"prior_rate_low": 0.0, "prior_rate_high": 1.0}),
+        ("outcome.good_direction", "none"),
+        ("outcome.given", "referrals"),
+        ("baseline.seams", ["2015-12"]),
+        ("baseline.seams", ["2015-01", "2016-06"]),
+        ("baseline.seam_sd", 1e-6),
+        ("effect.pulse_sd", 0),
+        ("checks", {"rhat_max": 1.05, "enough": 3, "strict": True}),
+    ],
+)
+def test_values_at_the_edge_are_accepted(raw, key, value):
+    parse_spec(put(raw, key, value), source="x")
+
+
+# ---- what is refused, one thing at a time
+
+
+@pytest.mark.parametrize("key", [key for key in LEAVES if not key.startswith("checks.")])
+def test_every_key_must_be_there(raw, key):
+    """No hidden defaults: whatever is taken away is missed by its name.
+
+    Thresholds are the exception: those that are not overridden have documented values.
+    """
+    found = only(lambda: parse_spec(drop(raw, key), source="x.toml"))
+    assert found.file == "x.toml"
+    if key.startswith("priors."):
+        slot = key.split(".")[1]
+        assert found.column == f"priors.{slot}"
+        assert "must be a table with `dist`" in found.rule or "takes exactly" in found.rule
+    else:
+        assert found.column == key
+        assert found.rule == "missing key: specs have no hidden defaults"
+        assert found.value is None
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        *("outcome", "likelihood", "baseline", "baseline.channels", "effect", "sensitivity"),
+        *("sampling", "checks"),
+    ],
+)
+def test_every_section_must_be_there(raw, section):
+    found = only(lambda: parse_spec(drop(raw, section), source="x"))
+    assert (found.column, found.rule) == (section, "missing key: specs have no hidden defaults")
+
+
+@pytest.mark.parametrize("priors", [None, 3, "Normal", [1, 2]])
+def test_priors_must_be_a_table(raw, priors):
+    raw = drop(raw, "priors") if priors is None else put(raw, "priors", priors)
+    found = only(lambda: parse_spec(raw, source="x"))
+    assert found.column == "priors"
+    assert "[priors] is required" in found.rule
+
+
+@pytest.mark.parametrize("slot", SLOTS)
+def test_every_slot_must_have_a_prior(slot):
+    found = only(lambda: parse_spec(drop(raw_with(slot), f"priors.{slot}"), source="x"))
+    assert found.column == f"priors.{slot}"
+    assert found.rule == f"missing prior slot: {SLOTS[slot].description}"
+
+
+@pytest.mark.parametrize(
+    ("key", "suggestion"),
+    [
+        ("sampler", "sampling"),
+        ("outcome.labels", "label"),
+        ("likelihood.famly", "family"),
+        ("baseline.nationl_basis", "national_basis"),
+        ("baseline.channels.histroy", "history"),
+        ("effect.windw", "window"),
+        ("sensitivity.shared_bias", "shared_bias_sd"),
+        ("sampling.target_acept", "target_accept"),
+    ],
+)
+def test_unknown_key_is_refused_with_a_suggestion(raw, key, suggestion):
+    found = only(lambda: parse_spec(put(raw, key, {} if key == "sampler" else 1), source="x"))
+    assert found.column == key
+    assert found.rule == f"unknown key; did you mean {suggestion!r}?"
+
+
+def test_unknown_key_like_nothing_is_refused_without_a_suggestion(raw):
+    found = only(lambda: parse_spec(put(raw, "sampling.zzz", 1), source="x"))
+    assert (found.column, found.value, found.rule) == ("sampling.zzz", "1", "unknown key")
+
+
+def test_unknown_slot_is_refused_with_a_suggestion(raw):
+    extra = put(raw, "priors.effect_maen", {"dist": "Normal", "mu": 0.0, "sigma": 1.0})
+    found = only(lambda: parse_spec(extra, source="x"))
+    assert found.column == "priors.effect_maen"
+    assert found.rule == "unknown prior slot; did you mean 'effect_mean'?"
+
+
+NORMAL = {"dist": "Normal", "mu": 0.0, "sigma": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("slot", "prior", "said"),
+    [
+        ("effect_mean", {**NORMAL, "dist": "Norml"}, "did you mean 'Normal'?"),
+        ("effect_mean", {"dist": "HalfNormal", "sigma": 1.0}, "one of Normal, StudentT"),
+        ("effect_mean", {"dist": "Dirichlet", "concentration": 1.0}, "one of Normal, StudentT"),
+        ("site_level_sd", NORMAL, "one of HalfNormal, Exponential, Gamma, LogNormal"),
+        ("mix_share", {"dist": "Gamma", "alpha": 1.0, "beta": 1.0}, "one of Dirichlet"),
+        ("effect_mean", {"dist": ["Normal"]}, "one of Normal, StudentT"),
+        ("effect_mean", {**NORMAL, "nu": 3.0}, "Normal takes exactly mu, sigma"),
+        ("effect_mean", {"dist": "Normal", "mu": 0.0}, "Normal takes exactly mu, sigma"),
+        ("effect_mean", {"dist": "StudentT", "mu": 0.0, "sd": 1.0}, "exactly nu, mu, sigma"),
+        ("site_level_sd", {"dist": "Exponential", "lam": 2.0}, "takes exactly scale"),
+        ("effect_mean", {**NORMAL, "sigma": 0.0}, "sigma must be above 0"),
+        ("effect_mean", {**NORMAL, "sigma": -1.0}, "sigma must be above 0"),
+        ("ramp_months", {"dist": "Gamma", "alpha": 1.0, "beta": 0.0}, "beta must be above 0"),
+        ("mix_share", {"dist": "Dirichlet", "concentration": -1.0}, "concentration must be above"),
+        ("effect_mean", {**NORMAL, "sigma": 1e300}, "sigma must be between 1e-06 and 1e+06"),
+        ("effect_mean", {**NORMAL, "sigma": 1e-300}, "sigma must be between 1e-06 and 1e+06"),
+        ("effect_mean", {**NORMAL, "sigma": 100.0}, "must lie within 200 of 0"),
+        ("effect_mean", {**NORMAL, "mu": 1e300}, "must lie within 200 of 0"),
+        (
+            "effect_mean",
+            {"dist": "StudentT", "nu": 0.5, "mu": 0.0, "sigma": 0.5},
+            "must lie within 200 of 0",
+        ),
+        ("site_level_sd", {"dist": "HalfNormal", "sigma": 1000.0}, "must lie within 200 of 0"),
+        ("site_level_sd", {"dist": "Gamma", "alpha": 1e-4, "beta": 1.0}, "draws are 0"),
+        ("ramp_months", {"dist": "LogNormal", "mu": 400.0, "sigma": 1.0}, "within 1e+12 of 0"),
+        ("mix_share", {"dist": "Dirichlet", "concentration": 1e300}, "between 1e-06 and 1e+06"),
+        ("effect_mean", {**NORMAL, "mu": float("nan")}, "mu must be a finite number"),
+        ("effect_mean", {**NORMAL, "sigma": float("inf")}, "sigma must be a finite number"),
+        ("effect_mean", {**NORMAL, "mu": "0"}, "mu must be a finite number"),
+        ("effect_mean", {**NORMAL, "mu": True}, "mu must be a finite number"),
+        ("effect_mean", {**NORMAL, "mu": [0.0]}, "mu must be a finite number"),
+        ("effect_mean", {"mu": 0.0, "sigma": 1.0}, "must be a table with `dist`"),
+        ("effect_mean", "Normal(0, 1)", "must be a table with `dist`"),
+        ("effect_mean", 0.5, "must be a table with `dist`"),
+        (
+            "season",
+            {"dist": "StudentT", "nu": 3.0, "mu": 0.0, "sigma": 0.1},
+            "the prior of season must be Normal",
+        ),
+        (
+            "stage_level",
+            {"dist": "StudentT", "nu": 3.0, "mu": 0.0, "sigma": 0.1},
+            "the prior of stage_level must be Normal",
+        ),
+        ("stage_site_sd", NORMAL, "one of HalfNormal, Exponential, Gamma, LogNormal"),
+        ("stage_effect", {"dist": "HalfNormal", "sigma": 1.0}, "one of Normal, StudentT"),
+        ("person_dispersion", NORMAL, "one of HalfNormal, Exponential, Gamma, LogNormal"),
+        ("pulse_months", NORMAL, "one of HalfNormal, Exponential, Gamma, LogNormal"),
+    ],
+    ids=str,
+)
+def test_wrong_prior_is_refused_with_its_rule(slot, prior, said):
+    changed = put(raw_with(slot), f"priors.{slot}", prior)
+    found = only(lambda: parse_spec(changed, source="x"))
+    assert found.column == f"priors.{slot}"
+    assert said in found.rule
+    assert found.value
+
+
+@pytest.mark.parametrize("slot", SLOTS)
+@pytest.mark.parametrize(
+    "prior",
+    [
+        NORMAL,
+        {"dist": "StudentT", "nu": 3.0, "mu": 0.0, "sigma": 1.0},
+        {"dist": "HalfNormal", "sigma": 1.0},
+        {"dist": "Exponential", "scale": 1.0},
+        {"dist": "Gamma", "alpha": 2.0, "beta": 1.0},
+        {"dist": "LogNormal", "mu": -1.0, "sigma": 1.0},
+        {"dist": "Dirichlet", "concentration": 1.0},
+    ],
+    ids=lambda prior: prior["dist"],
+)
+def test_a_slot_takes_the_distributions_of_its_support(slot, prior):
+    """Whole line, positive or shares; the season and the stages' levels a normal alone."""
+    line, positive = {"Normal", "StudentT"}, {"HalfNormal", "Exponential", "Gamma", "LogNormal"}
+    allowed = {"real": line, "positive": positive, "simplex": {"Dirichlet"}}[SLOTS[slot].support]
+    allowed = allowed & {"Normal"} if slot in ("season", "stage_level") else allowed
+    changed = put(raw_with(slot), f"priors.{slot}", prior)
+    if prior["dist"] in allowed:
+        assert parse_spec(changed, source="x").priors[slot].as_toml() == prior
+    else:
+        assert only(lambda: parse_spec(changed, source="x")).column == f"priors.{slot}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("outcome.name", "crime/theft"),
+        ("outcome.name", "2custody"),
+        ("outcome.name", "cust ody"),
+        ("outcome.name", ""),
+        ("outcome.label", 3),
+        ("outcome.good_direction", "down"),
+        ("outcome.given", "-referrals"),
+        ("outcome.given", "two words"),
+        ("outcome.given", None),
+        ("outcome.selected", 0),
+        ("outcome.selected", "no"),
+        ("likelihood.family", "poisson"),
+        ("baseline.seam_sd", 0.0),
+        ("baseline.seam_sd", -0.1),
+        ("baseline.seam_sd", float("nan")),
+        ("effect.pulse_sd", -0.1),
+        ("effect.pulse_sd", float("nan")),
+        ("effect.pulse_sd", "0.1"),
+        ("baseline.national_basis", 0),
+        ("baseline.national_basis", 41),
+        ("baseline.site_basis", 4.0),
+        ("baseline.site_basis", True),
+        ("baseline.national_offset_sd", 0.0),
+        ("baseline.elicited_bias_sd", -0.1),
+        ("baseline.elicited_bias_sd", float("inf")),
+        ("baseline.channels.history", "yes"),
+        ("baseline.channels.history", 1),
+        ("effect.hide_first_months", -1),
+        ("effect.hide_first_months", 1.5),
+        ("sensitivity.wave_sd", -0.1),
+        ("sensitivity.drift_sd", float("nan")),
+        ("sensitivity.drift_sd", float("inf")),
+        ("sensitivity.go_live_step_sd", "0.1"),
+        ("sampling.draws", 49),
+        ("sampling.draws", 1000.0),
+        ("sampling.tune", 0),
+        ("sampling.chains", 0),
+        ("sampling.chains", 65),
+        ("sampling.target_accept", 0.5),
+        ("sampling.target_accept", 1.0),
+        ("sampling.draws", 10**12),
+        ("sampling.tune", 10**12),
+        ("effect.hide_first_months", 10**9),
+        ("sensitivity.wave_sd", 1e300),
+        ("sensitivity.wave_sd", 1e-300),
+        ("baseline.seam_sd", 1e-300),
+        ("baseline.national_offset_sd", 1e300),
+        ("outcome.margin", 1e300),
+        ("baseline.seams", ("2015-01", "2015-01")),
+        ("sampling.seed", -1),
+        ("sampling.seed", 2**63),
+        ("sampling.seed", True),
+        ("effect", 3),
+        ("sampling", [1]),
+    ],
+)
+def test_wrong_type_or_range_is_refused_with_the_value(raw, key, value):
+    found = only(lambda: parse_spec(put(raw, key, value), source="x"))
+    assert found.column == key
+    assert found.value == repr(value)
+    assert found.rule
+
+
+@pytest.mark.parametrize(
+    "month", ["2015-13", "2015-00", "2015-1", "15-01", "2015-01-01", "2015/01", "Jan 2015", "", 3]
+)
+def test_a_seam_is_a_month(raw, month):
+    found = only(lambda: parse_spec(put(raw, "baseline.seams", ["2015-06", month]), source="x"))
+    assert found.column == "baseline.seams.1"
+    assert found.value == repr(month)
+    assert found.rule
+
+
+@pytest.mark.parametrize("value", ["2015-06", 3, True, {"2015-06": 1}])
+def test_seams_are_a_list(raw, value):
+    found = problems(lambda: parse_spec(put(raw, "baseline.seams", value), source="x"))
+    assert {p.column for p in found} == {"baseline.seams"}
+
+
+FOREIGN = "prior slot without a parameter in this family and with these switches"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("pulse_sd", [0.0, 0.3])
+@pytest.mark.parametrize("slot", EXTRA)
+def test_a_spec_has_the_slots_of_its_family_and_switches_and_no_other(family, pulse_sd, slot):
+    """A prior that nothing uses would look like a setting and be none."""
+    has = {
+        "person_dispersion": family in ("negative_binomial", "negative_binomial_from_one"),
+        "stage_level": family in ("ordered_bands", "duration_hazard", "ordered_change"),
+        "stage_site_sd": family == "ordered_bands",
+        "stage_effect": family == "ordered_bands",
+        "pulse_months": pulse_sd > 0,
+    }[slot]
+    raw = raw_of(family, pulse_sd)
+    assert (slot in parse_spec(copy.deepcopy(raw), source="x").priors) == has
+    if has:
+        found = only(lambda: parse_spec(drop(raw, f"priors.{slot}"), source="x"))
+        assert found.rule == f"missing prior slot: {SLOTS[slot].description}"
+    else:
+        foreign = put(raw, f"priors.{slot}", dict(EXTRA[slot]))
+        found = only(lambda: parse_spec(foreign, source="x"))
+        assert found.rule == FOREIGN
+    assert found.column == f"priors.{slot}"
+
+
+def test_an_unknown_family_is_one_problem_and_its_slots_are_not_judged_twice(raw):
+    found = only(lambda: parse_spec(put(raw, "likelihood.family", "binomial"), source="x"))
+    assert found.column == "likelihood.family"
+    for family in FAMILIES:
+        assert repr(family) in found.rule
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("window", [18, 7], "window must be [first, last] with 0 <= first <= last"),
+        ("window", [-1, 7], "window must be [first, last] with 0 <= first <= last"),
+        ("transition", [1, 3], "transition must be [first, last] with first <= 0 and last >= -1"),
+        ("transition", [-3, -2], "transition must be [first, last] with first <= 0 and last >= -1"),
+    ],
+)
+def test_windows_must_be_in_order_and_round_go_live(raw, key, value, said):
+    found = only(lambda: parse_spec(put(raw, f"effect.{key}", value), source="x"))
+    assert (found.column, found.rule) == ("effect", said)
+
+
+@pytest.mark.parametrize("value", [[7], [7, 18, 19], [7.0, 18], ["7", "18"], 7, "7-18"])
+def test_window_must_be_two_whole_numbers(raw, value):
+    found = problems(lambda: parse_spec(put(raw, "effect.window", value), source="x"))
+    assert all(p.column.startswith("effect.window") for p in found)
+
+
+@pytest.mark.parametrize("value", ["high", [1], None])
+def test_thresholds_are_numbers_or_switches(raw, value):
+    found = problems(lambda: parse_spec(put(raw, "checks.rhat_max", value), source="x"))
+    assert all(p.column.startswith("checks.rhat_max") for p in found)
+
+
+# ---- everything at once
+
+EVERYWHERE = {
+    "outcome.name": "letters, digits, _ and -",
+    "outcome.lable": "did you mean 'label'?",
+    "outcome.label": "missing key",
+    "outcome.good_direction": "'lower', 'higher' or 'none'",
+    "outcome.given": "letters, digits, _ and -",
+    "outcome.selected": "missing key",
+    "likelihood.family": "beta_binomial",
+    "baseline.national_basis": "greater than or equal to 1",
+    "baseline.site_basis": "integer",
+    "baseline.seams.1": "pattern",
+    "baseline.seam_sd": "greater than 0",
+    "baseline.national_offset_sd": "greater than 0",
+    "baseline.elicited_bias_sd": "finite",
+    "baseline.channels.retrospective": "boolean",
+    "baseline.channels.elictied": "did you mean 'elicited'?",
+    "baseline.channels.elicited": "missing key",
+    "effect": "0 <= first <= last",
+    "sensitivity.shared_bias_sd": "greater than or equal to 0",
+    "sensitivity.drift_sd": "number",
+    "sensitivity.wave_sd": "missing key",
+    "priors.effect_mean": "did you mean 'Normal'?",
+    "priors.site_effect_sd": "one of HalfNormal",
+    "priors.mix_effect_sd": "sigma must be above 0",
+    "priors.predecessor_effect": "exactly mu, sigma",
+    "priors.ramp_months": "exactly mu, sigma",
+    "priors.baseline_level": "mu must be a finite number",
+    "priors.national_slope": "must be a table",
+    "priors.national_curve_sd": "must be a table",
+    "priors.season": "must be Normal",
+    "priors.site_level_sd": "sigma must be a finite number",
+    "priors.site_drift_sd": "scale must be a finite number",
+    "priors.mix_share": "concentration must be above 0",
+    "priors.retrospective_bais_sd": "did you mean 'retrospective_bias_sd'?",
+    "priors.retrospective_bias_sd": "missing prior slot",
+    "sampling.draws": "greater than or equal to 50",
+    "sampling.chains": "greater than or equal to 1",
+    "sampling.target_accept": "less than 1",
+    "sampling.seed": "greater than or equal to 0",
+}
+
+
+def test_all_problems_are_told_at_once():
+    found = problems(lambda: load_spec(WRONG / "wrong_everywhere.toml"))
+    told = {p.column: p.rule for p in found}
+    assert len(found) == len(told)
+    assert set(told) == set(EVERYWHERE)
+    for column, said in EVERYWHERE.items():
+        assert said in told[column], column
+    assert {p.file for p in found} == {"wrong_everywhere.toml"}
+
+
+# ---- files
+
+
+def test_syntax_is_refused_with_its_line():
+    path = WRONG / "wrong_syntax.toml"
+    found = only(lambda: load_spec(path))
+    assert found.file == str(path)
+    assert "not valid TOML" in found.rule
+    assert "line 4" in found.rule
+
+
+def test_text_must_be_utf_8(tmp_path):
+    path = tmp_path / "latin.toml"
+    path.write_bytes(CUSTODY.read_bytes().replace(b"Custodial sentence", b"Caf\xe9"))
+    found = only(lambda: load_spec(path))
+    assert (found.file, found.rule) == (str(path), "must be UTF-8 text")
+
+
+def test_file_must_be_there(tmp_path):
+    found = only(lambda: load_spec(tmp_path / "no.toml"))
+    assert found.file == str(tmp_path / "no.toml")
+    assert "No such file" in found.rule
+    assert "directory" in only(lambda: load_spec(tmp_path)).rule
+
+
+def test_empty_file_lacks_everything(tmp_path):
+    path = tmp_path / "empty.toml"
+    path.write_text("", encoding="utf-8")
+    columns = {p.column for p in problems(lambda: load_spec(path))}
+    assert columns == set(ModelSpec.model_fields)
+
+
+# ---- changes
+
+
+def test_changes_give_a_new_spec_and_leave_the_old_one(spec):
+    before = spec.canonical()
+    changed = with_changes(
+        spec,
+        {
+            "baseline.channels.national": False,
+            "sampling.seed": 1,
+            "effect.window": (1, 3),
+            "effect.transition": [-1, 0],
+            "priors.effect_mean.sigma": 0.9,
+            "priors.ramp_months": {"dist": "Gamma", "alpha": 2.0, "beta": 0.5},
+            "priors.season": PriorDistribution("Normal", (("mu", 0.0), ("sigma", 0.2))),
+            "checks": {"rhat_max": 1.05},
+        },
+    )
+    assert spec.canonical() == before
+    assert changed.baseline.channels.national is False
+    assert changed.baseline.channels.history is True
+    assert changed.sampling.seed == 1
+    assert changed.effect.window == (1, 3)
+    assert changed.effect.transition == (-1, 0)
+    assert changed.priors["effect_mean"].as_toml() == {"dist": "Normal", "mu": 0.0, "sigma": 0.9}
+    assert changed.priors["ramp_months"].dist == "Gamma"
+    assert changed.priors["season"]["sigma"] == 0.2
+    assert changed.checks == {"rhat_max": 1.05}
+
+
+def test_no_change_is_an_equal_spec(spec):
+    same = with_changes(spec, {})
+    assert same == spec
+    assert same.hash == spec.hash
+
+
+@pytest.mark.parametrize(
+    "key", ["sampling.seeds", "sampler.seed", "sampling.seed.deep", "nothing", "priors.x.mu"]
+)
+def test_changes_of_what_is_not_there_are_refused(spec, key):
+    found = only(lambda: with_changes(spec, {key: 1}))
+    assert (found.column, found.rule) == (key, "no such key")
+
+
+def test_changes_are_checked_like_a_file(spec):
+    changes = {"sampling.draws": 1, "priors.effect_mean.sigma": -1.0}
+    found = problems(lambda: with_changes(spec, changes))
+    assert {p.column for p in found} == {"sampling.draws", "priors.effect_mean"}
+
+
+# ---- hash
+
+
+def shuffled(node: Any, rng: random.Random) -> Any:
+    if not isinstance(node, dict):
+        return node
+    keys = list(node)
+    rng.shuffle(keys)
+    return {key: shuffled(node[key], rng) for key in keys}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_hash_does_not_depend_on_the_order_of_keys(spec, raw, seed):
+    other = parse_spec(shuffled(raw, random.Random(seed)), source="other")
+    assert other.hash == spec.hash
+    assert other.canonical() == spec.canonical()
+
+
+def test_hash_does_not_depend_on_how_a_number_is_written(spec, raw):
+    put(raw, "sensitivity.shared_bias_sd", 0)
+    put(raw, "priors.effect_mean.mu", 0)
+    assert parse_spec(raw, source="x").hash == spec.hash
+
+
+def other_value(value: Any) -> Any:
+    match value:
+        case bool():
+            return not value
+        case "lower":
+            return "higher"
+        case "":
+            return "referrals"
+        case []:
+            return ["2016-01"]
+        case str():
+            return f"{value}_x"
+        case int():
+            return value + 1
+        case float():
+            return value + 0.01
+        case list():
+            return [value[0], value[1] + 1]
+    raise AssertionError(value)
+
+
+#: What cannot change alone: the slots of the spec change with it.
+#: Likewise what is selected, and the outcome that says by what.
+TOGETHER = ("likelihood.family", "effect.pulse_sd", "outcome.selected")
+
+
+@pytest.mark.parametrize(
+    "key", [key for key in LEAVES if key not in TOGETHER and not key.endswith(".dist")]
+)
+def test_hash_depends_on_every_value(spec, raw, key):
+    node = raw
+    for part in key.split("."):
+        node = node[part]
+    changed = parse_spec(put(copy.deepcopy(raw), key, other_value(node)), source="x")
+    assert changed.hash != spec.hash
+
+
+def test_what_is_selected_is_selected_by_another_outcome(raw):
+    chosen = put(copy.deepcopy(raw), "outcome.given", "referrals")
+    both = put(copy.deepcopy(chosen), "outcome.selected", True)
+    assert parse_spec(both, source="x").hash != parse_spec(chosen, source="x").hash
+    for given in ("", raw["outcome"]["name"]):
+        broken = put(copy.deepcopy(both), "outcome.given", given)
+        assert "given must" in only(lambda broken=broken: parse_spec(broken, source="x")).rule
+    long = put(copy.deepcopy(raw), "outcome.name", "a" * 101)
+    assert "at most 100" in only(lambda: parse_spec(long, source="x")).rule
+
+
+def test_hash_depends_on_the_family_and_on_the_scale_of_the_pulse():
+    specs = [raw_of(family) for family in FAMILIES]
+    specs += [raw_of("beta_binomial", 0.3), raw_of("beta_binomial", 0.4)]
+    assert len({parse_spec(raw, source="x").hash for raw in specs}) == len(specs)
+
+
+def test_hash_depends_on_the_distribution_and_on_thresholds(spec):
+    same_numbers = {
+        "HalfNormal": {"dist": "HalfNormal", "sigma": 0.1},
+        "Exponential": {"dist": "Exponential", "scale": 0.1},
+        "Gamma": {"dist": "Gamma", "alpha": 0.1, "beta": 0.1},
+        "LogNormal": {"dist": "LogNormal", "mu": 0.1, "sigma": 0.1},
+    }
+    changes = [{"priors.site_level_sd": prior} for prior in same_numbers.values()]
+    changes += [{"checks": {}}, {"checks": {"rhat_max": 1.02}}, {"checks": {"rhat_max": 1.03}}]
+    hashes = {with_changes(spec, change).hash for change in changes}
+    assert len(hashes) == len(changes)
+
+
+def test_canonical_text_is_a_spec_itself(spec):
+    """What a stored fit carries is enough to have its spec back, changed priors included."""
+    changes = {"effect.window": (1, 3), "priors.effect_mean": NORMAL, "checks": {"rhat_max": 1.02}}
+    for one in (spec, with_changes(spec, changes)):
+        again = parse_spec(json.loads(one.canonical()), source="stored")
+        assert again == one
+        assert again.canonical() == one.canonical()
+
+
+def test_hash_is_that_of_the_canonical_text(spec):
+    assert spec.hash == hashlib.sha256(spec.canonical().encode()).hexdigest()
+    assert "\n" not in spec.canonical()
+
+
+# ---- frozen
+
+
+@pytest.mark.parametrize("section", sorted(ModelSpec.model_fields))
+def test_sections_cannot_be_replaced(spec, section):
+    with pytest.raises(pydantic.ValidationError, match="frozen"):
+        setattr(spec, section, getattr(spec, section))
+
+
+def test_values_cannot_be_changed(spec):
+    with pytest.raises(pydantic.ValidationError, match="frozen"):
+        spec.sampling.seed = 1
+    with pytest.raises(pydantic.ValidationError, match="frozen"):
+        spec.baseline.channels.national = False
+    with pytest.raises(AttributeError):
+        spec.priors["season"].dist = "StudentT"
+
+
+def test_the_callers_mapping_is_left_alone(raw):
+    before = copy.deepcopy(raw)
+    parse_spec(raw, source="x")
+    assert raw == before
+
+
+def test_a_spec_with_a_hash_cannot_be_changed_by_hand() -> None:
+    spec = load_spec(CUSTODY)
+    before = spec.hash
+    for change in (
+        lambda: spec.priors.update(effect_mean=spec.priors["season"]),
+        lambda: spec.priors.__setitem__("effect_mean", spec.priors["season"]),
+        lambda: spec.checks.pop("prior_rate_low"),
+        lambda: spec.checks.clear(),
+    ):
+        with pytest.raises(TypeError, match="cannot be changed"):
+            change()
+    assert spec.hash == before
+    again = pickle.loads(pickle.dumps(spec))
+    assert again == spec
+    assert again.hash == before
+    with pytest.raises(TypeError):
+        again.priors.clear()
+
+
+def test_a_threshold_that_the_spec_does_not_override_can_be_changed() -> None:
+    changed = with_changes(load_spec(CUSTODY), {"checks.rhat_max": 1.02})
+    assert changed.checks["rhat_max"] == 1.02
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"effect.window": [7]}, "two whole numbers"),
+        ({"effect.window": [7, 9, 18]}, "two whole numbers"),
+        ({"checks.prior_rate_low": "low"}, "must be a number"),
+        ({"priors.effect_mean": {"dist": "Normal", "mu": 10**400, "sigma": 1.0}}, "finite number"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_one_problem(changes, said) -> None:
+    with pytest.raises(SpecError) as caught:
+        with_changes(load_spec(CUSTODY), changes)
+    (problem,) = caught.value.problems
+    assert said in problem.rule
+
+
+@pytest.mark.parametrize(
+    ("family", "bands", "said"),
+    [
+        ("ordered_bands", ["short"], "two or more different labels"),
+        ("ordered_bands", ["short", "short"], "two or more different labels"),
+        ("ordered_bands", ["short", " long"], "two or more different labels"),
+        ("ordered_bands", ["short", ""], "two or more different labels"),
+        ("ordered_bands", ["short", 2], "valid string"),
+        ("beta_binomial", ["short", "long"], "bands must be left out"),
+    ],
+)
+def test_bands_are_different_labels_of_a_family_that_has_bands(family, bands, said) -> None:
+    raw = raw_of(family)
+    raw["likelihood"]["bands"] = bands
+    found = only(lambda: parse_spec(raw, source="x"))
+    assert found.column is not None
+    assert found.column.startswith("likelihood")
+    assert said in found.rule
+
+
+def test_bands_may_be_declared_and_belong_to_the_hash(spec) -> None:
+    """Without them the numbers in the labels of the data say the order."""
+    declared = with_changes(spec, {"likelihood.bands": ["short", "long"]})
+    assert spec.likelihood.bands == ()
+    assert declared.likelihood.bands == ("short", "long")
+    assert declared.hash != spec.hash
+    assert parse_spec(json.loads(declared.canonical()), source="x") == declared
+
+
+@pytest.mark.parametrize("key", ["window", "transition"])
+def test_windows_lie_within_the_longest_evaluation(raw, key) -> None:
+    """A window to month 999,999,999 was accepted and took 23 GB."""
+    far = {"window": [7, 999_999_999], "transition": [-999_999_999, 1]}[key]
+    found = only(lambda: parse_spec(put(raw, f"effect.{key}", far), source="x"))
+    assert found.column == "effect"
+    assert f"{key} must lie within 1200 months" in found.rule
+
+
+def test_all_draws_together_fit_into_memory(raw) -> None:
+    many = put(put(raw, "sampling.draws", 100_000), "sampling.chains", 11)
+    found = only(lambda: parse_spec(many, source="x"))
+    assert found.column == "sampling"
+    assert "chains times draws must be at most 1,000,000" in found.rule
+
+
+def test_a_rate_beyond_one_is_no_threshold_of_a_share() -> None:
+    high = {"prior_rate_low": 0.1, "prior_rate_high": 2.0}
+    found = only(lambda: parse_spec(put(raw_of("beta_binomial"), "checks", high), source="x"))
+    assert found.column == "checks.prior_rate_high"
+    assert "share of trials" in found.rule
+    counts = put(raw_of("negative_binomial"), "checks", high)
+    assert parse_spec(counts, source="x").checks["prior_rate_high"] == 2.0
+
+
+def test_a_copy_takes_no_change_that_nobody_checks(spec):
+    """Pydantic would take a bare dict as a prior, and any number as a number of chains."""
+    for part, update in ((spec, {"priors": {}}), (spec.sampling, {"chains": -1})):
+        with pytest.raises(TypeError, match="with_changes"):
+            part.model_copy(update=update)
+    assert spec.model_copy() == spec
+
+
+def test_changes_take_numpys_numbers_and_only_of_a_spec(spec):
+    assert with_changes(spec, {"sampling.draws": np.int64(100)}).sampling.draws == 100
+    with pytest.raises(TypeError, match="first argument"):
+        with_changes({"sampling.draws": 100}, spec)
