@@ -27,14 +27,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from recovery import PROB, flat, results, score, store_of, write_page
 
-from lndbayes import (
-    events_averted,
-    fit,
-    load_spec,
-    pooled_effect,
-    read_evaluation,
-    site_effects,
-)
+from lndbayes import events_averted, fit, load_spec, pooled_effect, read_evaluation, site_effects
 from lndbayes.estimands.bounds import selection_bounds
 from lndbayes.estimands.effects import baseline_rates
 from lndbayes.evidence.sensitivity import VARIANTS

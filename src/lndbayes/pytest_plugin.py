@@ -93,9 +93,9 @@ class Gate:
         list of CheckResult
             All results, for further assertions.
         """
-        from lndbayes.app.exports import check_fit
         from lndbayes.base.errors import LndbayesError
         from lndbayes.checks.battery import CHECKS, run_checks
+        from lndbayes.checks.fit_checks import check_fit
         from lndbayes.checks.result import Status
         from lndbayes.checks.thresholds import thresholds_from
         from lndbayes.files.reading import Unreadable, parse_json

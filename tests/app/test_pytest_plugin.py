@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lndbayes.app.exports import check_fit
 from lndbayes.checks.battery import CHECKS
+from lndbayes.checks.fit_checks import check_fit
 from lndbayes.checks.result import Status
 from lndbayes.data.evaluation import read_evaluation
 from lndbayes.fitting.fit import SCHEMA, fit, save_fit
@@ -17,7 +17,7 @@ from small import MODELS, load, write_small
 
 pytest_plugins = ["pytester"]
 
-fakes = load("checks/fake_fit.py")
+fakes = load("fake_fit.py")
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from lndbayes.app.cli import main
-from lndbayes.app.runs import write_table
 from lndbayes.base.errors import SpecError
 from lndbayes.base.formulas import NOT_A_FORMULA, neutral, neutral_table, plain, runs
+from lndbayes.files.writing import write_table
 from lndbayes.money.costs import load_costs
 from small import MODELS, load
 

@@ -13,13 +13,7 @@ import xarray as xr
 
 from fake_fit import changed, make_fit
 from lndbayes.checks.battery import CHECKS, run_checks
-from lndbayes.checks.result import (
-    CHECK_COLUMNS,
-    CheckResult,
-    Status,
-    checks_table,
-    exit_code,
-)
+from lndbayes.checks.result import CHECK_COLUMNS, CheckResult, Status, checks_table, exit_code
 from lndbayes.checks.thresholds import thresholds_from
 from lndbayes.spec.families import FAMILIES
 

@@ -18,7 +18,7 @@ from faults import DATA_FAULTS, FIT_FAULTS, SPEC_FAULTS, DataFault, FitFault, Sp
 from lndbayes.checks.battery import run_checks
 from lndbayes.checks.result import CheckResult, Status
 from lndbayes.checks.thresholds import thresholds_from
-from lndbayes.coordinates.coordinates import Metric
+from lndbayes.coordinates.transform import Metric
 from lndbayes.data.evaluation import read_evaluation
 from lndbayes.fitting.fit import fit, metric_of
 from lndbayes.spec.model_spec import ModelSpec, parse_spec, with_changes

@@ -10,7 +10,6 @@ from scipy import stats
 
 from lndbayes.coordinates import from_draws as metric_draws
 from lndbayes.coordinates import site_gaussian_draws as law_draws
-from lndbayes.coordinates.coordinates import Bends, Metric, without_bends
 from lndbayes.coordinates.from_draws import _within, metric_from
 from lndbayes.coordinates.groups import MetricParts, Run
 from lndbayes.coordinates.residual_scaling import stretched
@@ -23,6 +22,7 @@ from lndbayes.coordinates.site_gaussian_draws import (
     conjugate_gradients,
     curvature_at,
 )
+from lndbayes.coordinates.transform import Bends, Metric, without_bends
 
 
 def of_normal(covariance, mean=0.0):

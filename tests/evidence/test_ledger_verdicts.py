@@ -10,11 +10,7 @@ import pytest
 
 from lndbayes.evidence.assumption import label_assumption
 from lndbayes.evidence.attribution.measures import FULL_COLUMNS, TREATED
-from lndbayes.evidence.attribution.verdicts import (
-    VERDICT_COLUMNS,
-    halving_percent,
-    verdicts_table,
-)
+from lndbayes.evidence.attribution.verdicts import VERDICT_COLUMNS, halving_percent, verdicts_table
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,7 @@ from scipy.special import expit
 from lndbayes.data.evaluation import read_evaluation
 from lndbayes.estimands.effects import pooled_effect
 from lndbayes.estimands.predictors import predictors
-from lndbayes.evidence.part_densities import (
-    channel_log_likelihood,
-    log_prior,
-    panel_log_likelihood,
-)
+from lndbayes.evidence.part_densities import channel_log_likelihood, log_prior, panel_log_likelihood
 from lndbayes.evidence.powerscale import (
     POWERSCALE_COLUMNS,
     PRIOR_GROUPS,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from lndbayes.coordinates.coordinates import Metric
+from lndbayes.coordinates.transform import Metric
 from lndbayes.data.evaluation import EvaluationData, read_evaluation
 from lndbayes.estimands.effects import pooled_effect, site_effects
 from lndbayes.estimands.predictors import predictors

@@ -20,12 +20,7 @@ from lndbayes.estimands.reported import prior_as_posterior
 from lndbayes.evidence import assumption, tipping
 from lndbayes.evidence.assumption import ASSUMPTION
 from lndbayes.evidence.part_densities import channel_log_likelihood
-from lndbayes.evidence.tipping import (
-    TIPPING_COLUMNS,
-    at_level_bias,
-    tipping_table,
-    weighted_table,
-)
+from lndbayes.evidence.tipping import TIPPING_COLUMNS, at_level_bias, tipping_table, weighted_table
 from lndbayes.evidence.tipping_points import conclusion_at, go_live_step, tipping_point
 from lndbayes.fitting.fit import fit, load_fit, metric_of
 from lndbayes.model.design import build_design

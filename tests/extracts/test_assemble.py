@@ -14,8 +14,8 @@ from lndbayes.extracts import assemble
 from lndbayes.extracts.cells import OUTCOMES
 from small import load
 
-extracts = load("assemble/extracts.py")
-reference = load("assemble/reference.py")
+extracts = load("extracts/extracts.py")
+reference = load("extracts/reference.py")
 
 STRATA = ("none", "one", "several")
 

@@ -15,7 +15,7 @@ from lndbayes.base.errors import DataError, Problem, UsageError
 from lndbayes.extracts import assemble
 from small import load
 
-extracts = load("assemble/extracts.py")
+extracts = load("extracts/extracts.py")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 import lndbayes.files.source
 from lndbayes.files.source import source_files, source_hash
 
-SRC = Path(lndbayes.files.source.__file__).parents[1]
+SRC = Path(lndbayes.files.source.__file__).parents[2]
 MODULES = {
     ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((SRC / "lndbayes").rglob("*.py"))
@@ -54,8 +54,11 @@ def test_every_import_is_followed(module: str) -> None:
 
 def test_a_fit_rests_on_its_density_and_no_report() -> None:
     found = source_files("lndbayes.fitting.fit")
-    parts = ("kernel", "likelihood", "terms", "vector", "design", "metric_draws", "predictive")
-    assert {f"lndbayes.model.{part}" for part in parts} <= found.keys()
+    parts = (
+        *("density.kernel", "density.cell_likelihood", "density.evidence_terms"),
+        *("numerics.vector", "model.design", "coordinates.from_draws", "model.predictive"),
+    )
+    assert {f"lndbayes.{part}" for part in parts} <= found.keys()
     assert {
         "lndbayes.fitting.sampler",
         "lndbayes.spec.families",
@@ -82,7 +85,7 @@ def test_only_the_text_counts_and_all_of_it(tmp_path: Path) -> None:
     for path in (tmp_path / "lndbayes").rglob("*.py"):
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert hash_in(tmp_path).strip() == here
-    kernel = tmp_path / "lndbayes" / "model" / "kernel.py"
+    kernel = tmp_path / "lndbayes" / "density" / "kernel.py"
     kernel.write_bytes(kernel.read_bytes() + b"# edited\r\n")
     assert hash_in(tmp_path).strip() != here
 

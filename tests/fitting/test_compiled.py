@@ -16,9 +16,9 @@ import pytest
 
 import lndbayes
 from family_cases import family_spec, family_tables
-from lndbayes.coordinates.coordinates import Bends, Metric
 from lndbayes.coordinates.groups import metric_parts
 from lndbayes.coordinates.site_gaussian import SiteLaw
+from lndbayes.coordinates.transform import Bends, Metric
 from lndbayes.density.argument_table import PARTS
 from lndbayes.density.kernel import KernelData, kernel_data
 from lndbayes.fitting import c_functions as entry

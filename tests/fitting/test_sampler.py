@@ -11,9 +11,9 @@ from scipy import integrate, stats
 from scipy.special import expit, logit
 
 from lndbayes.base.errors import FitError
-from lndbayes.coordinates.coordinates import Metric
 from lndbayes.coordinates.from_draws import metric_from
 from lndbayes.coordinates.groups import metric_parts
+from lndbayes.coordinates.transform import Metric
 from lndbayes.density.kernel import kernel_data
 from lndbayes.fitting import sampler
 from lndbayes.fitting.compiled import compiled_density, log_density

@@ -11,12 +11,12 @@ import pytest
 import xarray as xr
 
 from lndbayes.app.cli import main
-from lndbayes.app.runs import read_dataset
 from lndbayes.base.errors import DataError
 from lndbayes.estimands.effects import mean_effect, site_effects
 from lndbayes.evidence.assumption import ASSUMPTION
+from lndbayes.files.writing import read_dataset
 from lndbayes.fitting.fit import SCHEMA, save_fit
-from lndbayes.second_stage.joint.joint import (
+from lndbayes.second_stage.joint.outcomes import (
     COMPARISON_COLUMNS,
     CORRELATION_COLUMNS,
     JOINT_COLUMNS,

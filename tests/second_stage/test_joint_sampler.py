@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy.stats import binom, multivariate_normal
 
-from lndbayes.second_stage.joint.joint import correlations
 from lndbayes.second_stage.joint.model import (
     JointDraws,
     JointPrior,
@@ -15,13 +14,9 @@ from lndbayes.second_stage.joint.model import (
     evidence_from,
     log_integral,
 )
+from lndbayes.second_stage.joint.outcomes import correlations
 from lndbayes.second_stage.joint.sampler import sample_joint, sweep
-from lndbayes.second_stage.joint.score import (
-    cell_scores,
-    clustered_se,
-    fold_of_cells,
-    verdict,
-)
+from lndbayes.second_stage.joint.score import cell_scores, clustered_se, fold_of_cells, verdict
 from lndbayes.second_stage.likelihood import drop_sites, remove_prior
 
 

@@ -12,15 +12,15 @@ import xarray as xr
 
 from lndbayes.app import strata as runs
 from lndbayes.app.cli import main
-from lndbayes.app.runs import read_dataset
 from lndbayes.base.errors import DataError, SpecError
 from lndbayes.data.evaluation import EvaluationData, read_evaluation
 from lndbayes.data.strata import by_stratum
 from lndbayes.estimands.effects import pooled_effect
 from lndbayes.evidence.assumption import ASSUMPTION
+from lndbayes.files.writing import read_dataset
 from lndbayes.fitting import parallel as many
 from lndbayes.fitting.fit import load_fit
-from lndbayes.second_stage.strata.strata import (
+from lndbayes.second_stage.strata.effects import (
     DIFFERENCE,
     STRATA_COLUMNS,
     strata_effects,

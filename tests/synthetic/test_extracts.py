@@ -14,12 +14,7 @@ import pytest
 
 from lndbayes.base.errors import SpecError
 from lndbayes.synthetic import simulate
-from lndbayes.synthetic.extracts import (
-    EXTRACT_WORLDS,
-    SOURCES,
-    ExtractWorld,
-    simulate_extracts,
-)
+from lndbayes.synthetic.extracts import EXTRACT_WORLDS, SOURCES, ExtractWorld, simulate_extracts
 
 GRID = ("2011-04", "2019-03")
 SITES = simulate(31).frames["sites.csv"]

@@ -9,13 +9,7 @@ import pandas as pd
 import pytest
 
 from lndbayes.synthetic import simulate
-from lndbayes.synthetic.extracts import (
-    LOSSES,
-    SOURCES,
-    ExtractWorld,
-    SourceLaw,
-    simulate_extracts,
-)
+from lndbayes.synthetic.extracts import LOSSES, SOURCES, ExtractWorld, SourceLaw, simulate_extracts
 
 GRID = ("2011-04", "2019-03")
 EXTRACT = np.datetime64("2019-03-31", "D")

@@ -13,7 +13,6 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.app.exports import VARIANT_FOLDER
-from lndbayes.app.runs import write_bytes, write_table
 from lndbayes.base.errors import DataError, Problem, UsageError
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.estimands.effects import pooled_effect, site_effects
@@ -28,6 +27,7 @@ from lndbayes.evidence.sensitivity import VARIANTS, run_variants, untreated_leve
 from lndbayes.files.lock import alone
 from lndbayes.files.places import require_run
 from lndbayes.files.provenance import record_product
+from lndbayes.files.writing import write_bytes, write_table
 from lndbayes.fitting.fit import fit, fit_key, save_fit, stored_fit
 from lndbayes.model.shown import own_treated
 from lndbayes.model.support import supported_design

@@ -165,12 +165,12 @@ def evaluate(options: argparse.Namespace) -> int:
 def tipping(options: argparse.Namespace) -> int:
     """Find tipping points with refits."""
     from lndbayes.app.prepare import prepared_spec
-    from lndbayes.app.runs import write_table
     from lndbayes.estimands.effects import pooled_effect
     from lndbayes.estimands.reported import prior_as_posterior
     from lndbayes.estimands.summaries import summarise
     from lndbayes.evidence.assumption import ASSUMPTION, label_assumption
     from lndbayes.evidence.tipping import require_question, tipping_table
+    from lndbayes.files.writing import write_table
     from lndbayes.fitting.fit import fit, fit_key, save_fit, stored_fit
 
     spec, data = prepared_spec(options.spec, options.data, out=options.out)

@@ -12,22 +12,18 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from lndbayes.app.exports import (
-    VARIANT_FOLDER,
-    Outcome,
-    check_fit,
-    finish,
-    with_checks,
-    write_exports,
-)
+from lndbayes.app.exports import VARIANT_FOLDER, Outcome, finish, with_checks, write_exports
 from lndbayes.app.prepare import prepared
-from lndbayes.app.runs import Progress, Steps, file_hash, write_table
+from lndbayes.app.runs import Progress, Steps
 from lndbayes.base.names import disclosure_warning
+from lndbayes.checks.fit_checks import check_fit
 from lndbayes.checks.result import Status, checks_table, overall
 from lndbayes.data.evaluation import EvaluationData, with_rows_of
 from lndbayes.evidence.sensitivity import run_variants
 from lndbayes.files.lock import alone
 from lndbayes.files.places import make_run, require_run
+from lndbayes.files.storage import file_hash
+from lndbayes.files.writing import write_table
 from lndbayes.fitting.fit import fit, fit_key, save_fit, stored_fit
 from lndbayes.fitting.parallel import Task, run_tasks
 from lndbayes.model.design import build_design

@@ -16,19 +16,13 @@ from lndbayes.app.runs import (
     VARIANT_FOLDER,
     Progress,
     Steps,
-    file_hash,
-    read_dataset,
     read_manifest,
     stored_outcomes,
     stored_variants,
-    write_dataset,
-    write_json,
-    write_table,
 )
 from lndbayes.base.errors import DataError
-from lndbayes.checks.battery import run_checks
+from lndbayes.checks.fit_checks import check_fit
 from lndbayes.checks.result import CheckResult, Status, checks_table, overall
-from lndbayes.checks.thresholds import thresholds_from
 from lndbayes.estimands.bounds import bounds_table
 from lndbayes.estimands.effects import pooled_effect
 from lndbayes.estimands.identification import NO_EFFECT, site_tiers
@@ -65,6 +59,8 @@ from lndbayes.files.provenance import (
     outcomes_of,
     require_hashes,
 )
+from lndbayes.files.storage import file_hash
+from lndbayes.files.writing import read_dataset, write_dataset, write_json, write_table
 from lndbayes.fitting.fit import versions
 from lndbayes.money.costs import Costs, load_costs
 from lndbayes.money.pricing import drop_savings, pricing_of
@@ -79,7 +75,6 @@ from lndbayes.spec.priors import prior_table
 __all__ = [
     "VARIANT_FOLDER",
     "Outcome",
-    "check_fit",
     "finish",
     "given_fit",
     "recompute_savings",
@@ -104,16 +99,6 @@ class Outcome:
     variants: Mapping[str, xr.Dataset]
     checks: Sequence[CheckResult]
     reported: Mapping[str, xr.DataArray] = field(default_factory=dict)
-
-
-def check_fit(
-    spec: ModelSpec, tree: xr.DataTree, reported: Mapping[str, xr.DataArray] | None = None
-) -> list[CheckResult]:
-    """Run the battery on a fit and on everything the effects table reports of it."""
-    if reported is None:
-        reported = reported_draws(tree, spec.effect.window)
-    finite = {k: v for k, v in reported.items() if k != "site/natural"}
-    return run_checks(tree, thresholds=thresholds_from(spec.checks), reported=finite)
 
 
 def write_exports(

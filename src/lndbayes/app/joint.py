@@ -9,16 +9,17 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from lndbayes.app.runs import Progress, read_manifest, write_dataset, write_table
+from lndbayes.app.runs import Progress, read_manifest
 from lndbayes.base.errors import DataError, Problem
 from lndbayes.data.problems import hint
 from lndbayes.evidence.assumption import ASSUMPTION, label_assumption
 from lndbayes.files.lock import alone
 from lndbayes.files.provenance import evaluated, input_problems, record_product
 from lndbayes.files.reading import there_is
+from lndbayes.files.writing import write_dataset, write_table
 from lndbayes.fitting.fit import load_fit
 from lndbayes.fitting.fit_shape import require_shape
-from lndbayes.second_stage.joint.joint import (
+from lndbayes.second_stage.joint.outcomes import (
     comparison_table,
     correlation_table,
     joint_effects,
@@ -65,7 +66,7 @@ def joint_run(
     ------
     DataError
         If an outcome has no stored fit, fits are of different data or are not what the run wrote,
-        or see `lndbayes.second_stage.joint.joint.joint_effects`.
+        or see `lndbayes.second_stage.joint.outcomes.joint_effects`.
     """
     run = Path(run)
     fits = _stored(run, outcomes)

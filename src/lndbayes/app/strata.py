@@ -9,9 +9,9 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from lndbayes.app.exports import check_fit
-from lndbayes.app.runs import Progress, write_dataset, write_table
+from lndbayes.app.runs import Progress
 from lndbayes.base.errors import DataError, Problem, SpecError, UsageError
+from lndbayes.checks.fit_checks import check_fit
 from lndbayes.checks.result import CheckResult, Status, checks_table, overall
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.data.strata import by_stratum
@@ -19,12 +19,13 @@ from lndbayes.evidence.assumption import ASSUMPTION, label_assumption
 from lndbayes.files.lock import alone
 from lndbayes.files.places import make_run, require_run
 from lndbayes.files.provenance import record_product
+from lndbayes.files.writing import write_dataset, write_table
 from lndbayes.fitting.fit import fit_key, load_fit
 from lndbayes.fitting.parallel import FitJob, fit_many
 from lndbayes.model.design import build_design
 from lndbayes.model.shown import own_treated
 from lndbayes.model.support import lacking
-from lndbayes.second_stage.strata.strata import (
+from lndbayes.second_stage.strata.effects import (
     ALL,
     ALL_REFERRALS,
     DIFFERENCE,

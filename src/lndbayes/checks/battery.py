@@ -16,12 +16,7 @@ from lndbayes.checks.predictive import discrepancies, site_rates
 from lndbayes.checks.prior import pooled_rates, prior_changes, rate_ratios, sd_ratios
 from lndbayes.checks.replication import replication
 from lndbayes.checks.result import CheckResult, Status, not_run
-from lndbayes.checks.sites import (
-    exposure_breaks,
-    exposure_ratios,
-    site_discrepancies,
-    site_levels,
-)
+from lndbayes.checks.sites import exposure_breaks, exposure_ratios, site_discrepancies, site_levels
 from lndbayes.checks.structure import broken_groups, non_finite
 from lndbayes.checks.thresholds import Thresholds, thresholds_from
 from lndbayes.spec.families import FAMILIES

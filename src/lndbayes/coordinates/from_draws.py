@@ -6,15 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from lndbayes.coordinates.coordinates import Bends, Metric
 from lndbayes.coordinates.groups import MetricParts, Run
 from lndbayes.coordinates.shrinkage import LEAST_SD, regressions, towards_mean
-from lndbayes.coordinates.site_gaussian_draws import (
-    Curvature,
-    Gradient,
-    curvature_at,
-    law_from,
-)
+from lndbayes.coordinates.site_gaussian_draws import Curvature, Gradient, curvature_at, law_from
+from lndbayes.coordinates.transform import Bends, Metric
 
 __all__ = ["metric_from"]
 

@@ -55,7 +55,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class MetricParts:
-    """What is correlated with what: for `lndbayes.coordinates.coordinates.metric_from`.
+    """What is correlated with what: for `lndbayes.coordinates.transform.metric_from`.
 
     Attributes
     ----------

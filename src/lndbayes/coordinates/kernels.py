@@ -254,7 +254,7 @@ def _stretched(h: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 @njit(**ONCE)
 def to_w(h: np.ndarray, given: np.ndarray, w: np.ndarray) -> None:
-    """Linear part of the change of coordinates; see `lndbayes.coordinates.coordinates.Metric`."""
+    """Linear part of the change of coordinates; see `lndbayes.coordinates.transform.Metric`."""
     y = _stretched(h, given)
     mean, scale = floats(h, _MEAN), floats(h, _SCALE)
     rows, factor = places(h, _ROWS), table(h, _FACTOR)
@@ -295,7 +295,9 @@ def to_y(h: np.ndarray, grad: np.ndarray, out: np.ndarray) -> None:
 
 @njit(**ONCE)
 def to_x(h: np.ndarray, w: np.ndarray, x: np.ndarray, room: np.ndarray) -> float:
-    """Bends of the coordinates, and the log of their Jacobian; see `lndbayes.coordinates.coordinates.Bends`.
+    """Bends of the coordinates, and the log of their Jacobian.
+
+    See `lndbayes.coordinates.transform.Bends`.
 
     Scalars come first in the vector, so that they are bent before what follows them.
     """

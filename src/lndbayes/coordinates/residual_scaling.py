@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from lndbayes.coordinates.coordinates import Metric
 from lndbayes.coordinates.site_gaussian_draws import Gradient
+from lndbayes.coordinates.transform import Metric
 
 __all__ = ["stretched"]
 

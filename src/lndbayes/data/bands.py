@@ -13,14 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Final
 
-from lndbayes.data.band_labels import (
-    DASHES,
-    REVERSED,
-    TIMES,
-    LabelRange,
-    read_range,
-    stated_unit,
-)
+from lndbayes.data.band_labels import DASHES, REVERSED, TIMES, LabelRange, read_range, stated_unit
 from lndbayes.data.problems import hint
 
 __all__ = ["OPEN", "BandOrder", "band_levels", "order_bands"]

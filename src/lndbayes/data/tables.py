@@ -21,7 +21,7 @@ from lndbayes.base.names import NAME
 from lndbayes.data.columns import Column, Table
 from lndbayes.data.problems import hint, nearest
 from lndbayes.data.schema import CONTINUOUS
-from lndbayes.files import reading as files
+from lndbayes.files import reading
 
 __all__ = [
     "YEARS",
@@ -118,8 +118,8 @@ def read_text(root: Path, file: str) -> tuple[str, list[Problem]]:
         The text, and what keeps it from being read: see `lndbayes.files.reading.read_text`.
     """
     try:
-        return files.read_text(root / file), []
-    except files.Unreadable as error:
+        return reading.read_text(root / file), []
+    except reading.Unreadable as error:
         return "", [Problem(file, error.rule, error.row, None, error.value)]
 
 

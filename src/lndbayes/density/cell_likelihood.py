@@ -1,6 +1,6 @@
 """Likelihood of the cells and of their later stages, block by block, with derivatives by hand.
 
-The same terms, one cell at a time, are in `lndbayes.density.evidence_terms`, which has what is rare.
+The same terms, one cell at a time, are in `lndbayes.density.evidence_terms`: it has what is rare.
 """
 
 from __future__ import annotations
@@ -290,9 +290,9 @@ def stages(h: np.ndarray, at: np.ndarray) -> float:
         Addresses of the data.
     at : ndarray of int64
         Addresses of eta, shape (S, T); the ramp and its derivative in the time constant, by time
-        since go-live as `lndbayes.density.priors_and_shapes.ramps` fills them; level, shape (J,); own, shape
-        (S,); (phi, effect); and derivatives, added to: in eta, level and own, and in (phi, effect,
-        time constant).
+        since go-live as `lndbayes.density.priors_and_shapes.ramps` fills them; level, shape (J,);
+        own, shape (S,); (phi, effect); and derivatives, added to: in eta, level and own, and in
+        (phi, effect, time constant).
     """
     rows, values = spots(h, _STAGE).view(np.uint64), table(h, _STAGE_VALUE)
     exposure = table(h, _STAGE_EXPOSURE)

@@ -14,16 +14,7 @@ from lndbayes.density.argument_table import FIELDS, floats, grid, line, places, 
 from lndbayes.density.arguments import BLOCKS
 from lndbayes.numerics.simd import dot
 from lndbayes.numerics.special import rates, rising
-from lndbayes.numerics.vector import (
-    BLOCK,
-    INSIDE,
-    LINKS,
-    TINY,
-    exps,
-    log1ps,
-    logs,
-    shares_of,
-)
+from lndbayes.numerics.vector import BLOCK, INSIDE, LINKS, TINY, exps, log1ps, logs, shares_of
 
 __all__ = ["channels", "ranged"]
 

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.base.names import CI_PROB
-from lndbayes.estimands import effects as estimands
+from lndbayes.estimands import effects
 from lndbayes.estimands.averted import averted_by_band, events_averted
 from lndbayes.estimands.identification import NO_EFFECT, identified_share, site_tiers
 from lndbayes.estimands.mix_effects import component_effects, substitution_effects
@@ -74,10 +74,10 @@ def reported_draws(
     """
     averted = events_averted(fit, given)
     by_link, sites = (
-        estimands.site_effects(fit, scale, window, withheld=False) for scale in ("link", "natural")
+        effects.site_effects(fit, scale, window, withheld=False) for scale in ("link", "natural")
     )
     out = link_draws(fit, window) | {
-        "pooled/natural": 100 * estimands.pooled_effect(fit, "natural", window, sites=sites),
+        "pooled/natural": 100 * effects.pooled_effect(fit, "natural", window, sites=sites),
         "site/link": by_link,
         "site/natural": 100 * sites,
         "events_averted/natural": averted.sum("site").assign_attrs(_of_total(averted.attrs)),
@@ -110,15 +110,15 @@ def link_draws(fit: xr.DataTree, window: Window) -> dict[str, xr.DataArray]:
         Keys are an estimand with ``/link``; dims (chain, draw) and intervention or window.
     """
     out = {
-        "pooled/link": estimands.pooled_effect(fit, "link", window),
-        "pooled_superpopulation/link": estimands.mean_effect(fit, window),
-        "new_site/link": estimands.new_site_effect(fit, window=window),
-        "plateau/link": estimands.plateau_effects(fit).mean("site"),
-        "course/link": estimands.course_effects(fit),
+        "pooled/link": effects.pooled_effect(fit, "link", window),
+        "pooled_superpopulation/link": effects.mean_effect(fit, window),
+        "new_site/link": effects.new_site_effect(fit, window=window),
+        "plateau/link": effects.plateau_effects(fit).mean("site"),
+        "course/link": effects.course_effects(fit),
     }
     referrals = fit["constant_data"]["referrals"].to_numpy()
     if referrals[treated_sites(fit)].sum() > 0:
-        out["pooled_referral_weighted/link"] = estimands.pooled_effect(
+        out["pooled_referral_weighted/link"] = effects.pooled_effect(
             fit, "link", window, "referrals"
         )
     if fit["posterior"].sizes["intervention"] > 1:
@@ -302,7 +302,7 @@ def baseline_table(fit: xr.DataTree, window: Window, *, ci_prob: float = CI_PROB
         Columns outcome, site, month, mean, lower, upper, observed, ci_prob, identified. An observed
         count is divided by its coverage: the events that happened, as the mean counts them.
     """
-    table = summarise(estimands.baseline_rates(fit), ci_prob=ci_prob, mcse=False)
+    table = summarise(effects.baseline_rates(fit), ci_prob=ci_prob, mcse=False)
     constants = fit["constant_data"]
     n, y = constants["exposure_exact"].to_numpy(), constants["count_exact"].to_numpy()
     # the mean is of all events, the count of those that the source holds

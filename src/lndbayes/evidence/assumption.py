@@ -86,8 +86,8 @@ def prior_sd_ratios(
     Parameters
     ----------
     posterior, prior : mapping of str to xarray.DataArray
-        From `lndbayes.estimands.reported.link_draws`, keys ``"estimand/link"``, dims (chain, draw) and at most
-        one more; only what both have is compared.
+        From `lndbayes.estimands.reported.link_draws`, keys ``"estimand/link"``, dims (chain, draw)
+        and at most one more; only what both have is compared.
 
     Returns
     -------
@@ -127,7 +127,8 @@ def effect_labels(
     effects : pandas.DataFrame
         From `lndbayes.estimands.reported.effects_table`.
     ledger : pandas.DataFrame
-        From `lndbayes.estimands.reported.ledger_table`; columns ``site``, ``tier``, ``prior_share``.
+        From `lndbayes.evidence.attribution.tables.ledger_table`; columns ``site``, ``tier``,
+        ``prior_share``.
     ratios : mapping of (str, str, str) to float
         From `prior_sd_ratios`.
     mix_told : bool

@@ -27,11 +27,7 @@ from arviz_stats.base import array_stats
 from lndbayes.base.names import SAMPLE_DIMS
 from lndbayes.checks.influence import smoothed_weights
 from lndbayes.checks.result import Status
-from lndbayes.evidence.part_densities import (
-    channel_log_likelihood,
-    log_prior,
-    panel_log_likelihood,
-)
+from lndbayes.evidence.part_densities import channel_log_likelihood, log_prior, panel_log_likelihood
 from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = [

@@ -17,7 +17,7 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.base.names import CI_PROB, PERIOD_MONTHS
-from lndbayes.coordinates.coordinates import Metric
+from lndbayes.coordinates.transform import Metric
 from lndbayes.data.evaluation import EvaluationData, with_rows_of
 from lndbayes.estimands.effects import effect_over
 from lndbayes.estimands.leverages import window_leverages

@@ -240,8 +240,8 @@ def weighted_table(
     spec, main, level_sd, drift_sd, thresholds
         See `tipping_table`.
     kept : xr.Dataset
-        Variant ``bias_on`` of `lndbayes.evidence.sensitivity.run_variants`: ``pooled``, ``shared_bias`` and
-        ``drift``, dims (chain, draw).
+        Variant ``bias_on`` of `lndbayes.evidence.sensitivity.run_variants`: ``pooled``,
+        ``shared_bias`` and ``drift``, dims (chain, draw).
 
     Returns
     -------

@@ -1,6 +1,7 @@
 """Where draws of an effect and of a bias say that a conclusion falls: weights and a quantile.
 
-See `lndbayes.evidence.tipping` for what is asked and for what is done where weights cannot be trusted.
+See `lndbayes.evidence.tipping` for what is asked and for what is done where weights cannot be
+trusted.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ __all__ = ["source_files", "source_hash", "versions"]
 
 _PACKAGES: Final = ("lndbayes", "pymc", "nutpie", "numba", "numpy", "scipy", "xarray", "pandas")
 
-_ROOT: Final = Path(__file__).parent
+_ROOT: Final = Path(__file__).parents[1]
 _PACKAGE: Final = _ROOT.name
 _IMPORT: Final = re.compile(
     rf"^[ \t]*(?:from ({_PACKAGE}[\w.]*) import (\([^)]*\)|[^\n]*)|import ({_PACKAGE}[\w.]*))", re.M

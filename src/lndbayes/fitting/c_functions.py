@@ -17,43 +17,20 @@ from typing import Any
 import numpy as np
 from numba import carray, types
 
-from lndbayes.coordinates import (
-    kernels as moves,
-)
-from lndbayes.coordinates import (
-    mix_mean_shift as offset,
-)
+from lndbayes.coordinates import kernels, mix_mean_shift
 from lndbayes.coordinates.kernels import from_x, law_room, to_w, to_x, to_y
 from lndbayes.density import (
-    argument_table as address,
-)
-from lndbayes.density import (
-    arguments as pack,
-)
-from lndbayes.density import (
-    cell_likelihood as likelihood,
-)
-from lndbayes.density import (
-    evidence_terms as terms,
-)
-from lndbayes.density import (
+    argument_table,
+    arguments,
+    cell_likelihood,
+    evidence_terms,
     kernel,
-)
-from lndbayes.density import (
-    priors_and_shapes as parts,
+    priors_and_shapes,
 )
 from lndbayes.density.argument_table import HEADER, LINE, PART
 from lndbayes.density.kernel import evaluate_density
-from lndbayes.model import (
-    layout,
-)
-from lndbayes.numerics import (
-    simd as lanes,
-)
-from lndbayes.numerics import (
-    special,
-    vector,
-)
+from lndbayes.model import layout
+from lndbayes.numerics import simd, special, vector
 from lndbayes.numerics.compile_cache import cache_folder, cached_cfunc
 from lndbayes.numerics.source_stamp import source_stamp
 
@@ -67,8 +44,8 @@ _DENSITY = types.int64(types.uint64, _double, _double, _double, types.voidptr)
 _EXPAND = types.int64(types.uint64, types.uint64, _double, _double, types.voidptr)
 _compiled: dict[str, Any] = {}
 _MODULES = (
-    *(kernel, likelihood, terms, parts, pack, layout, special, vector, lanes, address, moves),
-    offset,
+    *(kernel, cell_likelihood, evidence_terms, priors_and_shapes, argument_table, arguments),
+    *(layout, special, vector, simd, kernels, mix_mean_shift),
 )
 _SOURCES = (*(module.__file__ for module in _MODULES), __file__)
 
@@ -176,7 +153,7 @@ def _compile_trials(stamp: int) -> Any:
         if stamp == 0:
             return np.nan
         h, at = carray(header_, (HEADER,), np.int64), carray(at_, (LINE,), np.int64)
-        return likelihood.trials(h, at)
+        return cell_likelihood.trials(h, at)
 
     return trials
 
@@ -187,7 +164,7 @@ def _compile_counts(stamp: int) -> Any:
         if stamp == 0:
             return np.nan
         h, at = carray(header_, (HEADER,), np.int64), carray(at_, (LINE,), np.int64)
-        return likelihood.counts(h, at)
+        return cell_likelihood.counts(h, at)
 
     return counts
 
@@ -198,7 +175,7 @@ def _compile_stages(stamp: int) -> Any:
         if stamp == 0:
             return np.nan
         h, at = carray(header_, (HEADER,), np.int64), carray(at_, (LINE,), np.int64)
-        return likelihood.stages(h, at)
+        return cell_likelihood.stages(h, at)
 
     return stages
 
@@ -209,7 +186,7 @@ def _compile_ranged(stamp: int) -> Any:
         if stamp == 0:
             return np.nan
         h, at = carray(header_, (HEADER,), np.int64), carray(at_, (LINE,), np.int64)
-        return terms.ranged(h, at)
+        return evidence_terms.ranged(h, at)
 
     return ranged
 
@@ -220,7 +197,7 @@ def _compile_channels(stamp: int) -> Any:
         if stamp == 0:
             return np.nan
         h, at = carray(header_, (HEADER,), np.int64), carray(at_, (LINE,), np.int64)
-        return terms.channels(h, at)
+        return evidence_terms.channels(h, at)
 
     return channels
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lndbayes.coordinates.coordinates import Metric
+from lndbayes.coordinates.transform import Metric
 from lndbayes.density.argument_table import PARTS
 from lndbayes.density.arguments import KernelData
 from lndbayes.fitting.c_functions import entry, prepare

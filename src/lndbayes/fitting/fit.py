@@ -16,17 +16,12 @@ from threadpoolctl import threadpool_limits
 
 from lndbayes.base.errors import DataError, FitError, Problem
 from lndbayes.base.names import SAMPLE_DIMS
-from lndbayes.coordinates.coordinates import Metric
+from lndbayes.coordinates.transform import Metric
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.files.source import source_hash, versions
 from lndbayes.files.storage import Damaged, read_netcdf_tree, write_netcdf
 from lndbayes.fitting.sampler import find_metric, metric_of, sample_density, stored_metric
-from lndbayes.fitting.trees import (
-    constant_dataset,
-    draws_dataset,
-    sample_coords,
-    spec_attributes,
-)
+from lndbayes.fitting.trees import constant_dataset, draws_dataset, sample_coords, spec_attributes
 from lndbayes.model.design import Design, build_design
 from lndbayes.model.layout import constrain
 from lndbayes.model.mask import without_cells, without_treated

@@ -12,11 +12,11 @@ from nutpie import _lib
 from nutpie.sample import CompiledModel, _BackgroundSampler
 
 from lndbayes.base.errors import FitError
-from lndbayes.coordinates.coordinates import Bends, Metric, without_bends
 from lndbayes.coordinates.from_draws import metric_from
 from lndbayes.coordinates.groups import metric_parts
 from lndbayes.coordinates.residual_scaling import stretched
 from lndbayes.coordinates.site_gaussian import SiteLaw
+from lndbayes.coordinates.transform import Bends, Metric, without_bends
 from lndbayes.density.kernel import kernel_data
 from lndbayes.fitting.compiled import CompiledDensity, compiled_density
 from lndbayes.fitting.start import start_point

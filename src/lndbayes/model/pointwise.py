@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lndbayes.numerics import simd as lanes
-from lndbayes.numerics import vector
+from lndbayes.numerics import simd, vector
 from lndbayes.numerics.compile_cache import cached_njit
 from lndbayes.numerics.source_stamp import source_stamp
 from lndbayes.numerics.vector import BLOCK, INNER, JIT, TINY, log1ps, logs, risings
@@ -78,8 +77,8 @@ def _compile_counts(stamp: int) -> Any:
     return counts
 
 
-_pointwise = _compile_pointwise(source_stamp(vector.__file__, lanes.__file__, __file__))
-_counts = _compile_counts(source_stamp(vector.__file__, lanes.__file__, __file__))
+_pointwise = _compile_pointwise(source_stamp(vector.__file__, simd.__file__, __file__))
+_counts = _compile_counts(source_stamp(vector.__file__, simd.__file__, __file__))
 
 
 def share_log_probabilities(

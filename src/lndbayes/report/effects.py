@@ -25,15 +25,7 @@ from lndbayes.report.lookup import (
 )
 from lndbayes.report.pictures import picture_of
 from lndbayes.report.prose import ESTIMANDS, MIX_WARNING, TIERS
-from lndbayes.report.rounding import (
-    ABSENT,
-    headed,
-    number,
-    percent,
-    probability,
-    ratio,
-    show,
-)
+from lndbayes.report.rounding import ABSENT, headed, number, percent, probability, ratio, show
 from lndbayes.report.run import Run
 
 __all__ = ["effects_section", "mix_section"]

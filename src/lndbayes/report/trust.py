@@ -7,16 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from lndbayes.report.blocks import (
-    Block,
-    Group,
-    Heading,
-    Items,
-    Paragraph,
-    Section,
-    Table,
-    Terms,
-)
+from lndbayes.report.blocks import Block, Group, Heading, Items, Paragraph, Section, Table, Terms
 from lndbayes.report.lookup import outcome_label, small_label
 from lndbayes.report.prose import ASSUMPTIONS, CONVENTIONS, GLOSSARY, NOT_IDENTIFIED
 from lndbayes.report.rounding import percent, significant, typeset

@@ -17,16 +17,7 @@ from docx.oxml.ns import nsdecls, qn
 from docx.oxml.xmlchemy import BaseOxmlElement
 from docx.shared import Cm, Pt, RGBColor
 
-from lndbayes.report.blocks import (
-    Block,
-    Heading,
-    Items,
-    Page,
-    Paragraph,
-    Picture,
-    Table,
-    Terms,
-)
+from lndbayes.report.blocks import Block, Heading, Items, Page, Paragraph, Picture, Table, Terms
 
 __all__ = ["word_document"]
 

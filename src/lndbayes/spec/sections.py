@@ -96,7 +96,7 @@ class Outcome(Strict):
 
 
 class Likelihood(Strict):
-    """Observation family, a key of `lndbayes.spec.families.FAMILIES`, and the order of its bands."""
+    """Observation family, a key of `lndbayes.spec.families.FAMILIES`; the order of its bands."""
 
     family: FamilyName
     #: bands from the lowest to the highest; empty: the numbers in their labels say the order

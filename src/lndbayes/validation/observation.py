@@ -1,6 +1,7 @@
 """What a family says of one cell: its observed rate on the link scale, and counts it expects.
 
-The only place of a back-test that knows of families; what they are stands in `lndbayes.spec.families`.
+The only place of a back-test that knows of families; what they are stands in
+`lndbayes.spec.families`.
 """
 
 from __future__ import annotations

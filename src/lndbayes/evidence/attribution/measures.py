@@ -15,13 +15,7 @@ import xarray as xr
 from lndbayes.estimands.identification import site_tiers
 from lndbayes.estimands.reported import prior_as_posterior
 from lndbayes.estimands.summaries import summarise
-from lndbayes.evidence.attribution.refits import (
-    CUT,
-    SOFT,
-    borrowed_name,
-    effective,
-    subset_name,
-)
+from lndbayes.evidence.attribution.refits import CUT, SOFT, borrowed_name, effective, subset_name
 from lndbayes.evidence.attribution.shares import shapley, subsets
 from lndbayes.evidence.sensitivity import VARIANTS, kept_draws
 from lndbayes.spec.model_spec import CHANNELS, ModelSpec

@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 
 from lndbayes.base.names import SAMPLE_DIMS
-from lndbayes.coordinates.coordinates import Metric
+from lndbayes.coordinates.transform import Metric
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.estimands.predictors import untreated_predictor
 from lndbayes.evidence.attribution.shares import subsets

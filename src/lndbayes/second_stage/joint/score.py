@@ -11,12 +11,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import logsumexp
 
-from lndbayes.second_stage.joint.model import (
-    JointDraws,
-    JointPrior,
-    evidence_from,
-    log_integral,
-)
+from lndbayes.second_stage.joint.model import JointDraws, JointPrior, evidence_from, log_integral
 from lndbayes.second_stage.joint.sampler import sample_joint
 from lndbayes.second_stage.likelihood import drop_sites
 

@@ -40,7 +40,8 @@ class Stage:
     usable : ndarray of bool, shape (K, S)
         Whether the outcome has evidence on the site's effect.
     shift, width : ndarray, shape (K, S)
-        See `lndbayes.second_stage.likelihood.SiteLikelihood`; NaN where an outcome has no such site.
+        See `lndbayes.second_stage.likelihood.SiteLikelihood`; NaN where an outcome has no such
+        site.
     floored : ndarray of int, shape (K,)
         Directions without information.
     """

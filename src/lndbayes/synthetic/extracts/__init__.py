@@ -6,11 +6,7 @@ their lives, sources record parts of them, and the aggregate law is what comes o
 
 from __future__ import annotations
 
-from lndbayes.synthetic.extracts.generate import (
-    DEFAULT_SCALE,
-    SimulatedExtracts,
-    simulate_extracts,
-)
+from lndbayes.synthetic.extracts.generate import DEFAULT_SCALE, SimulatedExtracts, simulate_extracts
 from lndbayes.synthetic.extracts.recording import LOSSES
 from lndbayes.synthetic.extracts.world import (
     EXTRACT_WORLDS,

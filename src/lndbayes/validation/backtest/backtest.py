@@ -33,12 +33,7 @@ from lndbayes.model.design import Design
 from lndbayes.model.support import supported_design
 from lndbayes.spec.model_spec import CHANNELS, ModelSpec, with_changes
 from lndbayes.validation.backtest.page import write_backtest
-from lndbayes.validation.backtest.scores import (
-    ALL_CHANNELS,
-    score_cells,
-    summary_table,
-    verdicts,
-)
+from lndbayes.validation.backtest.scores import ALL_CHANNELS, score_cells, summary_table, verdicts
 from lndbayes.validation.comparators import COMPARATORS, MaskedPanel
 from lndbayes.validation.observation import predicted_counts
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lndbayes.app.runs import write_bytes, write_json, write_table
 from lndbayes.checks.result import CheckResult, checks_table
+from lndbayes.files.writing import write_bytes, write_json, write_table
 from lndbayes.report.figures.backtest import pit_panels
 from lndbayes.report.figures.style import to_png, to_svg
 

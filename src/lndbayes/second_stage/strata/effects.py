@@ -1,8 +1,8 @@
 """Effects by stratum of need: partially pooled, compared, and weighted together.
 
 A fit of each stratum says what its data say of its effect, once the fit's own prior is taken out
-(`lndbayes.second_stage.likelihood`). These estimates are pooled by `lndbayes.second_stage.strata.pool`; every sum and
-difference is made within a draw.
+(`lndbayes.second_stage.likelihood`). These estimates are pooled by
+`lndbayes.second_stage.strata.pool`; every sum and difference is made within a draw.
 """
 
 from __future__ import annotations
@@ -176,7 +176,8 @@ def strata_effects(
     Raises
     ------
     DataError, SpecError
-        See `stratum_likelihood`, `effect_mean_prior`, `lndbayes.second_stage.joint.stage.effect_prior`.
+        See `stratum_likelihood`, `effect_mean_prior` and
+        `lndbayes.second_stage.joint.stage.effect_prior`.
     """
     window, labels = spec.effect.window, list(fits)
     if len(labels) < 2:

@@ -19,19 +19,9 @@ from lndbayes.estimands.identification import NO_EFFECT, site_tiers
 from lndbayes.estimands.summaries import summarise
 from lndbayes.estimands.treated import Window, fit_window
 from lndbayes.fitting.chain_statistics import chain_statistics
-from lndbayes.second_stage.joint.model import (
-    JointDraws,
-    JointPrior,
-    draw_prior,
-    evidence_from,
-)
+from lndbayes.second_stage.joint.model import JointDraws, JointPrior, draw_prior, evidence_from
 from lndbayes.second_stage.joint.sampler import sample_joint
-from lndbayes.second_stage.joint.score import (
-    cell_scores,
-    clustered_se,
-    fold_of_cells,
-    verdict,
-)
+from lndbayes.second_stage.joint.score import cell_scores, clustered_se, fold_of_cells, verdict
 from lndbayes.second_stage.joint.stage import build_stage
 
 __all__ = [
