@@ -233,7 +233,6 @@ def test_every_room_is_there() -> None:
     assert inside == set(ROOMS)
 
 
-@pytest.mark.xfail(strict=True, reason="spec.priors and spec.model_spec")
 def test_no_modules_import_each_other() -> None:
     modules = {name: source for name, source in _modules().items() if name != PACKAGE}
     assert circles(modules) == []

@@ -17,7 +17,8 @@ from lndbayes.evidence.attribution.tables import LEDGER_COLUMNS
 from lndbayes.evidence.sensitivity import VARIANTS
 from lndbayes.spec.families import FAMILIES
 from lndbayes.spec.model_spec import CHANNELS, load_spec
-from lndbayes.spec.priors import SLOTS, prior_table
+from lndbayes.spec.prior_table import prior_table
+from lndbayes.spec.priors import SLOTS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "lndbayes"

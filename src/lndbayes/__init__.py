@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lndbayes.money.savings import savings
     from lndbayes.report import write_report
     from lndbayes.spec.model_spec import ModelSpec, load_spec, with_changes
-    from lndbayes.spec.priors import prior_table
+    from lndbayes.spec.prior_table import prior_table
     from lndbayes.synthetic import simulate
 
     __version__: str
@@ -63,7 +63,7 @@ _HOME = {
     "ModelSpec": "lndbayes.spec.model_spec",
     "load_spec": "lndbayes.spec.model_spec",
     "with_changes": "lndbayes.spec.model_spec",
-    "prior_table": "lndbayes.spec.priors",
+    "prior_table": "lndbayes.spec.prior_table",
     "build_model": "lndbayes.model.build",
     "fit": "lndbayes.fitting.fit",
     "load_fit": "lndbayes.fitting.fit",

@@ -15,13 +15,8 @@ from lndbayes.base.names import CI_PROB
 from lndbayes.model.layout import SCALARS, inactive
 from lndbayes.spec.families import FAMILIES
 from lndbayes.spec.model_spec import CHANNELS, load_spec, parse_spec, with_changes
-from lndbayes.spec.priors import (
-    DISTRIBUTIONS,
-    SLOTS,
-    PriorDistribution,
-    prior_table,
-    required_slots,
-)
+from lndbayes.spec.prior_table import prior_table
+from lndbayes.spec.priors import DISTRIBUTIONS, SLOTS, PriorDistribution, required_slots
 from small import raw_of
 
 CUSTODY = Path(__file__).parents[2] / "models" / "custody.toml"

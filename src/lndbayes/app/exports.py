@@ -70,7 +70,7 @@ from lndbayes.money.tables import savings_table
 from lndbayes.report import REPORTS, write_report
 from lndbayes.report.kept import kept_problems
 from lndbayes.spec.model_spec import ModelSpec, stored_spec, with_changes
-from lndbayes.spec.priors import prior_table
+from lndbayes.spec.prior_table import prior_table
 
 __all__ = [
     "VARIANT_FOLDER",

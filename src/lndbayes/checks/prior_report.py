@@ -10,7 +10,7 @@ from lndbayes.model.predictive import prior_draws
 from lndbayes.model.surface import linear_predictors
 from lndbayes.spec.families import RATIO, inverse
 from lndbayes.spec.model_spec import ModelSpec
-from lndbayes.spec.priors import prior_table
+from lndbayes.spec.prior_table import prior_table
 
 __all__ = ["prior_report"]
 

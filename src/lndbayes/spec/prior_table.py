@@ -1,0 +1,107 @@
+"""The prior table: every prior of a spec with the range it implies in units a reader can judge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from lndbayes.base.names import CI_PROB
+from lndbayes.spec.families import RATIO, inverse
+from lndbayes.spec.model_spec import ModelSpec
+from lndbayes.spec.priors import SLOTS
+
+__all__ = ["prior_table"]
+
+
+def prior_table(
+    spec: ModelSpec, *, interventions: int = 5, ci_prob: float = CI_PROB
+) -> pd.DataFrame:
+    """Every prior with the range it implies in units a reader can judge.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The spec.
+    interventions : int
+        Number of interventions in the data (the marginal prior of one share depends on it).
+    ci_prob : float
+        Probability of the equal-tailed range.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``slot``, ``distribution``, ``dims``, ``unit``, ``lower``, ``median``, ``upper``,
+        ``ci_prob``, ``note``; one row a slot, then one row per fixed scale.
+    """
+    tail = (1 - ci_prob) / 2
+    quantiles = np.array([tail, 0.5, 1 - tail])
+    rows = []
+    link = spec.family.link
+    for name in spec.priors:
+        slot, prior = SLOTS[name], spec.priors[name]
+        if prior.dist == "Dirichlet":
+            a = prior["concentration"]
+            several = interventions > 1
+            values = (
+                stats.beta(a, a * (interventions - 1)).ppf(quantiles) if several else np.ones(3)
+            )
+        else:
+            values = _to_unit(name, link, prior.frozen().ppf(quantiles))
+        off = slot.channel is not None and not getattr(spec.baseline.channels, slot.channel)
+        rows.append(
+            {
+                "slot": name,
+                "distribution": str(prior),
+                "dims": ", ".join(slot.dims) or "scalar",
+                "unit": slot.unit.replace("odds ratio", RATIO[link]),
+                **dict(zip(("lower", "median", "upper"), values, strict=True)),
+                "ci_prob": ci_prob,
+                "note": slot.description + (f" ({slot.channel} is switched off)" if off else ""),
+            }
+        )
+    return pd.DataFrame(rows + _fixed_rows(spec, quantiles, ci_prob))
+
+
+def _to_unit(name: str, link: str, values: np.ndarray) -> np.ndarray:
+    if name in ("baseline_level", "stage_level"):
+        return inverse(link, values)
+    return SLOTS[name].to_unit(values)
+
+
+def _fixed_rows(spec: ModelSpec, quantiles: np.ndarray, ci_prob: float) -> list[dict[str, Any]]:
+    fixed = {
+        "national_offset": (spec.baseline.national_offset_sd, "common offset, integrated out"),
+        "elicited_bias": (
+            spec.baseline.elicited_bias_sd,
+            "bias common to all experts, integrated out",
+        ),
+        "wave_effect": (spec.sensitivity.wave_sd, "difference between waves, fixed scale"),
+        "shared_bias": (spec.sensitivity.shared_bias_sd, "bias of all reconstructed evidence"),
+        "drift": (spec.sensitivity.drift_sd, "untreated drift after go-live, per year"),
+        "go_live_step": (spec.sensitivity.go_live_step_sd, "recording or case-mix step at go-live"),
+        "pulse": (spec.effect.pulse_sd, "passing pulse after go-live, at its height"),
+    }
+    if spec.baseline.seams:
+        told = f"step where the collection changed: {', '.join(spec.baseline.seams)}"
+        fixed["seam"] = (spec.baseline.seam_sd, told)
+    return [
+        {
+            "slot": name,
+            "distribution": f"Normal(mu=0, sigma={sd:g}), sigma fixed" if sd > 0 else "off (0)",
+            "dims": {"wave_effect": "wave", "seam": "seam"}.get(name, "scalar"),
+            "unit": RATIO[spec.family.link],
+            **dict(
+                zip(
+                    ("lower", "median", "upper"),
+                    np.exp(stats.norm.ppf(quantiles) * sd),
+                    strict=True,
+                )
+            ),
+            "ci_prob": ci_prob,
+            "note": note,
+        }
+        for name, (sd, note) in fixed.items()
+    ]
