@@ -1,4 +1,4 @@
-"""What the documents say about the code: names, priors, floors, links; what they show runs."""
+"""What the documents say about the code: names, priors, rooms, links; what they show runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 import lndbayes
 from lndbayes.base.names import CI_PROB
-from lndbayes.estimands import averted, mix_effects
+from lndbayes.estimands import averted, effects, mix_effects
 from lndbayes.estimands import reported as tables
 from lndbayes.evidence.attribution.tables import LEDGER_COLUMNS
 from lndbayes.evidence.sensitivity import VARIANTS
@@ -19,6 +19,7 @@ from lndbayes.spec.families import FAMILIES
 from lndbayes.spec.model_spec import CHANNELS, load_spec
 from lndbayes.spec.prior_table import prior_table
 from lndbayes.spec.priors import SLOTS
+from small import load
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "lndbayes"
@@ -129,32 +130,22 @@ def test_the_readme_tells_every_exit_code_and_tier() -> None:
     assert [row[0] for row in rows(readme, 3) if len(row[0]) == 1] == ["A", "B", "C", "D"]
 
 
-def architecture_floors() -> dict[str, int]:
-    """Module or package (ending in a slash) to the floor that the map puts it on."""
-    table = [row for row in rows(text("ARCHITECTURE.md"), 3) if row[0].isdigit()]
-    found = [(name, int(floor)) for floor, names, _ in table for name in named(names)]
-    assert len(dict(found)) == len(found), "a module twice"
-    return dict(found)
+def architecture_rooms() -> dict[str, list[str]]:
+    """Rooms in the map's order, each with its modules and its folders, which end in a slash."""
+    table = [row for row in rows(text("ARCHITECTURE.md"), 3) if len(named(row[0])) == 1]
+    return {named(row[0])[0]: named(row[2]) for row in table if " " not in named(row[0])[0]}
+
+
+def test_the_architecture_has_the_rooms_that_are_enforced_in_their_order() -> None:
+    assert tuple(architecture_rooms()) == load("test_architecture.py").ROOMS
 
 
 def test_the_architecture_names_every_module_and_no_other() -> None:
-    there = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
-    there |= {f"{path.parent.name}/" for path in PACKAGE.glob("*/__init__.py")}
-    assert sorted(architecture_floors()) == sorted(there)
-
-
-def test_the_architecture_has_the_floors_that_are_enforced() -> None:
-    tree = ast.parse(text("tests/test_architecture.py"))
-    (enforced,) = [
-        ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.AnnAssign)
-        and isinstance(node.target, ast.Name)
-        and node.target.id == "FLOORS"
-        and node.value is not None
-    ]
-    drawn = {f"lndbayes.{name.rstrip('/')}": floor for name, floor in architecture_floors().items()}
-    assert drawn == {name: floor for name, floor in enforced.items() if name.count(".") == 1}
+    for room, listed in architecture_rooms().items():
+        folder = PACKAGE / room
+        there = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
+        there += [f"{path.parent.name}/" for path in folder.glob("*/__init__.py")]
+        assert sorted(listed) == sorted(there), room
 
 
 def test_methods_lists_every_estimand_that_is_exported() -> None:
@@ -172,7 +163,7 @@ def test_methods_lists_every_estimand_that_is_exported() -> None:
     assert listed == exported
     for row in table.values():
         function = named(row[2])[0].split("(")[0]
-        homes = (tables.estimands, averted, mix_effects)
+        homes = (effects, averted, mix_effects)
         there = next((f for home in homes if (f := getattr(home, function, None))), None)
         assert callable(there), function
 
