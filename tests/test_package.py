@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import import_module
+from inspect import isfunction
 from pathlib import Path
 from types import ModuleType
 
@@ -52,3 +53,10 @@ def test_names_of_the_data_are_written_as_words():
     assert words("specialist_mh_referral") == "specialist MH referral"
     assert words("ae_attendances") == "A&E attendances"
     assert words("brief intervention") == "brief intervention"
+
+
+def test_the_typed_use_has_every_public_function():
+    text = Path(__file__).with_name("typed_use.py").read_text(encoding="utf-8")
+    functions = {n for n in lndbayes.__all__ if isfunction(getattr(lndbayes, n))}
+    # its result is PyMC's, which ships no types
+    assert {n for n in functions if f"lnd.{n}(" not in text} == {"build_model"}

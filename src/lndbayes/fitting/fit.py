@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from threadpoolctl import threadpool_limits
 
 from lndbayes.base.errors import DataError, FitError, Problem
 from lndbayes.base.names import SAMPLE_DIMS
@@ -21,6 +20,7 @@ from lndbayes.data.evaluation import EvaluationData
 from lndbayes.files.source import source_hash, versions
 from lndbayes.files.storage import Damaged, read_netcdf_tree, write_netcdf
 from lndbayes.fitting.sampler import find_metric, metric_of, sample_density, stored_metric
+from lndbayes.fitting.threads import one_blas_thread
 from lndbayes.fitting.trees import constant_dataset, draws_dataset, sample_coords, spec_attributes
 from lndbayes.model.design import Design, build_design
 from lndbayes.model.layout import constrain
@@ -74,9 +74,7 @@ def fit_key(spec: ModelSpec, data: EvaluationData) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-# One thread: how a sum is split between threads changes its last digits, and with them, a thousand
-# steps on, every draw. Chains run side by side, so that no core is idle.
-@threadpool_limits.wrap(limits=1, user_api="blas")
+@one_blas_thread
 def fit(
     spec: ModelSpec,
     data: EvaluationData,

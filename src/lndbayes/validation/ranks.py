@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from threadpoolctl import threadpool_limits
 
 from lndbayes.base.errors import Problem, SpecError
 from lndbayes.base.names import SAMPLE_DIMS
@@ -27,6 +26,7 @@ from lndbayes.estimands.effects import pooled_effect, site_effects
 from lndbayes.evidence.sensitivity import untreated_level
 from lndbayes.fitting.chain_statistics import chain_statistics
 from lndbayes.fitting.sampler import find_metric, sample_density
+from lndbayes.fitting.threads import one_blas_thread
 from lndbayes.fitting.trees import draws_tree
 from lndbayes.model.design import Design, build_design
 from lndbayes.model.layout import MULTIPLIERS, SCALARS, constrain, inactive
@@ -193,7 +193,7 @@ def _from_layout(
     return replicate_data(values, layout, spec, np.random.default_rng(seeds[1])), values
 
 
-@threadpool_limits.wrap(limits=1, user_api="blas")
+@one_blas_thread
 def replicate(
     index: int, spec: ModelSpec, costs: Costs | None, layout: Design | None = None
 ) -> dict[str, Any]:
