@@ -1,66 +1,15 @@
-"""Specs, small evaluations and the two compiled reference models, each made once a session."""
+"""Fixtures of the model's tests."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-# Tests are imported one by one and without a package (importlib mode), so the modules beside them
-# have to be put on the path by hand.
-sys.path.insert(0, str(Path(__file__).parent))
-
-import pytest
-
-from lndbayes.data.evaluation import EvaluationData
-from lndbayes.model.design import build_design
-from lndbayes.spec.model_spec import ModelSpec, with_changes
-from model_cases import (
-    OTHER_PRIORS,
-    Compiled,
-    Simulated,
-    custody,
-    read_tables,
-    simulated,
-    tiny_tables,
-    with_model,
+from model_fixtures import (
+    bare,
+    bare_model,
+    full_model,
+    other_spec,
+    plain_world,
+    spec,
+    tiny,
 )
 
-
-@pytest.fixture(scope="session")
-def spec() -> ModelSpec:
-    return custody()
-
-
-@pytest.fixture(scope="session")
-def plain_world(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
-    """27 sites, 96 months and every channel, from a world whose law is the model's."""
-    return simulated(3, tmp_path_factory.mktemp("plain") / "data")
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> EvaluationData:
-    """Four sites, 20 months, three interventions, two waves, every channel."""
-    return read_tables(tiny_tables(), tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="session")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> EvaluationData:
-    """Four sites, 20 months, one intervention, one wave, no evidence."""
-    tables = tiny_tables(interventions=("all",), waves=(1, 1, 1, 1), evidence=False)
-    return read_tables(tables, tmp_path_factory.mktemp("bare"))
-
-
-@pytest.fixture(scope="session")
-def other_spec(spec: ModelSpec) -> ModelSpec:
-    """Every family of prior that is not in the shipped spec at that slot."""
-    return with_changes(spec, {f"priors.{slot}": prior for slot, prior in OTHER_PRIORS.items()})
-
-
-@pytest.fixture(scope="session")
-def full_model(spec: ModelSpec, plain_world: Simulated) -> Compiled:
-    return with_model(spec, plain_world.design)
-
-
-@pytest.fixture(scope="session")
-def bare_model(other_spec: ModelSpec, bare: EvaluationData) -> Compiled:
-    return with_model(other_spec, build_design(other_spec, bare))
+__all__ = ["bare", "bare_model", "full_model", "other_spec", "plain_world", "spec", "tiny"]
