@@ -1,6 +1,6 @@
 # Everything here works from a fresh clone: the first target that needs it builds .venv.
 .DEFAULT_GOAL := help
-.PHONY: help evaluate test release-check lint format types synthetic synthetic-check benchmarks clean print-python venv
+.PHONY: help evaluate fast test release-check lint format types synthetic synthetic-check benchmarks clean print-python venv
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,11 +34,15 @@ evaluate: venv ## evaluate the synthetic data: fits, checks, effects, savings an
 	esac; \
 	echo "lndbayes evaluate: exit status $$status ($$meaning)" >&2; exit $$status
 
+fast: lint ## lint, and the tests that neither sample nor compile a model: under two minutes
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow and not release" $(ARGS)
+
 test: lint types ## lint, types, and the whole default test suite
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 # A line for each example is kept in $(OUT)/generated.jsonl: an interrupted check goes on where it stopped.
-release-check: venv ## try generated evaluations before a release; FIRST=0 COUNT=300 say which
+release-check: venv ## judge the committed results, then try generated evaluations; FIRST=0 COUNT=300 say which
+	$(BIN)/python -m pytest -q -m release
 	$(BIN)/python tests/generated_run.py --first $(FIRST) --count $(COUNT) --lines $(OUT)/generated.jsonl
 
 lint: venv ## check style and formatting

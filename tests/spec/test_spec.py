@@ -24,7 +24,7 @@ from small import EXTRA, raw_of
 
 ROOT = Path(__file__).parents[2]
 CUSTODY = ROOT / "models" / "custody.toml"
-WRONG = Path(__file__).with_name("specs")
+SPECS = Path(__file__).with_name("specs")
 
 Raw = dict[str, Any]
 
@@ -516,7 +516,7 @@ EVERYWHERE = {
 
 
 def test_all_problems_are_told_at_once():
-    found = problems(lambda: load_spec(WRONG / "wrong_everywhere.toml"))
+    found = problems(lambda: load_spec(SPECS / "wrong_everywhere.toml"))
     told = {p.column: p.rule for p in found}
     assert len(found) == len(told)
     assert set(told) == set(EVERYWHERE)
@@ -529,7 +529,7 @@ def test_all_problems_are_told_at_once():
 
 
 def test_syntax_is_refused_with_its_line():
-    path = WRONG / "wrong_syntax.toml"
+    path = SPECS / "wrong_syntax.toml"
     found = only(lambda: load_spec(path))
     assert found.file == str(path)
     assert "not valid TOML" in found.rule
@@ -710,6 +710,12 @@ def test_canonical_text_is_a_spec_itself(spec):
 def test_hash_is_that_of_the_canonical_text(spec):
     assert spec.hash == hashlib.sha256(spec.canonical().encode()).hexdigest()
     assert "\n" not in spec.canonical()
+
+
+def test_the_hash_of_a_spec_is_what_it_was():
+    """Stored fits and committed results are found by it: moving it makes all of them stale."""
+    pinned = "cc066651878360e1b79daa9236b52438c34a5bd89f3bed80cc3789f2ec978af3"
+    assert load_spec(SPECS / "pinned.toml").hash == pinned
 
 
 # ---- frozen
