@@ -72,7 +72,7 @@ def read_manifest(run: Path) -> dict[str, Any]:
     try:
         manifest = read_json(path)
     except Unreadable as error:
-        raise DataError(Problem(str(path), error.rule, error.row, None, error.value)) from error
+        raise DataError(error.problem(str(path))) from error
     if not isinstance(manifest, dict):
         raise DataError(Problem(str(path), "must hold one JSON object"))
     return manifest

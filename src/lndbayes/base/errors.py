@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import ClassVar
 
 __all__ = [
     "UNREADABLE",
     "CheckError",
+    "Code",
     "DataError",
     "FitError",
     "LndbayesError",
@@ -19,6 +21,63 @@ __all__ = [
 
 #: What the NetCDF and HDF5 libraries tell damage by, depending on where in a file it is.
 UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, AttributeError)
+
+
+class Code(StrEnum):
+    """What kind of rule is broken.
+
+    A code stays when its rule is put into better words, so a script that sorts problems, or a test,
+    asks for the code. It is not printed: the rule says it in a sentence.
+    """
+
+    # a file or a folder as such
+    MISSING_FILE = "missing-file"
+    MISNAMED_FILE = "misnamed-file"
+    UNREADABLE_FILE = "unreadable-file"
+    NOT_UTF8 = "not-utf8"
+    NOT_CSV = "not-csv"
+    NOT_TOML = "not-toml"
+    NOT_JSON = "not-json"
+    EMPTY_FILE = "empty-file"
+    DAMAGED_FILE = "damaged-file"
+    # its columns, rows and keys
+    MISSING_COLUMN = "missing-column"
+    REPEATED_COLUMN = "repeated-column"
+    UNNAMED_COLUMN = "unnamed-column"
+    RAGGED_ROW = "ragged-row"
+    REPEATED_ROW = "repeated-row"
+    MISSING_ROW = "missing-row"
+    MISSING_KEY = "missing-key"
+    UNKNOWN_KEY = "unknown-key"
+    # one value by itself
+    MISSING_VALUE = "missing-value"
+    WRONG_TYPE = "wrong-type"
+    NOT_A_NUMBER = "not-a-number"
+    NOT_WHOLE = "not-whole"
+    OUT_OF_RANGE = "out-of-range"
+    NO_SUCH_SIZE = "no-such-size"
+    BAD_MONTH = "bad-month"
+    BAD_NAME = "bad-name"
+    BAD_CHOICE = "bad-choice"
+    BAD_FORMAT = "bad-format"
+    UNSEEN_CHARACTER = "unseen-character"
+    FORMULA = "formula"
+    # one value beside others
+    UNKNOWN_SITE = "unknown-site"
+    UNKNOWN_OUTCOME = "unknown-outcome"
+    LOOKS_ALIKE = "looks-alike"
+    OUTSIDE_MONTHS = "outside-months"
+    OFF_GRID = "off-grid"
+    AFTER_GO_LIVE = "after-go-live"
+    OUT_OF_ORDER = "out-of-order"
+    COUNTED_TWICE = "counted-twice"
+    NOT_EMPTY = "not-empty"
+    NOT_THE_SAME = "not-the-same"
+    WRONG_KIND = "wrong-kind"
+    NO_TRIALS = "no-trials"
+    TOO_MANY_EVENTS = "too-many-events"
+    BAD_PRIOR = "bad-prior"
+    CONTRADICTION = "contradiction"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +96,8 @@ class Problem:
         The offending value as written.
     rule : str
         What the value must be, in one sentence.
+    code : Code or None
+        What kind of rule it is, for scripts and tests; None where no code was given yet.
     """
 
     file: str
@@ -44,6 +105,7 @@ class Problem:
     row: int | None = None
     column: str | None = None
     value: str | None = None
+    code: Code | None = None
 
     def __str__(self) -> str:
         where = self.file

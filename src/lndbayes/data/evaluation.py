@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.base.choices import one_of, pair_of
-from lndbayes.base.errors import Problem
+from lndbayes.base.errors import Code, Problem
 from lndbayes.base.names import MONTH, OUTCOME, PERIOD_MONTHS, SITE
 from lndbayes.data.columns import Table
 from lndbayes.data.content import content_hash
@@ -270,9 +270,9 @@ def _reaches(ds: xr.Dataset, periods: int) -> bool:
 def _checked(path: str | Path) -> tuple[Facts, dict[str, Parsed], dict[str, str]]:
     root = Path(path)
     if not there_is(root):
-        raise data_error([Problem(str(path), "there is no such directory")])
+        raise data_error([Problem(str(path), "there is no such directory", code=Code.MISSING_FILE)])
     if why := why_no_folder(root):
-        raise data_error([Problem(str(path), why)])
+        raise data_error([Problem(str(path), why, code=Code.UNREADABLE_FILE)])
     facts, problems = read_facts(root)
     tables, notes, table_problems = _read_tables(root)
     problems += table_problems + check_tables(tables, facts)
@@ -334,13 +334,14 @@ def _found(root: Path) -> tuple[set[str], list[Problem]]:
     evidence = root / _EVIDENCE
     if there_is(evidence):
         if why := why_no_folder(evidence):
-            problems.append(Problem(_EVIDENCE, why))
+            problems.append(Problem(_EVIDENCE, why, code=Code.UNREADABLE_FILE))
         else:
             entries += [path for path in sorted(evidence.iterdir()) if path.name[0] != "."]
     else:
         rule = f"is not a folder of the contract and would be left out (is it {_EVIDENCE!r}?)"
         folders = [path.name for path in entries if path.is_dir()]
-        problems += [Problem(name, rule) for name in folders if nearest(name, [_EVIDENCE])]
+        like = [name for name in folders if nearest(name, [_EVIDENCE])]
+        problems += [Problem(name, rule, code=Code.MISNAMED_FILE) for name in like]
     named = {table.file for table in TABLES} | _UNREAD
     present = {path.relative_to(root).as_posix() for path in entries if not path.is_dir()}
     present |= {name for name in named if there_is(root / name)}
@@ -351,7 +352,7 @@ def _check_files(present: set[str]) -> list[Problem]:
     """Check that needed files exist and that no known one has another name or place."""
     absent = {table.file for table in TABLES} - present
     problems = [
-        Problem(table.file, "the file is missing")
+        Problem(table.file, "the file is missing", code=Code.MISSING_FILE)
         for table in TABLES
         if table.needed and table.file in absent
     ]
@@ -360,7 +361,7 @@ def _check_files(present: set[str]) -> list[Problem]:
         near = nearest(Path(file).name, names)
         if near and Path(file).suffix.lower() in _TABLE_SUFFIXES:
             rule = f"is not a file of the contract and would be left out (is it {names[near]}?)"
-            problems.append(Problem(file, rule))
+            problems.append(Problem(file, rule, code=Code.MISNAMED_FILE))
     return problems
 
 

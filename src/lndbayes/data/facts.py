@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lndbayes.base.characters import unwritable
-from lndbayes.base.errors import Problem
+from lndbayes.base.errors import Code, Problem
 from lndbayes.base.names import DISCLOSURES, PERIOD_MONTHS
 from lndbayes.data.problems import hint
 from lndbayes.data.schema import FACTS
@@ -23,6 +23,7 @@ FILE = "evaluation.toml"
 _MOST_YEARS = 100
 
 _MONTH_KEYS = ("first_month", "last_month")
+_VOCABULARIES = {"period": tuple(PERIOD_MONTHS), "disclosure": tuple(DISCLOSURES)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +72,19 @@ def read_facts(root: Path) -> tuple[Facts | None, list[Problem]]:
         No facts where any of them is wrong.
     """
     if not there_is(root / FILE):
-        return None, [Problem(FILE, "the file is missing")]
+        return None, [Problem(FILE, "the file is missing", code=Code.MISSING_FILE)]
     try:
         written = read_toml(root / FILE)
         lines = _key_lines(read_text(root / FILE))
     except Unreadable as error:
-        return None, [Problem(FILE, error.rule, error.row, None, error.value)]
+        return None, [error.problem(FILE)]
     problems = _check_keys(written, lines) + _check_values(written, lines)
     if problems:
         return None, problems
     step = PERIOD_MONTHS[written.get("period", "month")]
     first, last = (month_number(written[key]) for key in _MONTH_KEYS)
-    if rule := _grid_rule(first, last, step):
-        return None, [_problem("last_month", written["last_month"], rule, lines)]
+    if fault := _grid_fault(first, last, step):
+        return None, [_problem("last_month", written["last_month"], *fault, lines)]
     return (
         Facts(
             name=written["name"].strip(),
@@ -106,18 +107,20 @@ def _key_lines(text: str) -> dict[str, int]:
     return lines
 
 
-def _problem(key: str, value: object, rule: str, lines: Mapping[str, int]) -> Problem:
-    return Problem(FILE, rule, lines.get(key), key, str(value))
+def _problem(key: str, value: object, rule: str, code: Code, lines: Mapping[str, int]) -> Problem:
+    return Problem(FILE, rule, lines.get(key), key, str(value), code)
 
 
 def _check_keys(written: Mapping[str, object], lines: Mapping[str, int]) -> list[Problem]:
     unknown = [key for key in written if key not in FACTS]
     problems = [
-        _problem(key, written[key], f"the key is not known{hint(key, FACTS)}", lines)
+        _problem(
+            key, written[key], f"the key is not known{hint(key, FACTS)}", Code.UNKNOWN_KEY, lines
+        )
         for key in unknown
     ]
     problems += [
-        Problem(FILE, f"the key is missing: it {rule}", None, key)
+        Problem(FILE, f"the key is missing: it {rule}", None, key, code=Code.MISSING_KEY)
         for key, (needed, _, rule) in FACTS.items()
         if needed and key not in written
     ]
@@ -130,33 +133,36 @@ def _check_values(written: Mapping[str, object], lines: Mapping[str, int]) -> li
         if key not in written:
             continue
         value = written[key]
-        if not isinstance(value, kind) or (isinstance(value, str) and not _text_fits(key, value)):
-            known: Iterable[str] = {"period": PERIOD_MONTHS, "disclosure": DISCLOSURES}.get(key, ())
-            suffix = hint(str(value), known)
-            problems.append(_problem(key, value, rule + suffix, lines))
+        if not isinstance(value, kind):
+            problems.append(_problem(key, value, rule, Code.WRONG_TYPE, lines))
+        elif isinstance(value, str) and (code := _text_code(key, value)):
+            suffix = hint(value, _VOCABULARIES.get(key, ()))
+            problems.append(_problem(key, value, rule + suffix, code, lines))
         elif broken := unwritable(str(value), lines=key == "notes"):
-            problems.append(_problem(key, value, broken, lines))
+            problems.append(_problem(key, value, broken, Code.UNSEEN_CHARACTER, lines))
     return problems
 
 
-def _text_fits(key: str, value: str) -> bool:
+def _text_code(key: str, value: str) -> Code | None:
+    """What of the key's rule a text breaks."""
     if key in _MONTH_KEYS:
-        return re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", value) is not None
-    if key == "period":
-        return value in PERIOD_MONTHS
-    if key == "disclosure":
-        return value in DISCLOSURES
-    return key == "notes" or bool(value.strip())
+        fits = re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", value)
+        return None if fits else Code.BAD_MONTH
+    if key in _VOCABULARIES:
+        return None if value in _VOCABULARIES[key] else Code.BAD_CHOICE
+    return None if key == "notes" or value.strip() else Code.MISSING_VALUE
 
 
-def _grid_rule(first: int, last: int, step: int) -> str:
+def _grid_fault(first: int, last: int, step: int) -> tuple[str, Code] | None:
     if last < first:
-        return f"must not be before first_month, {month_text(first)}"
+        return f"must not be before first_month, {month_text(first)}", Code.OUT_OF_ORDER
     if (last - first) % step:
-        return (
+        rule = (
             f"must be the first month of a period: a multiple of {step} months after first_month, "
             f"{month_text(first)}"
         )
+        return rule, Code.OFF_GRID
     if last - first >= _MOST_YEARS * 12:
-        return f"must be within {_MOST_YEARS} years of first_month, {month_text(first)}"
-    return ""
+        rule = f"must be within {_MOST_YEARS} years of first_month, {month_text(first)}"
+        return rule, Code.OUT_OF_RANGE
+    return None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 import pandas as pd
 
-from lndbayes.base.errors import Problem
+from lndbayes.base.errors import Code, Problem
 from lndbayes.data.evidence_rules import check_elicited, check_national, check_spans
 from lndbayes.data.facts import Facts
 from lndbayes.data.problems import hint
@@ -100,7 +100,7 @@ def _check_key(parsed: Parsed) -> list[Problem]:
             told = f"{rule} (first at row {lines[first[values]]})"
             written = ", ".join(str(parsed.text[name][index]) for name in key)
             where = parsed.table.file, told, int(lines[index]), ", ".join(key)
-            problems.append(Problem(*where, written))
+            problems.append(Problem(*where, written, Code.REPEATED_ROW))
     return problems
 
 
@@ -122,6 +122,7 @@ def _check_months(parsed: Parsed, column: str, facts: Facts, *, inside: bool) ->
         f"first_month, {first}"
     )
     rules: dict[str, str] = {"": ""}
+    codes = {range_rule: Code.OUTSIDE_MONTHS, grid_rule: Code.OFF_GRID}
     for month in parsed.frame[column].unique():
         if not month:
             continue
@@ -132,7 +133,8 @@ def _check_months(parsed: Parsed, column: str, facts: Facts, *, inside: bool) ->
             rules[month] = "" if index.is_integer() else grid_rule
     found = _looked_up(parsed.frame[column], rules, "")
     broken = found != ""
-    return parsed.problems(broken, column, list(found[broken]))
+    told = list(found[broken])
+    return parsed.problems(broken, column, told, [codes[rule] for rule in told])
 
 
 def _looked_up(values: pd.Series, known: Mapping[str, str], default: str) -> np.ndarray:
@@ -145,7 +147,9 @@ def _lists_all(parsed: Parsed, column: str) -> bool:
     return parsed.whole and bool(parsed.usable(column).all())
 
 
-def _check_member(parsed: Parsed, column: str, known: Collection[str], rule: str) -> list[Problem]:
+def _check_member(
+    parsed: Parsed, column: str, known: Collection[str], rule: str, code: Code
+) -> list[Problem]:
     """Check that every filled cell is one of `known`, with a suggestion where it is not."""
     values = parsed.frame[column].tolist()
     names = {"", *known}
@@ -153,7 +157,7 @@ def _check_member(parsed: Parsed, column: str, known: Collection[str], rule: str
     broken = parsed.usable(column) & unknown
     wrong = [values[row] for row in np.flatnonzero(broken)]
     hints = {value: hint(value, known) for value in set(wrong)}
-    return parsed.problems(broken, column, [rule + hints[value] for value in wrong])
+    return parsed.problems(broken, column, [rule + hints[value] for value in wrong], code)
 
 
 def _check_sites(tables: Mapping[str, Parsed]) -> list[Problem]:
@@ -162,11 +166,12 @@ def _check_sites(tables: Mapping[str, Parsed]) -> list[Problem]:
     problems = []
     for name, parsed in tables.items():
         if name != "sites" and "site" in parsed.table.names and _lists_all(tables["sites"], "site"):
-            problems += _check_member(parsed, "site", sites["site"], "must be a site of sites.csv")
+            rule = "must be a site of sites.csv"
+            problems += _check_member(parsed, "site", sites["site"], rule, Code.UNKNOWN_SITE)
     live = tables["sites"].usable("site", "go_live") & (sites["go_live"] != "").to_numpy(bool)
     without = live & ~tables["sites"].filled("wave")
     rule = "must not be empty at a site that goes live"
-    problems += tables["sites"].problems(without, "wave", rule)
+    problems += tables["sites"].problems(without, "wave", rule, Code.MISSING_VALUE)
     go_live = dict(zip(sites.loc[live, "site"], sites.loc[live, "go_live"], strict=True))
     dated = (("retrospective", "month"), ("proxy", "month"), ("history", "calendar_month"))
     for name, column in dated:
@@ -178,7 +183,7 @@ def _check_sites(tables: Mapping[str, Parsed]) -> list[Problem]:
         late = parsed.usable("site", column) & (parsed.frame[column].to_numpy(object) >= limit)
         rule = "must be before the site's go-live: this evidence is on the untreated state only"
         found = [f"{rule} (go-live {month})" for month in limit[late]]
-        problems += parsed.problems(late, column, found)
+        problems += parsed.problems(late, column, found, Code.AFTER_GO_LIVE)
     return problems
 
 
@@ -191,7 +196,7 @@ def _check_outcome_names(tables: Mapping[str, Parsed]) -> list[Problem]:
     problems = []
     for name in ("retrospective", "national", "proxy", "history", "elicited"):
         if name in tables and _lists_all(outcomes, "outcome"):
-            problems += _check_member(tables[name], "outcome", kinds, rule)
+            problems += _check_member(tables[name], "outcome", kinds, rule, Code.UNKNOWN_OUTCOME)
     for name in ("outcomes", "retrospective", "proxy", "history"):
         if name in tables:
             problems += _check_kind(tables[name], kinds)
@@ -204,16 +209,16 @@ def _check_kind(parsed: Parsed, kinds: Mapping[str, str]) -> list[Problem]:
     continuous = (kind == "continuous") & parsed.filled("count")
     if not parsed.table.measured:
         rule = "must not be about a continuous outcome: this table holds counts only"
-        return parsed.problems(continuous, "count", rule)
+        return parsed.problems(continuous, "count", rule, Code.WRONG_KIND)
     counted = (kind == "count") & parsed.filled("mean")
     # a row that breaks another rule about what it holds is not told twice
     plain = ~(parsed.filled("count") & parsed.filled(*CONTINUOUS))
     if "status" in frame:
         plain &= (frame["status"] == "observed").to_numpy(bool)
     rule = "must be empty: most rows of the outcome hold n, mean and sd, so it is continuous"
-    problems = parsed.problems(plain & continuous, "count", rule)
+    problems = parsed.problems(plain & continuous, "count", rule, Code.WRONG_KIND)
     rule = "must be empty: most rows of the outcome hold a count, so it is counted"
-    return problems + parsed.problems(plain & counted, "mean", rule)
+    return problems + parsed.problems(plain & counted, "mean", rule, Code.WRONG_KIND)
 
 
 def _check_measures(parsed: Parsed, live: np.ndarray, exact: np.ndarray) -> list[Problem]:
@@ -224,17 +229,19 @@ def _check_measures(parsed: Parsed, live: np.ndarray, exact: np.ndarray) -> list
     counted, continuous = parsed.filled("count"), parsed.filled(*CONTINUOUS)
     both = live & counted & continuous
     rule = "must be empty where n, mean or sd is given: a row holds a count or a mean, not both"
-    problems = parsed.problems(both, "count", rule)
+    problems = parsed.problems(both, "count", rule, Code.NOT_EMPTY)
     neither = exact & ~counted & ~continuous
     rule = "must be given, or else n, mean and sd (a month without data has no row or is missing)"
-    problems += parsed.problems(neither, "count", rule)
+    problems += parsed.problems(neither, "count", rule, Code.MISSING_VALUE)
     for column in CONTINUOUS:
         gap = exact & continuous & ~counted & ~parsed.filled(column)
         if column == "sd":  # one measurement has no sample standard deviation
             gap &= ~(parsed.frame["n"] == 1).to_numpy(bool)
-        problems += parsed.problems(gap, column, "must be given with the others of n, mean and sd")
+        rule = "must be given with the others of n, mean and sd"
+        problems += parsed.problems(gap, column, rule, Code.MISSING_VALUE)
     without = live & ~continuous & ~parsed.filled("exposure")
-    problems += parsed.problems(without, "exposure", "must be given for a count")
+    rule = "must be given for a count"
+    problems += parsed.problems(without, "exposure", rule, Code.MISSING_VALUE)
     return problems + _check_exposure(parsed)
 
 
@@ -246,7 +253,7 @@ def _check_exposure(parsed: Parsed) -> list[Problem]:
         least = least.fillna(frame["count_low"])
     broken = (frame["exposure"] == 0) & (least > 0)
     rule = "must be above 0 where events are counted"
-    return parsed.problems(broken.to_numpy(bool), "exposure", rule)
+    return parsed.problems(broken.to_numpy(bool), "exposure", rule, Code.TOO_MANY_EVENTS)
 
 
 def _check_outcomes(parsed: Parsed) -> list[Problem]:
@@ -258,15 +265,16 @@ def _check_outcomes(parsed: Parsed) -> list[Problem]:
     problems = _check_measures(parsed, known & ~missing, observed)
     for column in ("count", *CONTINUOUS, "count_low", "count_high"):
         broken = missing & parsed.filled(column)
-        problems += parsed.problems(broken, column, "must be empty where status is missing")
+        rule = "must be empty where status is missing"
+        problems += parsed.problems(broken, column, rule, Code.NOT_EMPTY)
     for column in CONTINUOUS:
         broken = ranged & parsed.filled(column)
         rule = "must be empty where status is suppressed or rounded (a withheld mean is missing)"
-        problems += parsed.problems(broken, column, rule)
+        problems += parsed.problems(broken, column, rule, Code.NOT_EMPTY)
     for column in ("count_low", "count_high"):
         broken = ranged & ~parsed.filled(column)
         rule = "must be given where status is suppressed or rounded"
-        problems += parsed.problems(broken, column, rule)
+        problems += parsed.problems(broken, column, rule, Code.MISSING_VALUE)
     problems += _check_range(parsed, observed, ranged) + _check_coverage(parsed)
     return problems + _check_parts(parsed)
 
@@ -278,25 +286,25 @@ def _check_coverage(parsed: Parsed) -> list[Problem]:
     differs = (groups.transform("max") > groups.transform("min")).to_numpy(bool)
     broken = differs & parsed.usable("outcome", "site", "month", "coverage")
     rule = "must be the same in every row of one outcome, site and month (empty is 1)"
-    problems = parsed.problems(broken, "coverage", rule)
+    problems = parsed.problems(broken, "coverage", rule, Code.NOT_THE_SAME)
     broken = parsed.filled("coverage") & parsed.filled(*CONTINUOUS)
     rule = "must be empty where n, mean and sd are given: it is a share of counted events"
-    return problems + parsed.problems(broken, "coverage", rule)
+    return problems + parsed.problems(broken, "coverage", rule, Code.NOT_EMPTY)
 
 
 def _check_range(parsed: Parsed, observed: np.ndarray, ranged: np.ndarray) -> list[Problem]:
     frame = parsed.frame
     low, high, count = (frame[name].to_numpy() for name in ("count_low", "count_high", "count"))
     rule = "must not be below count_low"
-    problems = parsed.problems(ranged & (high < low), "count_high", rule)
+    problems = parsed.problems(ranged & (high < low), "count_high", rule, Code.OUT_OF_ORDER)
     outside = ranged & (low <= high) & ((count < low) | (count > high))
     rule = "must lie within count_low and count_high, or be empty"
-    problems += parsed.problems(outside, "count", rule)
+    problems += parsed.problems(outside, "count", rule, Code.OUT_OF_RANGE)
     for column, bound in (("count_low", low), ("count_high", high)):
         broken = observed & parsed.filled(column) & parsed.usable(column, "count")
         broken &= bound != count
         rule = "must be empty where status is observed (or equal to count)"
-        problems += parsed.problems(broken, column, rule)
+        problems += parsed.problems(broken, column, rule, Code.NOT_EMPTY)
     return problems
 
 
@@ -316,10 +324,11 @@ def _check_parts(parsed: Parsed) -> list[Problem]:
         total = usable & some & ~filled
         mixed = pd.Series(total).groupby(groups).transform("any").to_numpy(bool)
         rule = f"must not be empty where other rows of the same month have a {column}"
-        problems += parsed.problems(total, column, f"{rule}: a total beside its parts counts twice")
+        rule += ": a total beside its parts counts twice"
+        problems += parsed.problems(total, column, rule, Code.COUNTED_TWICE)
     broken = usable & parsed.filled("category") & parsed.filled(*CONTINUOUS)
     rule = "must be empty where n, mean and sd are given: bands are of counts"
-    problems += parsed.problems(broken, "category", rule)
+    problems += parsed.problems(broken, "category", rule, Code.NOT_EMPTY)
     # rows told of above are not bands, and a cell with a total lacks that band
     banded = usable & parsed.filled("category") & ~broken & ~mixed
     return problems + (_check_bands(parsed, banded) if banded.any() else [])
@@ -336,7 +345,7 @@ def _check_bands(parsed: Parsed, banded: np.ndarray) -> list[Problem]:
     unequal = np.zeros(len(frame), dtype=bool)
     unequal[np.flatnonzero(banded)] = (spread > _SAME * frame.loc[banded, "exposure"]).to_numpy()
     rule = "must be the same in every category of one site and month: bands share one exposure"
-    problems = parsed.problems(unequal, "exposure", rule)
+    problems = parsed.problems(unequal, "exposure", rule, Code.NOT_THE_SAME)
     for outcome, rows in frame[banded].groupby("outcome"):
         every = sorted(rows["category"].unique())
         cells = rows.groupby(["site", "month", "stratum"])
@@ -351,7 +360,8 @@ def _check_bands(parsed: Parsed, banded: np.ndarray) -> list[Problem]:
             )
             value = ", ".join(part for part in key if part)
             row = int(firsts[key])
-            problems.append(Problem(parsed.table.file, rule, row, "category", value))
+            where = parsed.table.file, rule, row, "category", value
+            problems.append(Problem(*where, Code.MISSING_ROW))
     return problems
 
 
@@ -363,7 +373,7 @@ def _check_retrospective(parsed: Parsed) -> list[Problem]:
     # a share with mean m has at most the variance m (1 - m), that of a coin
     broken = sd > np.sqrt(mean * (1 - mean)) + _SAME
     rule = "must not exceed sqrt(coverage_mean (1 - coverage_mean)), the most a share can vary"
-    return problems + parsed.problems(broken, "coverage_sd", rule)
+    return problems + parsed.problems(broken, "coverage_sd", rule, Code.OUT_OF_RANGE)
 
 
 def _check_mix(parsed: Parsed) -> list[Problem]:
@@ -374,9 +384,9 @@ def _check_mix(parsed: Parsed) -> list[Problem]:
     some_monthly = monthly.groupby(frame["site"]).transform("any")
     both = (whole & some_monthly).to_numpy(bool)
     rule = "must be given: the site has rows by month too, which the whole period counts twice"
-    problems = parsed.problems(both, "month", rule)
+    problems = parsed.problems(both, "month", rule, Code.COUNTED_TWICE)
     contacts = frame["contacts"].fillna(1).groupby(frame["site"]).transform("sum")
     first = ~frame["site"].duplicated().to_numpy(bool)
     none = first & (contacts == 0).to_numpy(bool) & parsed.usable("site")
     rule = "must not be 0 in all rows of a site: leave the site out if its mix is unknown"
-    return problems + parsed.problems(none, "contacts", rule)
+    return problems + parsed.problems(none, "contacts", rule, Code.OUT_OF_RANGE)

@@ -6,7 +6,7 @@ import dataclasses
 
 import pandas as pd
 
-from lndbayes.base.errors import DataError, Problem
+from lndbayes.base.errors import Code, DataError, Problem
 from lndbayes.base.names import MONTH, OUTCOME, SITE
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.data.panel import sum_cells
@@ -48,13 +48,18 @@ def by_stratum(data: EvaluationData, outcome: str) -> dict[str, EvaluationData]:
 def _check(rows: pd.DataFrame, outcome: str) -> None:
     file = OUTCOMES.file
     if rows.empty:
-        raise DataError(Problem(file, "has no rows of this outcome", None, "outcome", outcome))
+        where = file, "has no rows of this outcome", None, "outcome", outcome
+        raise DataError(Problem(*where, Code.UNKNOWN_OUTCOME))
     blank = rows["stratum"] == ""
     if blank.all():
         rule = f"outcome {outcome} is not stratified: write its cells by stratum"
-        raise DataError(Problem(file, f"{rule} (lndbayes assemble --strata)", column="stratum"))
+        rule += " (lndbayes assemble --strata)"
+        raise DataError(Problem(file, rule, column="stratum", code=Code.MISSING_VALUE))
     rule = f"must not be empty where other months of outcome {outcome} have a stratum"
-    problems = [Problem(file, rule, int(row), "stratum") for row in rows.loc[blank, "row"]]
+    problems = [
+        Problem(file, rule, int(row), "stratum", code=Code.MISSING_VALUE)
+        for row in rows.loc[blank, "row"]
+    ]
     if problems:
         raise DataError(problems)
 

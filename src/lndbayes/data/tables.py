@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lndbayes.base.characters import unwritable
-from lndbayes.base.errors import Problem
+from lndbayes.base.errors import Code, Problem
 from lndbayes.base.formulas import NOT_A_FORMULA, runs
 from lndbayes.base.names import NAME
 from lndbayes.data.columns import Column, Table
@@ -79,18 +79,25 @@ class Parsed:
         """Rows in which any of these cells is filled, readable or not, shape (row,)."""
         return np.any([self.text[column] != "" for column in columns], axis=0)
 
-    def problems(self, broken: np.ndarray, column: str, rule: str | Sequence[str]) -> list[Problem]:
+    def problems(
+        self,
+        broken: np.ndarray,
+        column: str,
+        rule: str | Sequence[str],
+        code: Code | Sequence[Code],
+    ) -> list[Problem]:
         """One problem per row marked in `broken`, shape (row,), with the value as written.
 
-        `rule` is one text, or one per broken row.
+        `rule` is one text, or one per broken row; `code` likewise.
         """
         rows = np.flatnonzero(broken)
         rules = [rule] * len(rows) if isinstance(rule, str) else rule
+        codes = [code] * len(rows) if isinstance(code, Code) else code
         values = self.text[column]
         lines = self.frame["row"].to_numpy()
         return [
-            Problem(self.table.file, text, int(lines[i]), column, str(values[i]))
-            for i, text in zip(rows, rules, strict=True)
+            Problem(self.table.file, text, int(lines[i]), column, str(values[i]), kind)
+            for i, text, kind in zip(rows, rules, codes, strict=True)
         ]
 
 
@@ -120,7 +127,7 @@ def read_text(root: Path, file: str) -> tuple[str, list[Problem]]:
     try:
         return reading.read_text(root / file), []
     except reading.Unreadable as error:
-        return "", [Problem(file, error.rule, error.row, None, error.value)]
+        return "", [error.problem(file)]
 
 
 def read_table(root: Path, table: Table) -> tuple[Parsed | None, list[Problem]]:
@@ -144,7 +151,7 @@ def read_table(root: Path, table: Table) -> tuple[Parsed | None, list[Problem]]:
     records, problems = _records(table.file, text)
     if not records:
         rule = "the file is empty: it must begin with a header of column names"
-        return None, problems or [Problem(table.file, rule, 1)]
+        return None, problems or [Problem(table.file, rule, 1, code=Code.EMPTY_FILE)]
     header_line, header = records[0]
     header_problems = _check_header(table, header_line, header)
     if header_problems:
@@ -152,7 +159,8 @@ def read_table(root: Path, table: Table) -> tuple[Parsed | None, list[Problem]]:
     rows, ragged = _full_rows(table.file, header, records[1:])
     problems += ragged
     if table.needed and not rows and not problems:
-        problems.append(Problem(table.file, f"the file has no rows: it needs {table.what}", 1))
+        rule = f"the file has no rows: it needs {table.what}"
+        problems.append(Problem(table.file, rule, 1, code=Code.EMPTY_FILE))
     columns = list(zip(*(cells for _, cells in rows), strict=True)) or [()] * len(header)
     written = {
         name: np.array(cells, dtype=object)
@@ -169,7 +177,8 @@ def _records(file: str, text: str) -> tuple[list[tuple[int, list[str]]], list[Pr
     """Split into records with the line each starts on, less those of empty cells only."""
     if "\x00" in text:
         line = text.count("\n", 0, text.index("\x00")) + 1
-        return [], [Problem(file, "must be text: it holds a NUL character", line)]
+        rule = "must be text: it holds a NUL character"
+        return [], [Problem(file, rule, line, code=Code.NOT_CSV)]
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     records: list[tuple[int, list[str]]] = []
     start = 1
@@ -180,21 +189,24 @@ def _records(file: str, text: str) -> tuple[list[tuple[int, list[str]]], list[Pr
                 records.append((start, cells))
             start = reader.line_num + 1
     except csv.Error as error:
-        return records, [Problem(file, f"must be comma-separated text: {error}", start)]
+        rule = f"must be comma-separated text: {error}"
+        return records, [Problem(file, rule, start, code=Code.NOT_CSV)]
     return records, []
 
 
 def _check_header(table: Table, line: int, header: list[str]) -> list[Problem]:
     file = table.file
     if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
-        return [Problem(file, "columns must be separated by commas", line, None, header[0])]
+        rule = "columns must be separated by commas"
+        return [Problem(file, rule, line, None, header[0], Code.NOT_CSV)]
     problems = [
-        Problem(file, "two columns have the same name", line, name, name)
+        Problem(file, "two columns have the same name", line, name, name, Code.REPEATED_COLUMN)
         for name in dict.fromkeys(header)
         if name and header.count(name) > 1
     ]
     if "" in header:
-        problems.append(Problem(file, "a column has no name", line, str(header.index("") + 1), ""))
+        where = file, "a column has no name", line, str(header.index("") + 1)
+        problems.append(Problem(*where, "", Code.UNNAMED_COLUMN))
     unknown = [name for name in header if name not in table.names]
     missing = [c.name for c in table.columns if c.needed and c.name not in header]
     if table.measured and "count" not in header and not set(CONTINUOUS) <= set(header):
@@ -205,7 +217,7 @@ def _check_header(table: Table, line: int, header: list[str]) -> list[Problem]:
     for name in missing:
         near = nearest(name, unknown)
         rule = "the column is missing" + (f" (is it {near!r}?)" if near else "")
-        problems.append(Problem(file, rule, line, name))
+        problems.append(Problem(file, rule, line, name, code=Code.MISSING_COLUMN))
     return problems
 
 
@@ -218,7 +230,7 @@ def _full_rows(
             rows.append((line, cells))
             continue
         rule = f"the row must have {len(header)} fields like the header, and has {len(cells)}"
-        problems.append(Problem(file, rule, line, None, ",".join(cells)))
+        problems.append(Problem(file, rule, line, None, ",".join(cells), Code.RAGGED_ROW))
     return rows, problems
 
 
@@ -228,64 +240,87 @@ def _parse(
     """Type every column; a column that the file lacks is empty throughout."""
     frame: dict[str, pd.Series] = {}
     texts: dict[str, np.ndarray] = {}
-    rules: dict[str, np.ndarray] = {}
+    faults: dict[str, np.ndarray] = {}
     for column in table.columns:
         absent = np.full(len(lines), "", dtype=object)
         cells = written.get(column.name, absent)
-        frame[column.name], rules[column.name] = _parse_column(column, cells)
+        frame[column.name], faults[column.name] = _parse_column(column, cells)
         texts[column.name] = cells
-    bad = {name: broken != "" for name, broken in rules.items()}
+    bad = {name: np.array([f is not None for f in found], bool) for name, found in faults.items()}
     parsed = Parsed(table, pd.DataFrame({**frame, "row": lines}), texts, bad)
     problems = []
-    for name, broken in rules.items():
-        problems += parsed.problems(bad[name], name, list(broken[bad[name]]))
+    for name, found in faults.items():
+        told = found[bad[name]].tolist()
+        rules, codes = [rule for rule, _ in told], [code for _, code in told]
+        problems += parsed.problems(bad[name], name, rules, codes)
     return parsed, problems
 
 
+#: What is wrong with a cell by itself: the rule and its code; None where nothing is.
+_Fault = tuple[str, Code] | None
+
+
 def _parse_column(column: Column, cells: np.ndarray) -> tuple[pd.Series, np.ndarray]:
-    """Typed values and broken rule per cell; each distinct text is looked at once."""
+    """Typed values and what is wrong with each cell; each distinct text is looked at once."""
     codes, distinct = pd.factorize(cells)
     found = [_parse_cell(column, str(text)) for text in distinct]
     dtype = "float64" if column.kind in ("integer", "number") else "str"
     values = pd.Series([value for value, _ in found], dtype=dtype)
-    rules = np.array([rule for _, rule in found], dtype=object)
-    return values.take(codes).reset_index(drop=True), rules[codes]
+    faults = np.empty(len(found), dtype=object)
+    for at, (_, fault) in enumerate(found):
+        faults[at] = fault  # a list of pairs would be taken for a matrix
+    return values.take(codes).reset_index(drop=True), faults[codes]
 
 
-def _parse_cell(column: Column, text: str) -> tuple[str | float, str]:
-    numeric = column.kind in ("integer", "number")
-    nothing: str | float = math.nan if numeric else ""
-    if not text:
-        rule = "" if column.empty else f"must not be empty: {column.rule}"
-        return nothing, rule.replace("must not be empty: must not be empty", "must not be empty")
-    if numeric:
-        value = float(text) if _NUMBER.fullmatch(text) else math.nan
-        if not _allowed(column, value):
-            return math.nan, column.rule
-        if value and not _SMALLEST <= abs(value) <= _LARGEST:
-            return math.nan, f"must be 0 or have a size between {_SMALLEST:g} and {_LARGEST:g}"
-        return value + 0.0, ""
+def _parse_cell(column: Column, text: str) -> tuple[str | float, _Fault]:
+    if column.kind in ("integer", "number"):
+        return _parse_number(column, text)
+    fault = _text_fault(column, text) if text else _absent(column)
+    return (text, None) if fault is None else ("", fault)
+
+
+def _absent(column: Column) -> _Fault:
+    rule = f"must not be empty: {column.rule}"
+    rule = rule.replace("must not be empty: must not be empty", "must not be empty")
+    return None if column.empty else (rule, Code.MISSING_VALUE)
+
+
+def _text_fault(column: Column, text: str) -> _Fault:
     if column.kind == "text" and (rule := unwritable(text, lines=column.free)):
-        return nothing, rule
+        return rule, Code.UNSEEN_CHARACTER
     if column.kind == "text" and not column.free and runs(text):
-        return nothing, NOT_A_FORMULA
+        return NOT_A_FORMULA, Code.FORMULA
     if column.kind == "choice" and text not in column.choices:
-        return nothing, column.rule + hint(text, column.choices)
-    pattern = {"month": _MONTH, "name": NAME}.get(column.kind)
-    if pattern is not None and not pattern.fullmatch(text):
-        return nothing, column.rule
+        return column.rule + hint(text, column.choices), Code.BAD_CHOICE
+    if column.kind == "name" and not NAME.fullmatch(text):
+        return column.rule, Code.BAD_NAME
+    if column.kind == "month" and not _MONTH.fullmatch(text):
+        return column.rule, Code.BAD_MONTH
     if column.kind == "month" and int(text[:4]) not in YEARS:
-        return nothing, f"must lie in the years {YEARS[0]} to {YEARS[-1]}"
-    return text, ""
+        return f"must lie in the years {YEARS[0]} to {YEARS[-1]}", Code.OUT_OF_RANGE
+    return None
 
 
-def _allowed(column: Column, value: float) -> bool:
+def _parse_number(column: Column, text: str) -> tuple[float, _Fault]:
+    if not text:
+        return math.nan, _absent(column)
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
+    if code := _number_code(column, value):
+        return math.nan, (column.rule, code)
+    if value and not _SMALLEST <= abs(value) <= _LARGEST:
+        rule = f"must be 0 or have a size between {_SMALLEST:g} and {_LARGEST:g}"
+        return math.nan, (rule, Code.NO_SUCH_SIZE)
+    return value + 0.0, None
+
+
+def _number_code(column: Column, value: float) -> Code | None:
+    """What of the column's rule a number breaks."""
     if not math.isfinite(value):
-        return False
+        return Code.NOT_A_NUMBER
     if column.kind == "integer" and value != math.floor(value):
-        return False
+        return Code.NOT_WHOLE
     low = -math.inf if column.low is None else column.low
     high = math.inf if column.high is None else column.high
     above = value > low if column.low_open else value >= low
     below = value < high if column.high_open else value <= high
-    return above and below
+    return None if above and below else Code.OUT_OF_RANGE

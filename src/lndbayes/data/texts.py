@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from lndbayes.base.characters import unseen
-from lndbayes.base.errors import Problem
+from lndbayes.base.errors import Code, Problem
 from lndbayes.data.schema import OUTCOMES
 from lndbayes.data.tables import Parsed
 
@@ -78,14 +78,14 @@ def check_labels(parsed: Parsed) -> list[Problem]:
         faults = {label: rule for label in set(parsed.frame[column]) if (rule := unseen(label))}
         broken = parsed.frame[column].isin(faults).to_numpy(bool)
         rules = [faults[label] for label in parsed.frame.loc[broken, column]]
-        problems += parsed.problems(broken, column, rules)
+        problems += parsed.problems(broken, column, rules, Code.UNSEEN_CHARACTER)
         found = twins(parsed.frame[column].tolist())
         broken = parsed.frame[column].isin(found).to_numpy(bool)
         rules = [
             f"must not look like a label that has other characters ({found[label]!a})"
             for label in parsed.frame.loc[broken, column]
         ]
-        problems += parsed.problems(broken, column, rules)
+        problems += parsed.problems(broken, column, rules, Code.LOOKS_ALIKE)
     return problems
 
 
@@ -105,4 +105,4 @@ def _case_twins(parsed: Parsed) -> list[Problem]:
         f"must not differ from another outcome by case only ({found[name]!r})"
         for name in names[broken]
     ]
-    return parsed.problems(broken, "outcome", rules)
+    return parsed.problems(broken, "outcome", rules, Code.LOOKS_ALIKE)

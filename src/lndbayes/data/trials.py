@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lndbayes.base.errors import Problem
+from lndbayes.base.errors import Code, Problem
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.data.problems import data_error
 from lndbayes.data.rules import kinds_of_outcomes
@@ -35,12 +35,11 @@ def check_trials(data: EvaluationData, outcome: str) -> None:
     """
     rows = data.outcomes[data.outcomes["outcome"] == outcome]
     if rows.empty:
-        raise data_error(
-            [Problem(OUTCOMES.file, "there are no rows for the outcome", None, "outcome", outcome)]
-        )
+        where = OUTCOMES.file, "there are no rows for the outcome", None, "outcome", outcome
+        raise data_error([Problem(*where, Code.UNKNOWN_OUTCOME)])
     if kinds_of_outcomes(rows)[outcome] == "continuous":
         rule = "the outcome is continuous: it has no trials"
-        raise data_error([Problem(OUTCOMES.file, rule, None, "outcome", outcome)])
+        raise data_error([Problem(OUTCOMES.file, rule, None, "outcome", outcome, Code.WRONG_KIND)])
     problems = _check_counts(OUTCOMES.file, _least_events(rows), "exposure")
     for name, table in EVIDENCE.items():
         frame = data.evidence[name]
@@ -51,7 +50,7 @@ def check_trials(data: EvaluationData, outcome: str) -> None:
         rate = {"national": "rate", "elicited": "q95"}.get(name)
         if rate:
             rule = "must be below 1: it is a share of trials"
-            problems += _problems(table.file, frame, frame[rate] >= 1, rate, rule)
+            problems += _problems(table.file, frame, frame[rate] >= 1, rate, rule, Code.NO_TRIALS)
     if problems:
         raise data_error(problems)
 
@@ -66,16 +65,17 @@ def _least_events(rows: pd.DataFrame) -> pd.DataFrame:
 def _check_counts(file: str, frame: pd.DataFrame, trials: str) -> list[Problem]:
     exposure = frame[trials]
     rule = "must be a whole number: it counts trials"
-    problems = _problems(file, frame, exposure != np.round(exposure), trials, rule)
+    problems = _problems(file, frame, exposure != np.round(exposure), trials, rule, Code.NO_TRIALS)
     rule = f"must not exceed {trials}: it counts events among trials"
-    return problems + _problems(file, frame, frame["count"] > exposure, "count", rule)
+    more = frame["count"] > exposure
+    return problems + _problems(file, frame, more, "count", rule, Code.TOO_MANY_EVENTS)
 
 
 def _problems(
-    file: str, frame: pd.DataFrame, broken: pd.Series, column: str, rule: str
+    file: str, frame: pd.DataFrame, broken: pd.Series, column: str, rule: str, code: Code
 ) -> list[Problem]:
     rows = frame[broken & frame[column].notna()]
     return [
-        Problem(file, rule, int(row), column, f"{value:g}")
+        Problem(file, rule, int(row), column, f"{value:g}", code)
         for row, value in zip(rows["row"], rows[column], strict=True)
     ]

@@ -115,7 +115,7 @@ def read_settings(root: Path) -> tuple[Settings | None, list[Problem]]:
     try:
         written = read_toml(root / FILE)
     except Unreadable as error:
-        return None, [Problem(FILE, error.rule, error.row, None, error.value)]
+        return None, [error.problem(FILE)]
     problems = text_problems(written, FILE, lines=("notes",))
     problems += [
         Problem(FILE, f"the key is not known{hint(key, _KEYS)}", None, key)

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from lndbayes.base.errors import Code, Problem
+
 __all__ = [
     "Unreadable",
     "parse_json",
@@ -50,11 +52,23 @@ class Unreadable(Exception):
         Line, where one can be told.
     value : str, optional
         What stands there.
+    code : Code
+        What kind of rule is broken.
     """
 
-    def __init__(self, rule: str, row: int | None = None, value: str | None = None) -> None:
+    def __init__(
+        self,
+        rule: str,
+        row: int | None = None,
+        value: str | None = None,
+        code: Code = Code.UNREADABLE_FILE,
+    ) -> None:
         super().__init__(rule)
-        self.rule, self.row, self.value = rule, row, value
+        self.rule, self.row, self.value, self.code = rule, row, value, code
+
+    def problem(self, file: str) -> Problem:
+        """Tell it as a problem of a file."""
+        return Problem(file, self.rule, self.row, None, self.value, self.code)
 
 
 def there_is(path: Path) -> bool:
@@ -133,7 +147,8 @@ def read_text(path: Path, most: int | None = None) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         rule = _UTF8_CSV if path.suffix == ".csv" else _UTF8
-        raise Unreadable(rule, line, repr(content[error.start : error.start + 1])) from error
+        value = repr(content[error.start : error.start + 1])
+        raise Unreadable(rule, line, value, Code.NOT_UTF8) from error
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -152,11 +167,12 @@ def read_toml(path: Path) -> dict[str, Any]:
     except ValueError as error:  # not TOML, or a number of thousands of digits
         at = re.search(r"at line (\d+)", str(error))
         rule = f"is not valid TOML, in which texts stand in quotes: {error}"
-        raise Unreadable(rule, int(at[1]) if at else None) from error
+        raise Unreadable(rule, int(at[1]) if at else None, code=Code.NOT_TOML) from error
     if _too_deep(found):
         raise Unreadable(_DEEP)
     if _too_long(found):
-        raise Unreadable("is not valid TOML: a whole number must fit into 64 bits")
+        rule = "is not valid TOML: a whole number must fit into 64 bits"
+        raise Unreadable(rule, code=Code.NOT_TOML)
     return found
 
 
@@ -184,7 +200,7 @@ def parse_json(text: str) -> Any:
     except RecursionError as error:
         raise Unreadable(_DEEP) from error
     except ValueError as error:
-        raise Unreadable(f"is not valid JSON: {error}") from error
+        raise Unreadable(f"is not valid JSON: {error}", code=Code.NOT_JSON) from error
     if _too_deep(found):
         raise Unreadable(_DEEP)
     return found

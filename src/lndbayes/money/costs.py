@@ -184,7 +184,7 @@ def load_costs(path: str | Path) -> Costs:
     try:
         raw = read_toml(path)
     except Unreadable as error:
-        raise SpecError(Problem(str(path), error.rule, error.row, None, error.value)) from error
+        raise SpecError(error.problem(str(path))) from error
     return parse_costs(raw, source=path.name)
 
 

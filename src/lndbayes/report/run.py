@@ -253,7 +253,7 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[Problem]]:
     try:
         rows = list(csv.reader(io.StringIO(read_text(path), newline=""), strict=True))
     except Unreadable as error:
-        return pd.DataFrame(), [Problem(path.name, error.rule, error.row, None, error.value)]
+        return pd.DataFrame(), [error.problem(path.name)]
     except csv.Error as error:
         return pd.DataFrame(), [Problem(path.name, f"must be readable as UTF-8 CSV: {error}")]
     if not rows:
@@ -311,7 +311,7 @@ def _read_manifest(path: Path, problems: list[Problem]) -> Mapping[str, Any]:
     try:
         manifest = read_json(path)
     except Unreadable as error:
-        problems.append(Problem(path.name, error.rule, error.row, None, error.value))
+        problems.append(error.problem(path.name))
         return {}
     if not isinstance(manifest, dict):
         problems.append(Problem(path.name, "must hold one JSON object"))

@@ -155,7 +155,7 @@ def load_spec(path: str | Path) -> ModelSpec:
     try:
         raw = read_toml(path)
     except Unreadable as error:
-        raise SpecError(Problem(str(path), error.rule, error.row, None, error.value)) from error
+        raise SpecError(error.problem(str(path))) from error
     return parse_spec(raw, source=path.name)
 
 
