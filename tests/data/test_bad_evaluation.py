@@ -233,7 +233,9 @@ def test_what_is_said_of_each_mistake_is_as_kept(tiny, tmp_path):
         tiny.set(file, where, **{column: value})
         tiny.write()
         told += [f"{name}: {problem.code}: {problem}" for problem in tiny.problems()]
-    for name, before, after, *_ in FACTS:
+    for name, before, after, *_, code in FACTS:
+        if code is Code.NOT_TOML:
+            continue  # the parser's own words are in it
         tiny = another(tmp_path / name)
         tiny.keep()
         tiny.toml = tiny.toml.replace(before, after)

@@ -16,7 +16,8 @@ import numpy as np
 import pydantic
 import pytest
 
-from lndbayes.base.errors import Problem, SpecError
+from golden import differs
+from lndbayes.base.errors import Code, Problem, SpecError
 from lndbayes.spec.families import FAMILIES
 from lndbayes.spec.model_spec import CHANNELS, ModelSpec, load_spec, parse_spec, with_changes
 from lndbayes.spec.priors import SLOTS, PriorDistribution
@@ -172,11 +173,10 @@ def test_every_key_must_be_there(raw, key):
     if key.startswith("priors."):
         slot = key.split(".")[1]
         assert found.column == f"priors.{slot}"
-        assert "must be a table with `dist`" in found.rule or "takes exactly" in found.rule
+        assert found.code is Code.BAD_PRIOR
     else:
         assert found.column == key
-        assert found.rule == "missing key: specs have no hidden defaults"
-        assert found.value is None
+        assert (found.code, found.value) == (Code.MISSING_KEY, None)
 
 
 @pytest.mark.parametrize(
@@ -188,22 +188,21 @@ def test_every_key_must_be_there(raw, key):
 )
 def test_every_section_must_be_there(raw, section):
     found = only(lambda: parse_spec(drop(raw, section), source="x"))
-    assert (found.column, found.rule) == (section, "missing key: specs have no hidden defaults")
+    assert (found.column, found.code) == (section, Code.MISSING_KEY)
 
 
 @pytest.mark.parametrize("priors", [None, 3, "Normal", [1, 2]])
 def test_priors_must_be_a_table(raw, priors):
     raw = drop(raw, "priors") if priors is None else put(raw, "priors", priors)
     found = only(lambda: parse_spec(raw, source="x"))
-    assert found.column == "priors"
-    assert "[priors] is required" in found.rule
+    assert (found.column, found.code) == ("priors", Code.MISSING_KEY)
 
 
 @pytest.mark.parametrize("slot", SLOTS)
 def test_every_slot_must_have_a_prior(slot):
     found = only(lambda: parse_spec(drop(raw_with(slot), f"priors.{slot}"), source="x"))
-    assert found.column == f"priors.{slot}"
-    assert found.rule == f"missing prior slot: {SLOTS[slot].description}"
+    assert (found.column, found.code) == (f"priors.{slot}", Code.MISSING_KEY)
+    assert SLOTS[slot].description in found.rule
 
 
 @pytest.mark.parametrize(
@@ -221,85 +220,73 @@ def test_every_slot_must_have_a_prior(slot):
 )
 def test_unknown_key_is_refused_with_a_suggestion(raw, key, suggestion):
     found = only(lambda: parse_spec(put(raw, key, {} if key == "sampler" else 1), source="x"))
-    assert found.column == key
-    assert found.rule == f"unknown key; did you mean {suggestion!r}?"
+    assert (found.column, found.code) == (key, Code.UNKNOWN_KEY)
+    assert repr(suggestion) in found.rule
 
 
 def test_unknown_key_like_nothing_is_refused_without_a_suggestion(raw):
     found = only(lambda: parse_spec(put(raw, "sampling.zzz", 1), source="x"))
-    assert (found.column, found.value, found.rule) == ("sampling.zzz", "1", "unknown key")
+    assert (found.column, found.value, found.code) == ("sampling.zzz", "1", Code.UNKNOWN_KEY)
+    assert "'" not in found.rule
 
 
 def test_unknown_slot_is_refused_with_a_suggestion(raw):
     extra = put(raw, "priors.effect_maen", {"dist": "Normal", "mu": 0.0, "sigma": 1.0})
     found = only(lambda: parse_spec(extra, source="x"))
-    assert found.column == "priors.effect_maen"
-    assert found.rule == "unknown prior slot; did you mean 'effect_mean'?"
+    assert (found.column, found.code) == ("priors.effect_maen", Code.UNKNOWN_KEY)
+    assert "'effect_mean'" in found.rule
 
 
 NORMAL = {"dist": "Normal", "mu": 0.0, "sigma": 1.0}
 
 
-@pytest.mark.parametrize(
-    ("slot", "prior", "said"),
-    [
-        ("effect_mean", {**NORMAL, "dist": "Norml"}, "did you mean 'Normal'?"),
-        ("effect_mean", {"dist": "HalfNormal", "sigma": 1.0}, "one of Normal, StudentT"),
-        ("effect_mean", {"dist": "Dirichlet", "concentration": 1.0}, "one of Normal, StudentT"),
-        ("site_level_sd", NORMAL, "one of HalfNormal, Exponential, Gamma, LogNormal"),
-        ("mix_share", {"dist": "Gamma", "alpha": 1.0, "beta": 1.0}, "one of Dirichlet"),
-        ("effect_mean", {"dist": ["Normal"]}, "one of Normal, StudentT"),
-        ("effect_mean", {**NORMAL, "nu": 3.0}, "Normal takes exactly mu, sigma"),
-        ("effect_mean", {"dist": "Normal", "mu": 0.0}, "Normal takes exactly mu, sigma"),
-        ("effect_mean", {"dist": "StudentT", "mu": 0.0, "sd": 1.0}, "exactly nu, mu, sigma"),
-        ("site_level_sd", {"dist": "Exponential", "lam": 2.0}, "takes exactly scale"),
-        ("effect_mean", {**NORMAL, "sigma": 0.0}, "sigma must be above 0"),
-        ("effect_mean", {**NORMAL, "sigma": -1.0}, "sigma must be above 0"),
-        ("ramp_months", {"dist": "Gamma", "alpha": 1.0, "beta": 0.0}, "beta must be above 0"),
-        ("mix_share", {"dist": "Dirichlet", "concentration": -1.0}, "concentration must be above"),
-        ("effect_mean", {**NORMAL, "sigma": 1e300}, "sigma must be between 1e-06 and 1e+06"),
-        ("effect_mean", {**NORMAL, "sigma": 1e-300}, "sigma must be between 1e-06 and 1e+06"),
-        ("effect_mean", {**NORMAL, "sigma": 100.0}, "must lie within 200 of 0"),
-        ("effect_mean", {**NORMAL, "mu": 1e300}, "must lie within 200 of 0"),
-        (
-            "effect_mean",
-            {"dist": "StudentT", "nu": 0.5, "mu": 0.0, "sigma": 0.5},
-            "must lie within 200 of 0",
-        ),
-        ("site_level_sd", {"dist": "HalfNormal", "sigma": 1000.0}, "must lie within 200 of 0"),
-        ("site_level_sd", {"dist": "Gamma", "alpha": 1e-4, "beta": 1.0}, "draws are 0"),
-        ("ramp_months", {"dist": "LogNormal", "mu": 400.0, "sigma": 1.0}, "within 1e+12 of 0"),
-        ("mix_share", {"dist": "Dirichlet", "concentration": 1e300}, "between 1e-06 and 1e+06"),
-        ("effect_mean", {**NORMAL, "mu": float("nan")}, "mu must be a finite number"),
-        ("effect_mean", {**NORMAL, "sigma": float("inf")}, "sigma must be a finite number"),
-        ("effect_mean", {**NORMAL, "mu": "0"}, "mu must be a finite number"),
-        ("effect_mean", {**NORMAL, "mu": True}, "mu must be a finite number"),
-        ("effect_mean", {**NORMAL, "mu": [0.0]}, "mu must be a finite number"),
-        ("effect_mean", {"mu": 0.0, "sigma": 1.0}, "must be a table with `dist`"),
-        ("effect_mean", "Normal(0, 1)", "must be a table with `dist`"),
-        ("effect_mean", 0.5, "must be a table with `dist`"),
-        (
-            "season",
-            {"dist": "StudentT", "nu": 3.0, "mu": 0.0, "sigma": 0.1},
-            "the prior of season must be Normal",
-        ),
-        (
-            "stage_level",
-            {"dist": "StudentT", "nu": 3.0, "mu": 0.0, "sigma": 0.1},
-            "the prior of stage_level must be Normal",
-        ),
-        ("stage_site_sd", NORMAL, "one of HalfNormal, Exponential, Gamma, LogNormal"),
-        ("stage_effect", {"dist": "HalfNormal", "sigma": 1.0}, "one of Normal, StudentT"),
-        ("person_dispersion", NORMAL, "one of HalfNormal, Exponential, Gamma, LogNormal"),
-        ("pulse_months", NORMAL, "one of HalfNormal, Exponential, Gamma, LogNormal"),
-    ],
-    ids=str,
-)
-def test_wrong_prior_is_refused_with_its_rule(slot, prior, said):
+#: Priors that are refused; what is said of each is kept in a file.
+WRONG_PRIORS = [
+    ("effect_mean", {**NORMAL, "dist": "Norml"}),
+    ("effect_mean", {"dist": "HalfNormal", "sigma": 1.0}),
+    ("effect_mean", {"dist": "Dirichlet", "concentration": 1.0}),
+    ("site_level_sd", NORMAL),
+    ("mix_share", {"dist": "Gamma", "alpha": 1.0, "beta": 1.0}),
+    ("effect_mean", {"dist": ["Normal"]}),
+    ("effect_mean", {**NORMAL, "nu": 3.0}),
+    ("effect_mean", {"dist": "Normal", "mu": 0.0}),
+    ("effect_mean", {"dist": "StudentT", "mu": 0.0, "sd": 1.0}),
+    ("site_level_sd", {"dist": "Exponential", "lam": 2.0}),
+    ("effect_mean", {**NORMAL, "sigma": 0.0}),
+    ("effect_mean", {**NORMAL, "sigma": -1.0}),
+    ("ramp_months", {"dist": "Gamma", "alpha": 1.0, "beta": 0.0}),
+    ("mix_share", {"dist": "Dirichlet", "concentration": -1.0}),
+    ("effect_mean", {**NORMAL, "sigma": 1e300}),
+    ("effect_mean", {**NORMAL, "sigma": 1e-300}),
+    ("effect_mean", {**NORMAL, "sigma": 100.0}),
+    ("effect_mean", {**NORMAL, "mu": 1e300}),
+    ("effect_mean", {"dist": "StudentT", "nu": 0.5, "mu": 0.0, "sigma": 0.5}),
+    ("site_level_sd", {"dist": "HalfNormal", "sigma": 1000.0}),
+    ("site_level_sd", {"dist": "Gamma", "alpha": 1e-4, "beta": 1.0}),
+    ("ramp_months", {"dist": "LogNormal", "mu": 400.0, "sigma": 1.0}),
+    ("mix_share", {"dist": "Dirichlet", "concentration": 1e300}),
+    ("effect_mean", {**NORMAL, "mu": float("nan")}),
+    ("effect_mean", {**NORMAL, "sigma": float("inf")}),
+    ("effect_mean", {**NORMAL, "mu": "0"}),
+    ("effect_mean", {**NORMAL, "mu": True}),
+    ("effect_mean", {**NORMAL, "mu": [0.0]}),
+    ("effect_mean", {"mu": 0.0, "sigma": 1.0}),
+    ("effect_mean", "Normal(0, 1)"),
+    ("effect_mean", 0.5),
+    ("season", {"dist": "StudentT", "nu": 3.0, "mu": 0.0, "sigma": 0.1}),
+    ("stage_level", {"dist": "StudentT", "nu": 3.0, "mu": 0.0, "sigma": 0.1}),
+    ("stage_site_sd", NORMAL),
+    ("stage_effect", {"dist": "HalfNormal", "sigma": 1.0}),
+    ("person_dispersion", NORMAL),
+    ("pulse_months", NORMAL),
+]
+
+
+@pytest.mark.parametrize(("slot", "prior"), WRONG_PRIORS, ids=str)
+def test_a_wrong_prior_is_refused_with_its_value(slot, prior):
     changed = put(raw_with(slot), f"priors.{slot}", prior)
     found = only(lambda: parse_spec(changed, source="x"))
-    assert found.column == f"priors.{slot}"
-    assert said in found.rule
+    assert (found.column, found.code) == (f"priors.{slot}", Code.BAD_PRIOR)
     assert found.value
 
 
@@ -330,69 +317,68 @@ def test_a_slot_takes_the_distributions_of_its_support(slot, prior):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("key", "value", "code"),
     [
-        ("outcome.name", "crime/theft"),
-        ("outcome.name", "2custody"),
-        ("outcome.name", "cust ody"),
-        ("outcome.name", ""),
-        ("outcome.label", 3),
-        ("outcome.good_direction", "down"),
-        ("outcome.given", "-referrals"),
-        ("outcome.given", "two words"),
-        ("outcome.given", None),
-        ("outcome.selected", 0),
-        ("outcome.selected", "no"),
-        ("likelihood.family", "poisson"),
-        ("baseline.seam_sd", 0.0),
-        ("baseline.seam_sd", -0.1),
-        ("baseline.seam_sd", float("nan")),
-        ("effect.pulse_sd", -0.1),
-        ("effect.pulse_sd", float("nan")),
-        ("effect.pulse_sd", "0.1"),
-        ("baseline.national_basis", 0),
-        ("baseline.national_basis", 41),
-        ("baseline.site_basis", 4.0),
-        ("baseline.site_basis", True),
-        ("baseline.national_offset_sd", 0.0),
-        ("baseline.elicited_bias_sd", -0.1),
-        ("baseline.elicited_bias_sd", float("inf")),
-        ("baseline.channels.history", "yes"),
-        ("baseline.channels.history", 1),
-        ("effect.hide_first_months", -1),
-        ("effect.hide_first_months", 1.5),
-        ("sensitivity.wave_sd", -0.1),
-        ("sensitivity.drift_sd", float("nan")),
-        ("sensitivity.drift_sd", float("inf")),
-        ("sensitivity.go_live_step_sd", "0.1"),
-        ("sampling.draws", 49),
-        ("sampling.draws", 1000.0),
-        ("sampling.tune", 0),
-        ("sampling.chains", 0),
-        ("sampling.chains", 65),
-        ("sampling.target_accept", 0.5),
-        ("sampling.target_accept", 1.0),
-        ("sampling.draws", 10**12),
-        ("sampling.tune", 10**12),
-        ("effect.hide_first_months", 10**9),
-        ("sensitivity.wave_sd", 1e300),
-        ("sensitivity.wave_sd", 1e-300),
-        ("baseline.seam_sd", 1e-300),
-        ("baseline.national_offset_sd", 1e300),
-        ("outcome.margin", 1e300),
-        ("baseline.seams", ("2015-01", "2015-01")),
-        ("sampling.seed", -1),
-        ("sampling.seed", 2**63),
-        ("sampling.seed", True),
-        ("effect", 3),
-        ("sampling", [1]),
+        ("outcome.name", "crime/theft", Code.BAD_NAME),
+        ("outcome.name", "2custody", Code.BAD_NAME),
+        ("outcome.name", "cust ody", Code.BAD_NAME),
+        ("outcome.name", "", Code.BAD_NAME),
+        ("outcome.label", 3, Code.WRONG_TYPE),
+        ("outcome.good_direction", "down", Code.BAD_CHOICE),
+        ("outcome.given", "-referrals", Code.BAD_NAME),
+        ("outcome.given", "two words", Code.BAD_NAME),
+        ("outcome.given", None, Code.WRONG_TYPE),
+        ("outcome.selected", 0, Code.WRONG_TYPE),
+        ("outcome.selected", "no", Code.WRONG_TYPE),
+        ("likelihood.family", "poisson", Code.BAD_CHOICE),
+        ("baseline.seam_sd", 0.0, Code.OUT_OF_RANGE),
+        ("baseline.seam_sd", -0.1, Code.OUT_OF_RANGE),
+        ("baseline.seam_sd", float("nan"), Code.NOT_A_NUMBER),
+        ("effect.pulse_sd", -0.1, Code.OUT_OF_RANGE),
+        ("effect.pulse_sd", float("nan"), Code.NOT_A_NUMBER),
+        ("effect.pulse_sd", "0.1", Code.WRONG_TYPE),
+        ("baseline.national_basis", 0, Code.OUT_OF_RANGE),
+        ("baseline.national_basis", 41, Code.OUT_OF_RANGE),
+        ("baseline.site_basis", 4.0, Code.WRONG_TYPE),
+        ("baseline.site_basis", True, Code.WRONG_TYPE),
+        ("baseline.national_offset_sd", 0.0, Code.OUT_OF_RANGE),
+        ("baseline.elicited_bias_sd", -0.1, Code.OUT_OF_RANGE),
+        ("baseline.elicited_bias_sd", float("inf"), Code.NOT_A_NUMBER),
+        ("baseline.channels.history", "yes", Code.WRONG_TYPE),
+        ("baseline.channels.history", 1, Code.WRONG_TYPE),
+        ("effect.hide_first_months", -1, Code.OUT_OF_RANGE),
+        ("effect.hide_first_months", 1.5, Code.WRONG_TYPE),
+        ("sensitivity.wave_sd", -0.1, Code.OUT_OF_RANGE),
+        ("sensitivity.drift_sd", float("nan"), Code.NOT_A_NUMBER),
+        ("sensitivity.drift_sd", float("inf"), Code.NOT_A_NUMBER),
+        ("sensitivity.go_live_step_sd", "0.1", Code.WRONG_TYPE),
+        ("sampling.draws", 49, Code.OUT_OF_RANGE),
+        ("sampling.draws", 1000.0, Code.WRONG_TYPE),
+        ("sampling.tune", 0, Code.OUT_OF_RANGE),
+        ("sampling.chains", 0, Code.OUT_OF_RANGE),
+        ("sampling.chains", 65, Code.OUT_OF_RANGE),
+        ("sampling.target_accept", 0.5, Code.OUT_OF_RANGE),
+        ("sampling.target_accept", 1.0, Code.OUT_OF_RANGE),
+        ("sampling.draws", 10**12, Code.OUT_OF_RANGE),
+        ("sampling.tune", 10**12, Code.OUT_OF_RANGE),
+        ("effect.hide_first_months", 10**9, Code.OUT_OF_RANGE),
+        ("sensitivity.wave_sd", 1e300, Code.OUT_OF_RANGE),
+        ("sensitivity.wave_sd", 1e-300, Code.NO_SUCH_SIZE),
+        ("baseline.seam_sd", 1e-300, Code.NO_SUCH_SIZE),
+        ("baseline.national_offset_sd", 1e300, Code.OUT_OF_RANGE),
+        ("outcome.margin", 1e300, Code.OUT_OF_RANGE),
+        ("baseline.seams", ("2015-01", "2015-01"), Code.REPEATED_NAME),
+        ("sampling.seed", -1, Code.OUT_OF_RANGE),
+        ("sampling.seed", 2**63, Code.OUT_OF_RANGE),
+        ("sampling.seed", True, Code.WRONG_TYPE),
+        ("effect", 3, Code.WRONG_TYPE),
+        ("sampling", [1], Code.WRONG_TYPE),
     ],
 )
-def test_wrong_type_or_range_is_refused_with_the_value(raw, key, value):
+def test_wrong_type_or_range_is_refused_with_the_value(raw, key, value, code):
     found = only(lambda: parse_spec(put(raw, key, value), source="x"))
     assert found.column == key
-    assert found.value == repr(value)
-    assert found.rule
+    assert (found.value, found.code) == (repr(value), code)
 
 
 @pytest.mark.parametrize(
@@ -402,16 +388,13 @@ def test_a_seam_is_a_month(raw, month):
     found = only(lambda: parse_spec(put(raw, "baseline.seams", ["2015-06", month]), source="x"))
     assert found.column == "baseline.seams.1"
     assert found.value == repr(month)
-    assert found.rule
+    assert found.code is (Code.BAD_FORMAT if isinstance(month, str) else Code.WRONG_TYPE)
 
 
 @pytest.mark.parametrize("value", ["2015-06", 3, True, {"2015-06": 1}])
 def test_seams_are_a_list(raw, value):
     found = problems(lambda: parse_spec(put(raw, "baseline.seams", value), source="x"))
     assert {p.column for p in found} == {"baseline.seams"}
-
-
-FOREIGN = "prior slot without a parameter in this family and with these switches"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -430,33 +413,29 @@ def test_a_spec_has_the_slots_of_its_family_and_switches_and_no_other(family, pu
     assert (slot in parse_spec(copy.deepcopy(raw), source="x").priors) == has
     if has:
         found = only(lambda: parse_spec(drop(raw, f"priors.{slot}"), source="x"))
-        assert found.rule == f"missing prior slot: {SLOTS[slot].description}"
+        assert found.code is Code.MISSING_KEY
     else:
         foreign = put(raw, f"priors.{slot}", dict(EXTRA[slot]))
         found = only(lambda: parse_spec(foreign, source="x"))
-        assert found.rule == FOREIGN
+        assert found.code is Code.UNKNOWN_KEY
     assert found.column == f"priors.{slot}"
 
 
 def test_an_unknown_family_is_one_problem_and_its_slots_are_not_judged_twice(raw):
     found = only(lambda: parse_spec(put(raw, "likelihood.family", "binomial"), source="x"))
-    assert found.column == "likelihood.family"
+    assert (found.column, found.code) == ("likelihood.family", Code.BAD_CHOICE)
     for family in FAMILIES:
         assert repr(family) in found.rule
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
-    [
-        ("window", [18, 7], "window must be [first, last] with 0 <= first <= last"),
-        ("window", [-1, 7], "window must be [first, last] with 0 <= first <= last"),
-        ("transition", [1, 3], "transition must be [first, last] with first <= 0 and last >= -1"),
-        ("transition", [-3, -2], "transition must be [first, last] with first <= 0 and last >= -1"),
-    ],
+    ("key", "value"),
+    [("window", [18, 7]), ("window", [-1, 7]), ("transition", [1, 3]), ("transition", [-3, -2])],
 )
-def test_windows_must_be_in_order_and_round_go_live(raw, key, value, said):
+def test_windows_must_be_in_order_and_round_go_live(raw, key, value):
     found = only(lambda: parse_spec(put(raw, f"effect.{key}", value), source="x"))
-    assert (found.column, found.rule) == ("effect", said)
+    assert (found.column, found.code) == ("effect", Code.OUT_OF_ORDER)
+    assert key in found.rule
 
 
 @pytest.mark.parametrize("value", [[7], [7, 18, 19], [7.0, 18], ["7", "18"], 7, "7-18"])
@@ -474,55 +453,63 @@ def test_thresholds_are_numbers_or_switches(raw, value):
 # ---- everything at once
 
 EVERYWHERE = {
-    "outcome.name": "letters, digits, _ and -",
-    "outcome.lable": "did you mean 'label'?",
-    "outcome.label": "missing key",
-    "outcome.good_direction": "'lower', 'higher' or 'none'",
-    "outcome.given": "letters, digits, _ and -",
-    "outcome.selected": "missing key",
-    "likelihood.family": "beta_binomial",
-    "baseline.national_basis": "greater than or equal to 1",
-    "baseline.site_basis": "integer",
-    "baseline.seams.1": "pattern",
-    "baseline.seam_sd": "greater than 0",
-    "baseline.national_offset_sd": "greater than 0",
-    "baseline.elicited_bias_sd": "finite",
-    "baseline.channels.retrospective": "boolean",
-    "baseline.channels.elictied": "did you mean 'elicited'?",
-    "baseline.channels.elicited": "missing key",
-    "effect": "0 <= first <= last",
-    "sensitivity.shared_bias_sd": "greater than or equal to 0",
-    "sensitivity.drift_sd": "number",
-    "sensitivity.wave_sd": "missing key",
-    "priors.effect_mean": "did you mean 'Normal'?",
-    "priors.site_effect_sd": "one of HalfNormal",
-    "priors.mix_effect_sd": "sigma must be above 0",
-    "priors.predecessor_effect": "exactly mu, sigma",
-    "priors.ramp_months": "exactly mu, sigma",
-    "priors.baseline_level": "mu must be a finite number",
-    "priors.national_slope": "must be a table",
-    "priors.national_curve_sd": "must be a table",
-    "priors.season": "must be Normal",
-    "priors.site_level_sd": "sigma must be a finite number",
-    "priors.site_drift_sd": "scale must be a finite number",
-    "priors.mix_share": "concentration must be above 0",
-    "priors.retrospective_bais_sd": "did you mean 'retrospective_bias_sd'?",
-    "priors.retrospective_bias_sd": "missing prior slot",
-    "sampling.draws": "greater than or equal to 50",
-    "sampling.chains": "greater than or equal to 1",
-    "sampling.target_accept": "less than 1",
-    "sampling.seed": "greater than or equal to 0",
+    "priors.retrospective_bais_sd": Code.UNKNOWN_KEY,
+    "priors.effect_mean": Code.BAD_PRIOR,
+    "priors.baseline_level": Code.BAD_PRIOR,
+    "priors.national_slope": Code.BAD_PRIOR,
+    "priors.season": Code.BAD_PRIOR,
+    "priors.predecessor_effect": Code.BAD_PRIOR,
+    "priors.national_curve_sd": Code.BAD_PRIOR,
+    "priors.site_level_sd": Code.BAD_PRIOR,
+    "priors.site_drift_sd": Code.BAD_PRIOR,
+    "priors.mix_effect_sd": Code.BAD_PRIOR,
+    "priors.site_effect_sd": Code.BAD_PRIOR,
+    "priors.ramp_months": Code.BAD_PRIOR,
+    "priors.retrospective_bias_sd": Code.MISSING_KEY,
+    "priors.mix_share": Code.BAD_PRIOR,
+    "outcome.name": Code.BAD_NAME,
+    "outcome.label": Code.MISSING_KEY,
+    "outcome.good_direction": Code.BAD_CHOICE,
+    "outcome.given": Code.BAD_NAME,
+    "outcome.selected": Code.MISSING_KEY,
+    "outcome.lable": Code.UNKNOWN_KEY,
+    "likelihood.family": Code.BAD_CHOICE,
+    "baseline.national_basis": Code.OUT_OF_RANGE,
+    "baseline.site_basis": Code.WRONG_TYPE,
+    "baseline.seams.1": Code.BAD_FORMAT,
+    "baseline.seam_sd": Code.OUT_OF_RANGE,
+    "baseline.national_offset_sd": Code.OUT_OF_RANGE,
+    "baseline.elicited_bias_sd": Code.NOT_A_NUMBER,
+    "baseline.channels.retrospective": Code.WRONG_TYPE,
+    "baseline.channels.elicited": Code.MISSING_KEY,
+    "baseline.channels.elictied": Code.UNKNOWN_KEY,
+    "effect": Code.OUT_OF_ORDER,
+    "sensitivity.shared_bias_sd": Code.OUT_OF_RANGE,
+    "sensitivity.drift_sd": Code.WRONG_TYPE,
+    "sensitivity.wave_sd": Code.MISSING_KEY,
+    "sampling.draws": Code.OUT_OF_RANGE,
+    "sampling.chains": Code.OUT_OF_RANGE,
+    "sampling.target_accept": Code.OUT_OF_RANGE,
+    "sampling.seed": Code.OUT_OF_RANGE,
 }
 
 
 def test_all_problems_are_told_at_once():
     found = problems(lambda: load_spec(SPECS / "wrong_everywhere.toml"))
-    told = {p.column: p.rule for p in found}
-    assert len(found) == len(told)
-    assert set(told) == set(EVERYWHERE)
-    for column, said in EVERYWHERE.items():
-        assert said in told[column], column
+    assert {p.column: p.code for p in found} == EVERYWHERE
+    assert len(found) == len(EVERYWHERE)
     assert {p.file for p in found} == {"wrong_everywhere.toml"}
+
+
+def test_what_is_said_of_each_mistake_is_as_kept():
+    """The sentences, all in one file; every other test asks for the code and the key."""
+    found = list(problems(lambda: load_spec(SPECS / "wrong_everywhere.toml")))
+    for slot, prior in WRONG_PRIORS:
+        changed = put(raw_with(slot), f"priors.{slot}", prior)
+        found.append(only(lambda changed=changed: parse_spec(changed, source="prior.toml")))
+    told = "".join(f"{problem.code}: {problem}\n" for problem in found)
+    kept = Path(__file__).with_name("messages.txt")
+    assert not (difference := differs(kept, told)), difference
 
 
 # ---- files
@@ -532,22 +519,20 @@ def test_syntax_is_refused_with_its_line():
     path = SPECS / "wrong_syntax.toml"
     found = only(lambda: load_spec(path))
     assert found.file == str(path)
-    assert "not valid TOML" in found.rule
-    assert "line 4" in found.rule
+    assert (found.row, found.code) == (4, Code.NOT_TOML)
 
 
 def test_text_must_be_utf_8(tmp_path):
     path = tmp_path / "latin.toml"
     path.write_bytes(CUSTODY.read_bytes().replace(b"Custodial sentence", b"Caf\xe9"))
     found = only(lambda: load_spec(path))
-    assert (found.file, found.rule) == (str(path), "must be UTF-8 text")
+    assert (found.file, found.code) == (str(path), Code.NOT_UTF8)
 
 
 def test_file_must_be_there(tmp_path):
     found = only(lambda: load_spec(tmp_path / "no.toml"))
-    assert found.file == str(tmp_path / "no.toml")
-    assert "No such file" in found.rule
-    assert "directory" in only(lambda: load_spec(tmp_path)).rule
+    assert (found.file, found.code) == (str(tmp_path / "no.toml"), Code.UNREADABLE_FILE)
+    assert only(lambda: load_spec(tmp_path)).code is Code.UNREADABLE_FILE
 
 
 def test_empty_file_lacks_everything(tmp_path):
@@ -598,7 +583,7 @@ def test_no_change_is_an_equal_spec(spec):
 )
 def test_changes_of_what_is_not_there_are_refused(spec, key):
     found = only(lambda: with_changes(spec, {key: 1}))
-    assert (found.column, found.rule) == (key, "no such key")
+    assert (found.column, found.code) == (key, Code.UNKNOWN_KEY)
 
 
 def test_changes_are_checked_like_a_file(spec):
@@ -674,9 +659,10 @@ def test_what_is_selected_is_selected_by_another_outcome(raw):
     assert parse_spec(both, source="x").hash != parse_spec(chosen, source="x").hash
     for given in ("", raw["outcome"]["name"]):
         broken = put(copy.deepcopy(both), "outcome.given", given)
-        assert "given must" in only(lambda broken=broken: parse_spec(broken, source="x")).rule
+        found = only(lambda broken=broken: parse_spec(broken, source="x"))
+        assert (found.column, found.code) == ("outcome", Code.CONTRADICTION)
     long = put(copy.deepcopy(raw), "outcome.name", "a" * 101)
-    assert "at most 100" in only(lambda: parse_spec(long, source="x")).rule
+    assert only(lambda: parse_spec(long, source="x")).code is Code.BAD_NAME
 
 
 def test_hash_depends_on_the_family_and_on_the_scale_of_the_pulse():
@@ -767,39 +753,39 @@ def test_a_threshold_that_the_spec_does_not_override_can_be_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "code"),
     [
-        ({"effect.window": [7]}, "two whole numbers"),
-        ({"effect.window": [7, 9, 18]}, "two whole numbers"),
-        ({"checks.prior_rate_low": "low"}, "must be a number"),
-        ({"priors.effect_mean": {"dist": "Normal", "mu": 10**400, "sigma": 1.0}}, "finite number"),
+        ({"effect.window": [7]}, Code.WRONG_TYPE),
+        ({"effect.window": [7, 9, 18]}, Code.WRONG_TYPE),
+        ({"checks.prior_rate_low": "low"}, Code.WRONG_TYPE),
+        ({"priors.effect_mean": {"dist": "Normal", "mu": 10**400, "sigma": 1.0}}, Code.BAD_PRIOR),
     ],
 )
-def test_a_value_of_the_wrong_kind_is_one_problem(changes, said) -> None:
+def test_a_value_of_the_wrong_kind_is_one_problem(changes, code) -> None:
     with pytest.raises(SpecError) as caught:
         with_changes(load_spec(CUSTODY), changes)
     (problem,) = caught.value.problems
-    assert said in problem.rule
+    assert problem.code is code
 
 
 @pytest.mark.parametrize(
-    ("family", "bands", "said"),
+    ("family", "bands", "code"),
     [
-        ("ordered_bands", ["short"], "two or more different labels"),
-        ("ordered_bands", ["short", "short"], "two or more different labels"),
-        ("ordered_bands", ["short", " long"], "two or more different labels"),
-        ("ordered_bands", ["short", ""], "two or more different labels"),
-        ("ordered_bands", ["short", 2], "valid string"),
-        ("beta_binomial", ["short", "long"], "bands must be left out"),
+        ("ordered_bands", ["short"], Code.CONTRADICTION),
+        ("ordered_bands", ["short", "short"], Code.CONTRADICTION),
+        ("ordered_bands", ["short", " long"], Code.CONTRADICTION),
+        ("ordered_bands", ["short", ""], Code.CONTRADICTION),
+        ("ordered_bands", ["short", 2], Code.WRONG_TYPE),
+        ("beta_binomial", ["short", "long"], Code.CONTRADICTION),
     ],
 )
-def test_bands_are_different_labels_of_a_family_that_has_bands(family, bands, said) -> None:
+def test_bands_are_different_labels_of_a_family_that_has_bands(family, bands, code) -> None:
     raw = raw_of(family)
     raw["likelihood"]["bands"] = bands
     found = only(lambda: parse_spec(raw, source="x"))
     assert found.column is not None
     assert found.column.startswith("likelihood")
-    assert said in found.rule
+    assert found.code is code
 
 
 def test_bands_may_be_declared_and_belong_to_the_hash(spec) -> None:
@@ -816,22 +802,20 @@ def test_windows_lie_within_the_longest_evaluation(raw, key) -> None:
     """A window to month 999,999,999 was accepted and took 23 GB."""
     far = {"window": [7, 999_999_999], "transition": [-999_999_999, 1]}[key]
     found = only(lambda: parse_spec(put(raw, f"effect.{key}", far), source="x"))
-    assert found.column == "effect"
-    assert f"{key} must lie within 1200 months" in found.rule
+    assert (found.column, found.code) == ("effect", Code.OUT_OF_RANGE)
+    assert key in found.rule
 
 
 def test_all_draws_together_fit_into_memory(raw) -> None:
     many = put(put(raw, "sampling.draws", 100_000), "sampling.chains", 11)
     found = only(lambda: parse_spec(many, source="x"))
-    assert found.column == "sampling"
-    assert "chains times draws must be at most 1,000,000" in found.rule
+    assert (found.column, found.code) == ("sampling", Code.OUT_OF_RANGE)
 
 
 def test_a_rate_beyond_one_is_no_threshold_of_a_share() -> None:
     high = {"prior_rate_low": 0.1, "prior_rate_high": 2.0}
     found = only(lambda: parse_spec(put(raw_of("beta_binomial"), "checks", high), source="x"))
-    assert found.column == "checks.prior_rate_high"
-    assert "share of trials" in found.rule
+    assert (found.column, found.code) == ("checks.prior_rate_high", Code.OUT_OF_RANGE)
     counts = put(raw_of("negative_binomial"), "checks", high)
     assert parse_spec(counts, source="x").checks["prior_rate_high"] == 2.0
 

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from lndbayes.base.errors import Problem
+from lndbayes.base.errors import Code, Problem
 
 __all__ = ["text_problems", "unseen", "unwritable"]
 
@@ -78,7 +78,7 @@ def text_problems(raw: Mapping[str, Any], file: str, *, lines: Sequence[str] = (
     list of Problem
     """
     return [
-        Problem(file, rule, column=where, value=text)
+        Problem(file, rule, column=where, value=text, code=Code.UNSEEN_CHARACTER)
         for where, text, key in _texts(raw, "", "")
         if (rule := unwritable(text, lines=key in lines))
     ]

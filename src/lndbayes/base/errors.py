@@ -17,6 +17,7 @@ __all__ = [
     "Problem",
     "SpecError",
     "UsageError",
+    "validation_code",
 ]
 
 #: What the NetCDF and HDF5 libraries tell damage by, depending on where in a file it is.
@@ -65,6 +66,10 @@ class Code(StrEnum):
     # one value beside others
     UNKNOWN_SITE = "unknown-site"
     UNKNOWN_OUTCOME = "unknown-outcome"
+    UNKNOWN_NAME = "unknown-name"
+    RESERVED_NAME = "reserved-name"
+    REPEATED_NAME = "repeated-name"
+    UNUSED = "unused"
     LOOKS_ALIKE = "looks-alike"
     OUTSIDE_MONTHS = "outside-months"
     OFF_GRID = "off-grid"
@@ -116,6 +121,33 @@ class Problem:
         if self.value is not None:
             where += f", value {self.value!r}"
         return f"{where}: {self.rule}"
+
+
+#: Codes of the kinds of error that pydantic tells, by its name of the kind.
+_OF_PYDANTIC = {
+    "missing": Code.MISSING_KEY,
+    "extra_forbidden": Code.UNKNOWN_KEY,
+    "value_error": Code.CONTRADICTION,
+    "finite_number": Code.NOT_A_NUMBER,
+    "literal_error": Code.BAD_CHOICE,
+    "string_pattern_mismatch": Code.BAD_FORMAT,
+    "string_too_short": Code.MISSING_VALUE,
+    **dict.fromkeys(
+        ("greater_than", "greater_than_equal", "less_than", "less_than_equal"), Code.OUT_OF_RANGE
+    ),
+    **dict.fromkeys(("too_short", "too_long"), Code.OUT_OF_RANGE),
+}
+
+
+def validation_code(kind: str) -> Code:
+    """Code of an error of pydantic's, by its `type`.
+
+    A rule of ours may be raised with a code of its own as the type; what is left over is a value of
+    another type than the key has.
+    """
+    if kind in Code:
+        return Code(kind)
+    return _OF_PYDANTIC.get(kind, Code.WRONG_TYPE)
 
 
 class LndbayesError(Exception):

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lndbayes.base.errors import Problem, SpecError
+from lndbayes.base.errors import Code, Problem, SpecError
 
 __all__ = ["DEFAULTS", "Thresholds", "thresholds_from"]
 
@@ -173,14 +173,18 @@ def thresholds_from(mapping: Mapping[str, Any], *, file: str = "spec") -> Thresh
     problems: list[Problem] = []
     values: dict[str, Any] = {}
     for name, value in mapping.items():
-        rule = _broken_rule(str(name), value, fields)
-        if rule is None:
+        fault = _fault(str(name), value, fields)
+        if fault is None:
             values[name] = float(value) if _is_real(fields[name]) else value
         else:
-            problems.append(Problem(file, rule, column=f"checks.{name}", value=str(value)))
+            rule, code = fault
+            where = file, rule, None, f"checks.{name}", str(value)
+            problems.append(Problem(*where, code))
     if not problems:
         thresholds = dataclasses.replace(DEFAULTS, **values)
-        problems = [Problem(file, rule, column="checks") for rule in _broken_orders(thresholds)]
+        code = Code.OUT_OF_ORDER
+        orders = _broken_orders(thresholds)
+        problems = [Problem(file, rule, column="checks", code=code) for rule in orders]
     if problems:
         raise SpecError(problems)
     return thresholds
@@ -190,19 +194,20 @@ def _is_real(f: dataclasses.Field[Any]) -> bool:
     return f.type != "int"
 
 
-def _broken_rule(name: str, value: object, fields: Mapping[str, Any]) -> str | None:
+def _fault(name: str, value: object, fields: Mapping[str, Any]) -> tuple[str, Code] | None:
     if name not in fields:
         near = difflib.get_close_matches(name, fields, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
-        return f"is not a threshold{hint}"
+        return f"is not a threshold{hint}", Code.UNKNOWN_KEY
     f = fields[name]
     # bool is an int in Python, and `true` is no threshold.
     kinds = (int, float) if _is_real(f) else (int,)
     if isinstance(value, bool) or not isinstance(value, kinds) or not _is_finite(value):
-        return "must be a finite number" if _is_real(f) else "must be a whole number"
+        rule = "must be a finite number" if _is_real(f) else "must be a whole number"
+        return rule, Code.NOT_A_NUMBER if _is_real(f) else Code.NOT_WHOLE
     low, high = f.metadata["low"], f.metadata["high"]
     if not low <= value <= high:
-        return f"must lie between {low:g} and {high:g}"
+        return f"must lie between {low:g} and {high:g}", Code.OUT_OF_RANGE
     return None
 
 

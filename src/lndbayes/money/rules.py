@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from lndbayes.base.errors import Problem
+from lndbayes.base.errors import Code, Problem, validation_code
 from lndbayes.base.formulas import NOT_A_FORMULA, runs
 from lndbayes.money.factors import NOT_MONEY, NOT_STATED, hint, is_money
 
@@ -37,7 +37,8 @@ def key_problem(error: Any, source: str, root: type[BaseModel]) -> Problem:
             )
     elif error["type"] == "missing":
         rule = "missing key: a costs file has no hidden defaults"
-    return Problem(source, rule, column=".".join(map(str, location)), value=value)
+    code = validation_code(error["type"])
+    return Problem(source, rule, column=".".join(map(str, location)), value=value, code=code)
 
 
 def _known_keys(root: type[BaseModel], location: Sequence[str | int]) -> list[str]:
@@ -66,8 +67,8 @@ def reference_problems(
     """Check what refers to what, on the raw file so that it works beside other problems."""
     problems: list[Problem] = []
 
-    def say(column: str, value: object, rule: str) -> None:
-        problems.append(Problem(source, rule, column=column, value=str(value)))
+    def say(column: str, value: object, rule: str, code: Code) -> None:
+        problems.append(Problem(source, rule, column=column, value=str(value), code=code))
 
     meta, index = _table(raw, "meta"), _table(_table(raw, "deflator"), "index")
     base, scenarios = _table(raw, "factors"), _table(raw, "scenarios")
@@ -76,12 +77,15 @@ def reference_problems(
 
     headline = meta.get("headline_scenario")
     if isinstance(headline, str) and headline not in scenarios:
-        say("meta.headline_scenario", headline, f"no such scenario{hint(headline, scenarios)}")
+        rule = f"no such scenario{hint(headline, scenarios)}"
+        say("meta.headline_scenario", headline, rule, Code.UNKNOWN_NAME)
     for factor in sorted(varying):
         if factor in base:
-            say(f"factors.{factor}", factor, "also defined in a scenario: keep one of the two")
+            rule = "also defined in a scenario: keep one of the two"
+            say(f"factors.{factor}", factor, rule, Code.REPEATED_NAME)
         for scenario in (s for s in scenarios if factor not in in_scenario[s]):
-            say(f"scenarios.{scenario}.factors", factor, "every scenario must define this factor")
+            rule = "every scenario must define this factor"
+            say(f"scenarios.{scenario}.factors", factor, rule, Code.MISSING_KEY)
 
     placed = [(f"factors.{k}", k, v) for k, v in base.items()]
     placed += [
@@ -93,7 +97,7 @@ def reference_problems(
     known = index if "deflator" in raw else (meta.get("price_year"),)
     for column, year in years:
         if isinstance(year, str) and year not in (NOT_MONEY, NOT_STATED, *known):
-            say(column, year, "not in the deflator table [deflator.index]")
+            say(column, year, "not in the deflator table [deflator.index]", Code.UNKNOWN_NAME)
 
     money = {name for _, name, body in placed if is_money(_get(body, "unit"))}
     problems += _line_problems(raw, source, set(base) | varying, money, formulas)
@@ -112,8 +116,8 @@ def _line_problems(
     lines = [line for line in lines if isinstance(line, Mapping)] if isinstance(lines, list) else []
     payers, used, seen = _table(raw, "payers"), set[str](), set[str]()
 
-    def say(column: str, value: object, rule: str) -> None:
-        problems.append(Problem(source, rule, column=column, value=str(value)))
+    def say(column: str, value: object, rule: str, code: Code) -> None:
+        problems.append(Problem(source, rule, column=column, value=str(value), code=code))
 
     names = [("payers", payer) for payer in payers]
     names += [("scenarios", name) for name in _table(raw, "scenarios")]
@@ -121,37 +125,46 @@ def _line_problems(
     names += [("lines", str(line.get("name"))) for line in lines]
     for column, name in names:
         if runs(name):
-            say(column, name, NOT_A_FORMULA)
+            say(column, name, NOT_A_FORMULA, Code.FORMULA)
     for payer in payers:
         if payer == ALL:
-            say("payers", payer, "reserved for the sum over payers")
+            say("payers", payer, "reserved for the sum over payers", Code.RESERVED_NAME)
     for i, line in enumerate(lines):
         name, at = line.get("name"), f"lines.{line.get('name', i)}"
         if name in (ALL, ALL_CASHABLE):
-            say(f"{at}.name", name, "reserved for the sum over lines")
+            say(f"{at}.name", name, "reserved for the sum over lines", Code.RESERVED_NAME)
         if line.get("outcome") == ALL:
-            say(f"{at}.outcome", ALL, "reserved for the sum over outcomes")
+            say(f"{at}.outcome", ALL, "reserved for the sum over outcomes", Code.RESERVED_NAME)
         if name in seen:
-            say(f"{at}.name", name, "two lines have this name")
+            say(f"{at}.name", name, "two lines have this name", Code.REPEATED_NAME)
         seen.add(str(name))
         payer, formula = str(line.get("payer")), str(line.get("formula"))
         if "payer" in line and payer not in payers:
-            say(f"{at}.payer", payer, f"not listed under [payers]{hint(payer, payers)}")
+            rule = f"not listed under [payers]{hint(payer, payers)}"
+            say(f"{at}.payer", payer, rule, Code.UNKNOWN_NAME)
         if "formula" in line and formula not in formulas:
-            say(f"{at}.formula", formula, f"unknown formula{hint(formula, formulas)}")
+            rule = f"unknown formula{hint(formula, formulas)}"
+            say(f"{at}.formula", formula, rule, Code.UNKNOWN_NAME)
         named = line.get("factors")
         named = [str(f) for f in named] if isinstance(named, list) else []
         used |= set(named)
         for factor in dict.fromkeys(named):
             if factor not in factors:
-                say(f"{at}.factors", factor, f"unknown factor{hint(factor, factors)}")
+                rule = f"unknown factor{hint(factor, factors)}"
+                say(f"{at}.factors", factor, rule, Code.UNKNOWN_NAME)
             if named.count(factor) > 1:
-                say(f"{at}.factors", factor, "a factor enters a line at most once")
+                say(
+                    f"{at}.factors",
+                    factor,
+                    "a factor enters a line at most once",
+                    Code.REPEATED_NAME,
+                )
         prices = [factor for factor in named if factor in money]
         if named and set(named) <= factors and len(prices) != 1:
-            say(f"{at}.factors", prices, "exactly one factor of a line must be in pounds")
+            rule = "exactly one factor of a line must be in pounds"
+            say(f"{at}.factors", prices, rule, Code.CONTRADICTION)
     for factor in sorted(factors - used):
-        say(f"factors.{factor}", factor, "no line uses this factor")
+        say(f"factors.{factor}", factor, "no line uses this factor", Code.UNUSED)
     return problems
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ValidationError
 
 from lndbayes.base.characters import text_problems
-from lndbayes.base.errors import Problem, SpecError
+from lndbayes.base.errors import Code, Problem, SpecError, validation_code
 from lndbayes.files.reading import Unreadable, parse_json, read_toml
 from lndbayes.spec.families import FAMILIES, Family
 from lndbayes.spec.priors import SLOTS, PriorDistribution, required_slots
@@ -123,11 +123,13 @@ def with_changes(spec: ModelSpec, changes: Mapping[str, Any]) -> ModelSpec:
         *parents, leaf = dotted.split(".")
         for key in parents:
             if not isinstance(node.get(key), dict):
-                raise SpecError(Problem("spec", "no such key", column=dotted))
+                raise SpecError(
+                    Problem("spec", "no such key", column=dotted, code=Code.UNKNOWN_KEY)
+                )
             node = node[key]
         # thresholds that a spec does not override are not in it
         if leaf not in node and parents != ["checks"]:
-            raise SpecError(Problem("spec", "no such key", column=dotted))
+            raise SpecError(Problem("spec", "no such key", column=dotted, code=Code.UNKNOWN_KEY))
         node[leaf] = value
     return parse_spec(raw, source="spec")
 
@@ -181,9 +183,11 @@ def stored_spec(text: str, *, source: str) -> ModelSpec:
     try:
         raw = parse_json(text)
     except Unreadable as error:
-        raise SpecError(Problem(source, f"the stored spec {error.rule}")) from error
+        rule = f"the stored spec {error.rule}"
+        raise SpecError(Problem(source, rule, code=error.code)) from error
     if not isinstance(raw, dict):
-        raise SpecError(Problem(source, "the stored spec must be one JSON object"))
+        rule = "the stored spec must be one JSON object"
+        raise SpecError(Problem(source, rule, code=Code.WRONG_TYPE))
     return parse_spec(raw, source=source)
 
 
@@ -210,8 +214,9 @@ def _rates_beyond_one(spec: ModelSpec, source: str) -> list[Problem]:
     if not spec.family.trials:
         return []
     rule = "must be at most 1: the family counts a share of trials"
+    code = Code.OUT_OF_RANGE
     return [
-        Problem(source, rule, column=f"checks.{name}", value=str(spec.checks[name]))
+        Problem(source, rule, column=f"checks.{name}", value=str(spec.checks[name]), code=code)
         for name in ("prior_rate_low", "prior_rate_high")
         if spec.checks.get(name, 0) > 1
     ]
@@ -239,19 +244,20 @@ def _parse_priors(
     raw: object, source: str, wanted: tuple[str, ...], allowed: frozenset[str]
 ) -> tuple[dict[str, PriorDistribution], list[Problem]]:
     if not isinstance(raw, Mapping):
-        return {}, [Problem(source, "a table [priors] is required", column="priors")]
+        rule, code = "a table [priors] is required", Code.MISSING_KEY
+        return {}, [Problem(source, rule, column="priors", code=code)]
     problems: list[Problem] = []
     for slot in sorted(set(raw) - allowed):
         hint = difflib.get_close_matches(slot, wanted, n=1)
         rule = "unknown prior slot" + (f"; did you mean {hint[0]!r}?" if hint else "")
         if slot in SLOTS:
             rule = "prior slot without a parameter in this family and with these switches"
-        problems.append(Problem(source, rule, column=f"priors.{slot}"))
+        problems.append(Problem(source, rule, column=f"priors.{slot}", code=Code.UNKNOWN_KEY))
     priors = {}
     for slot in wanted:
         if slot not in raw:
             rule = f"missing prior slot: {SLOTS[slot].description}"
-            problems.append(Problem(source, rule, column=f"priors.{slot}"))
+            problems.append(Problem(source, rule, column=f"priors.{slot}", code=Code.MISSING_KEY))
             continue
         try:
             priors[slot] = PriorDistribution.parse(raw[slot], SLOTS[slot].support, SLOTS[slot].most)
@@ -259,7 +265,8 @@ def _parse_priors(
                 raise ValueError(f"the prior of {slot} must be Normal")
         except ValueError as error:
             value = json.dumps(raw[slot], default=str)
-            problems.append(Problem(source, str(error), column=f"priors.{slot}", value=value))
+            where = source, str(error), None, f"priors.{slot}", value
+            problems.append(Problem(*where, Code.BAD_PRIOR))
     return priors, problems
 
 
@@ -267,6 +274,7 @@ def _problem(error: Any, source: str) -> Problem:
     where = ".".join(str(part) for part in error["loc"])
     rule = error["msg"].removeprefix("Value error, ")
     value = None if error["type"] == "missing" else repr(error["input"])[:80]
+    code = validation_code(error["type"])
     if error["type"] == "extra_forbidden":
         *parents, leaf = error["loc"]
         known = _known_keys(tuple(str(p) for p in parents))
@@ -274,9 +282,10 @@ def _problem(error: Any, source: str) -> Problem:
         rule = "unknown key" + (f"; did you mean {hint[0]!r}?" if hint else "")
     elif error["loc"][0] == "checks" and len(error["loc"]) > 1:
         where, rule = f"checks.{error['loc'][1]}", "must be a number, or true or false"
+        code = Code.WRONG_TYPE
     elif error["type"] == "missing":
         rule = "missing key: specs have no hidden defaults"
-    return Problem(source, rule, column=where, value=value)
+    return Problem(source, rule, column=where, value=value, code=code)
 
 
 def _known_keys(parents: tuple[str, ...]) -> list[str]:

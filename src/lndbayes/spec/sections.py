@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
+from lndbayes.base.errors import Code
 from lndbayes.base.names import NAME, NAME_RULE
 from lndbayes.spec.families import FAMILIES, FamilyName
 
@@ -33,9 +35,15 @@ MOST_MONTHS = 1200
 _MOST_DRAWS, _MOST_IN_ALL = 100_000, 1_000_000
 
 
+def _broken(code: Code, rule: str) -> PydanticCustomError:
+    """Give a broken rule that is told with a code of its own."""
+    return PydanticCustomError(code.value, "{rule}", {"rule": rule})
+
+
 def _off_or_sized(value: float) -> float:
     if 0 < value < SMALLEST:
-        raise ValueError(f"is too small to be told from 0: must be at least {SMALLEST:g}")
+        rule = f"is too small to be told from 0: must be at least {SMALLEST:g}"
+        raise _broken(Code.NO_SUCH_SIZE, rule)
     return value + 0.0  # one zero
 
 
@@ -61,7 +69,7 @@ class Strict(BaseModel):
 
 def _named(value: str) -> str:
     if not NAME.fullmatch(value):
-        raise ValueError(NAME_RULE)
+        raise _broken(Code.BAD_NAME, NAME_RULE)
     return value
 
 
@@ -153,7 +161,7 @@ class Baseline(Strict):
     @classmethod
     def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(value)) < len(value):
-            raise ValueError("must name each month once")
+            raise _broken(Code.REPEATED_NAME, "must name each month once")
         return value
 
 
@@ -181,18 +189,21 @@ class Effect(Strict):
     @classmethod
     def _two(cls, value: Any) -> Any:
         if not (isinstance(value, tuple) and len(value) == 2):
-            raise ValueError("must be two whole numbers, [first, last]")
+            raise _broken(Code.WRONG_TYPE, "must be two whole numbers, [first, last]")
         return value
 
     @model_validator(mode="after")
     def _ordered(self) -> Effect:
         if not 0 <= self.window[0] <= self.window[1]:
-            raise ValueError("window must be [first, last] with 0 <= first <= last")
+            rule = "window must be [first, last] with 0 <= first <= last"
+            raise _broken(Code.OUT_OF_ORDER, rule)
         if not (self.transition[0] <= 0 and self.transition[1] >= -1):
-            raise ValueError("transition must be [first, last] with first <= 0 and last >= -1")
+            rule = "transition must be [first, last] with first <= 0 and last >= -1"
+            raise _broken(Code.OUT_OF_ORDER, rule)
         for name in ("window", "transition"):
             if max(map(abs, getattr(self, name))) > MOST_MONTHS:
-                raise ValueError(f"{name} must lie within {MOST_MONTHS} months of go-live")
+                rule = f"{name} must lie within {MOST_MONTHS} months of go-live"
+                raise _broken(Code.OUT_OF_RANGE, rule)
         return self
 
 
@@ -217,5 +228,6 @@ class Sampling(Strict):
     @model_validator(mode="after")
     def _in_all(self) -> Sampling:
         if self.chains * self.draws > _MOST_IN_ALL:
-            raise ValueError(f"chains times draws must be at most {_MOST_IN_ALL:,}")
+            rule = f"chains times draws must be at most {_MOST_IN_ALL:,}"
+            raise _broken(Code.OUT_OF_RANGE, rule)
         return self
