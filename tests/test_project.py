@@ -30,6 +30,7 @@ BROUGHT_BY = {
     "arviz_base": "arviz",
     "arviz_stats": "arviz",
     "pytensor": "pymc",
+    "pydantic_core": "pydantic",
 }
 # Never imported by name: xarray calls it as its engine.
 ENGINES = {"netcdf4"}
