@@ -37,7 +37,8 @@ from lndbayes.app.endings import UNEXPECTED
 from lndbayes.data.evaluation import read_evaluation
 from lndbayes.density.kernel import kernel_data
 from lndbayes.evidence import sensitivity
-from lndbayes.evidence.sensitivity import VARIANTS, kept_draws, run_variants
+from lndbayes.evidence.kept import kept_draws
+from lndbayes.evidence.sensitivity import VARIANTS, run_variants
 from lndbayes.fitting import sampler
 from lndbayes.fitting.compiled import compiled_density
 from lndbayes.fitting.fit import fit

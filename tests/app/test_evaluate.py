@@ -21,6 +21,7 @@ import xarray as xr
 
 import lndbayes.app.evaluate
 import lndbayes.app.exports
+import lndbayes.evidence.refits
 import lndbayes.evidence.sensitivity
 from lndbayes.app.cli import main
 from lndbayes.checks.result import CheckResult
@@ -94,7 +95,7 @@ def no_fits(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("fitted again")
 
     monkeypatch.setattr(lndbayes.app.evaluate, "fit", refuse)
-    monkeypatch.setattr(lndbayes.evidence.sensitivity, "fit", refuse)
+    monkeypatch.setattr(lndbayes.evidence.refits, "fit", refuse)
 
 
 @pytest.fixture
@@ -276,7 +277,7 @@ def test_changed_data_are_fitted_again_with_every_refit(work, monkeypatch) -> No
     def interrupted(*args: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lndbayes.evidence.sensitivity, "fit", interrupted)
+    monkeypatch.setattr(lndbayes.evidence.refits, "fit", interrupted)
     fit = work / "run" / "fits" / "custody.nc"
     before = load_fit(fit)
     assert main([*command(work), "--quiet"]) == 130, "the first refit is not reused"
@@ -299,7 +300,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     for name in ("manifest.json", *TABLES, *fitted[:3]):
         path = work / "run" / ("sensitivity" if name in refits else "") / name
         path.with_suffix(path.suffix or ".csv").unlink()
-    real, calls = lndbayes.evidence.sensitivity.fit_variant, []
+    real, calls = lndbayes.evidence.refits.make_refit, []
 
     def third_stops(*args: Any, **options: Any) -> Any:
         calls.append(args)
@@ -307,7 +308,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
             raise KeyboardInterrupt
         return real(*args, **options)
 
-    monkeypatch.setattr(lndbayes.evidence.sensitivity, "fit_variant", third_stops)
+    monkeypatch.setattr(lndbayes.evidence.refits, "make_refit", third_stops)
     assert main(command(work)) == 130
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -320,7 +321,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     assert main(["report", str(work / "run")]) == 2
     assert "run that first" in capsys.readouterr().err
 
-    monkeypatch.setattr(lndbayes.evidence.sensitivity, "fit_variant", real)
+    monkeypatch.setattr(lndbayes.evidence.refits, "make_refit", real)
     monkeypatch.setattr(lndbayes.app.evaluate, "fit", None)
     assert main([*command(work), "--quiet"]) == 0
     after = stamps(work)

@@ -8,16 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lndbayes.app import attribution
 from lndbayes.app.attribution import ledger
 from lndbayes.app.cli import main
 from lndbayes.base.errors import DataError, UsageError
 from lndbayes.data.evaluation import read_evaluation
 from lndbayes.evidence.attribution import refits as ledger_refits
+from lndbayes.evidence.refits import Effort
 from lndbayes.spec.model_spec import load_spec, with_changes
 from small import write_small
 
 FILES = ("ledger_full.csv", "ledger_verdicts.csv", "ledger.md")
 FEW = {"sampling.tune": 80, "sampling.draws": 60, "sampling.chains": 2}
+SHORT = Effort({**ledger_refits.EFFORT.settings, **FEW})
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         elicited="false",
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ledger_refits, "SHORT", ledger_refits.SHORT | FEW)
+        patch.setattr(attribution, "EFFORT", SHORT)
         patch.setattr(ledger_refits, "_CAREFUL", {})
         arguments = ["ledger", str(root / "models/custody.toml"), "--data", str(root / "data")]
         assert main([*arguments, "--out", str(root / "run"), "--folds", "1", "--quiet"]) == 0
@@ -62,7 +65,7 @@ def test_files_agree_with_each_other(made: Path) -> None:
 @pytest.mark.slow
 def test_again_it_reads_what_is_finished(made: Path, monkeypatch) -> None:
     spec, data = load_spec(made / "models/custody.toml"), read_evaluation(made / "data")
-    monkeypatch.setattr(ledger_refits, "SHORT", ledger_refits.SHORT | FEW)
+    monkeypatch.setattr(attribution, "EFFORT", SHORT)
     monkeypatch.setattr(ledger_refits, "_CAREFUL", {})
     before = {name: (made / "run" / name).read_bytes() for name in FILES}
     said: list[str] = []

@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 
 import lndbayes.app.evaluate
-import lndbayes.evidence.sensitivity
+import lndbayes.evidence.refits
 from lndbayes.app.cli import main
 from lndbayes.fitting.fit import load_fit
 from lndbayes.money.savings import total_saving
@@ -129,7 +129,7 @@ def test_a_second_run_reuses_every_fit(base: Path, monkeypatch: pytest.MonkeyPat
         raise AssertionError("fitted again")
 
     monkeypatch.setattr(lndbayes.app.evaluate, "fit", refuse)
-    monkeypatch.setattr(lndbayes.evidence.sensitivity, "fit", refuse)
+    monkeypatch.setattr(lndbayes.evidence.refits, "fit", refuse)
     before = (base / "run" / "effects.csv").read_bytes()
     assert run(base) in (0, 1)
     assert (base / "run" / "effects.csv").read_bytes() == before
@@ -184,7 +184,7 @@ def test_interruption_keeps_the_finished_fit(
     work.mkdir()
     shutil.copytree(base / "data", work / "data")
     shutil.copytree(base / "models", work / "models")
-    real = lndbayes.evidence.sensitivity.fit_variant
+    real = lndbayes.evidence.refits.make_refit
     calls = []
 
     def stop(*args: Any, **kwargs: Any) -> Any:
@@ -193,7 +193,7 @@ def test_interruption_keeps_the_finished_fit(
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(lndbayes.evidence.sensitivity, "fit_variant", stop)
+    monkeypatch.setattr(lndbayes.evidence.refits, "make_refit", stop)
     # in this process, where the fit can be stopped
     assert run(work, "--jobs", "1") == 130
     assert "finished fits are kept" in capsys.readouterr().err
@@ -204,7 +204,7 @@ def test_interruption_keeps_the_finished_fit(
     # the same seed and inputs gave the same draws as the run that was not interrupted
     whole = load_fit(base / "run" / "fits" / "custody.nc")
     xr.testing.assert_equal(first["posterior"].to_dataset(), whole["posterior"].to_dataset())
-    monkeypatch.setattr(lndbayes.evidence.sensitivity, "fit_variant", real)
+    monkeypatch.setattr(lndbayes.evidence.refits, "make_refit", real)
     stamp = kept.stat().st_mtime_ns
     assert run(work) in (0, 1)
     assert kept.stat().st_mtime_ns == stamp

@@ -10,7 +10,8 @@ import pytest
 
 from lndbayes.app.cli import main
 from lndbayes.data.evaluation import read_evaluation
-from lndbayes.evidence.sensitivity import VARIANTS, twins
+from lndbayes.evidence.refits import duplicate_refits
+from lndbayes.evidence.sensitivity import VARIANTS
 from lndbayes.fitting.fit import load_fit
 from lndbayes.spec.model_spec import load_spec
 from small import write_small
@@ -43,9 +44,10 @@ def test_outcomes_are_fitted_in_processes_and_reported_together(base, capsys) ->
     told = capsys.readouterr().err
     assert status in (0, 1)
     assert "2 of 2 outcomes" in told
+    read = read_evaluation(data)
     fitted = {
-        name: len(VARIANTS) - len(twins(load_spec(models / f"{name}.toml"), read_evaluation(data)))
-        for name in ("custody", "remand")
+        name: len(VARIANTS) - len(duplicate_refits(load_spec(spec), read, VARIANTS))
+        for name, spec in ((name, models / f"{name}.toml") for name in ("custody", "remand"))
     }
     # the second outcome has no evidence to remove: those refits are its own main fit
     assert fitted["remand"] < fitted["custody"] <= len(VARIANTS)

@@ -16,14 +16,16 @@ from lndbayes.app.exports import VARIANT_FOLDER
 from lndbayes.base.errors import DataError, Problem, UsageError
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.estimands.effects import pooled_effect, site_effects
+from lndbayes.estimands.predictors import untreated_level
 from lndbayes.estimands.summaries import summarise
 from lndbayes.estimands.treated import treated_sites
 from lndbayes.evidence.attribution.cut import cut_fault, full_cut
 from lndbayes.evidence.attribution.measures import FULL_COLUMNS, measures
 from lndbayes.evidence.attribution.page import ledger_page
-from lndbayes.evidence.attribution.refits import CUT, ledger_refits, present, run_refits
+from lndbayes.evidence.attribution.refits import CUT, EFFORT, ledger_refits, present
 from lndbayes.evidence.attribution.verdicts import verdicts_table
-from lndbayes.evidence.sensitivity import VARIANTS, run_variants, untreated_level
+from lndbayes.evidence.refits import run_refits
+from lndbayes.evidence.sensitivity import VARIANTS, run_variants
 from lndbayes.files.lock import alone
 from lndbayes.files.places import require_run
 from lndbayes.files.provenance import record_product
@@ -112,10 +114,10 @@ def ledger(
         raise UsageError(Problem("spec", rule, column="baseline.channels"))
     members = borrowed_folds(main, folds or FOLDS)
     pool: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "say": say}
-    variants = run_variants([(spec, data, main)], out / VARIANT_FOLDER, variants=_VARIANTS, **pool)[
-        spec.outcome.name
-    ]
-    refits = run_refits(spec, data, main, ledger_refits(channels, members), out / FOLDER, **pool)
+    jobs, outcome = [(spec, data, main)], spec.outcome.name
+    variants = run_variants(jobs, out / VARIANT_FOLDER, variants=_VARIANTS, **pool)[outcome]
+    wanted = ledger_refits(channels, members)
+    refits = run_refits(jobs, wanted, out / FOLDER, effort=EFFORT, **pool)[outcome]
     full = measures(spec, main, refits, variants, channels, members)
     full = pd.concat([full, cut_rows(spec, main, refits[CUT])], ignore_index=True)
     verdicts = verdicts_table(full, *_means(spec, main), link=spec.family.link)
@@ -124,7 +126,7 @@ def ledger(
     write_table(full, out / "ledger_full.csv")
     write_table(verdicts, out / "ledger_verdicts.csv")
     write_bytes(page.encode(), out / "ledger.md")
-    record_product(out, "ledger", {spec.outcome.name: str(main.attrs["fit_key"])})
+    record_product(out, "ledger", {outcome: str(main.attrs["fit_key"])})
     return Ledger(full, verdicts, page)
 
 

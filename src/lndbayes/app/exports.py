@@ -47,8 +47,9 @@ from lndbayes.evidence.assumption import (
     site_labels,
 )
 from lndbayes.evidence.attribution.tables import ledger_table
+from lndbayes.evidence.kept import kept_draws
 from lndbayes.evidence.powerscale import powerscale_table
-from lndbayes.evidence.sensitivity import kept_draws, sensitivity_table
+from lndbayes.evidence.sensitivity import sensitivity_table
 from lndbayes.evidence.tipping import weighted_table
 from lndbayes.files.lock import alone
 from lndbayes.files.places import run_problems

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from lndbayes.base.names import SAMPLE_DIMS
+from lndbayes.base.names import PERIOD_MONTHS, SAMPLE_DIMS
 from lndbayes.model.surface import linear_predictors, untreated
 
-__all__ = ["predictors", "untreated_predictor"]
+__all__ = ["predictors", "untreated_level", "untreated_predictor"]
 
 _DIMS = (*SAMPLE_DIMS, "site", "month")
 
@@ -54,6 +54,22 @@ def untreated_predictor(
     """
     values, arrays, coords = _parts(fit, draws, months)
     return xr.DataArray(untreated(values, arrays), dims=_DIMS, coords=coords, name="eta0")
+
+
+def untreated_level(tree: xr.DataTree) -> xr.DataArray:
+    """Mean untreated predictor of each site over the 12 months before the first go-live.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (chain, draw, site), link scale.
+    """
+    data = tree["constant_data"].to_dataset()
+    event, step = data["event_time"].to_numpy(), PERIOD_MONTHS[tree.attrs["period"]]
+    started = (event >= 0).any(axis=0)
+    first = int(np.argmax(started)) if started.any() else event.shape[1]
+    window = slice(max(first - 12 // step, 0), max(first, 1))
+    return untreated_predictor(tree, months=window).mean("month", skipna=False)
 
 
 def _parts(

@@ -23,7 +23,7 @@ from lndbayes.base.names import SAMPLE_DIMS
 from lndbayes.data.evaluation import EvaluationData, read_evaluation
 from lndbayes.estimands.averted import events_averted
 from lndbayes.estimands.effects import pooled_effect, site_effects
-from lndbayes.evidence.sensitivity import untreated_level
+from lndbayes.estimands.predictors import untreated_level
 from lndbayes.fitting.chain_statistics import chain_statistics
 from lndbayes.fitting.sampler import find_metric, sample_density
 from lndbayes.fitting.threads import one_blas_thread

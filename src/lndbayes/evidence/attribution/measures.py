@@ -15,9 +15,10 @@ import xarray as xr
 from lndbayes.estimands.identification import site_tiers
 from lndbayes.estimands.reported import prior_as_posterior
 from lndbayes.estimands.summaries import summarise
-from lndbayes.evidence.attribution.refits import CUT, SOFT, borrowed_name, effective, subset_name
+from lndbayes.evidence.attribution.refits import CUT, SOFT, borrowed_name, subset_name
 from lndbayes.evidence.attribution.shares import shapley, subsets
-from lndbayes.evidence.sensitivity import VARIANTS, kept_draws
+from lndbayes.evidence.kept import effective, kept_draws
+from lndbayes.evidence.sensitivity import VARIANTS
 from lndbayes.spec.model_spec import CHANNELS, ModelSpec
 
 __all__ = ["FULL_COLUMNS", "NOT_LEARNED", "POOLED", "TREATED", "conflicts", "measures"]
@@ -59,7 +60,7 @@ def measures(
     main : xarray.DataTree
         Its fit, with the prior.
     refits : mapping of str to xarray.Dataset
-        From `lndbayes.evidence.attribution.refits.run_refits`.
+        From `lndbayes.evidence.refits.run_refits`.
     variants : mapping of str to xarray.Dataset
         ``bias_on`` and ``ramp_hidden`` of `lndbayes.evidence.sensitivity.run_variants`.
     channels : sequence of str

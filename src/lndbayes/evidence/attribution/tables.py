@@ -9,10 +9,10 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.estimands.identification import site_tiers
+from lndbayes.estimands.predictors import untreated_level
 from lndbayes.estimands.reported import prior_as_posterior
 from lndbayes.estimands.summaries import summarise
 from lndbayes.estimands.treated import Window
-from lndbayes.evidence.sensitivity import untreated_level
 from lndbayes.spec.model_spec import CHANNELS
 
 __all__ = ["LEDGER_COLUMNS", "ledger_table"]
