@@ -45,6 +45,16 @@ REDUCERS = (
 )
 # Where a command ends: what nobody foresaw gets its own exit status there, and a log.
 LAST = "lndbayes.app.endings"
+# Errors by which a mistake in the code shows: an except of several of them would hide it.
+MISTAKES = frozenset(
+    {"ArithmeticError", "AssertionError", "AttributeError", "IndexError", "KeyError", "LookupError"}
+    | {"NameError", "RuntimeError", "TypeError"}
+)
+# Where several are caught nevertheless, or an except cannot be read, and why.
+CAUGHT: Mapping[str, str] = {
+    "lndbayes.files.storage": "what libraries raise on a damaged file, with nothing else in it",
+    "lndbayes.fitting.parallel": "errors of a package that may be absent, so by a function",
+}
 REDUCTIONS = frozenset(
     {"all", "any", "argmax", "argmin", "count", "max", "mean", "median", "min", "prod", "quantile"}
     | {"reduce", "std", "sum", "var"}
@@ -68,7 +78,9 @@ def violations(module: str, source: str) -> list[str]:
     if _place(module) is None:
         return [f"{module}: in no room; add it to ROOMS in tests/test_architecture.py"]
     found = [*_imports(module, tree), *_reductions(module, tree)]
-    found += _broad_excepts(tree) if module != LAST else ()
+    if module != LAST:
+        found += _broad_excepts(tree)
+        found += _hidden_mistakes(tree) if module not in CAUGHT else ()
     return [f"{module}:{line}: {message}" for line, message in sorted(set(found))]
 
 
@@ -193,6 +205,39 @@ def _broad_excepts(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 yield node.lineno, "suppress() of a broad exception"
 
 
+def _hidden_mistakes(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield excepts that catch mistakes of several kinds, their constants read, or cannot be."""
+    constants = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler) and node.type is not None:
+            caught = _caught(node.type, constants)
+            if None in caught:
+                yield node.lineno, "except of errors that do not stand here"
+            if len(MISTAKES & caught) > 1:
+                yield node.lineno, "broad except: several errors by which a mistake shows"
+
+
+def _caught(expression: ast.expr, constants: Mapping[str, ast.expr]) -> set[str | None]:
+    """Names of the errors in an except; None for what the module does not spell out."""
+    if isinstance(expression, ast.Tuple):
+        return {name for e in expression.elts for name in _caught(e, constants)}
+    if isinstance(expression, ast.Starred):
+        return _caught(expression.value, constants)
+    if isinstance(expression, ast.BinOp):
+        return _caught(expression.left, constants) | _caught(expression.right, constants)
+    name = getattr(expression, "attr", getattr(expression, "id", None))
+    if name in constants:
+        return _caught(constants[name], constants)
+    # classes are written in capitals and small letters, constants in capitals
+    return {None if name is None or name.isupper() else name}
+
+
 def _is_broad(expression: ast.expr) -> bool:
     if isinstance(expression, ast.Tuple):
         return any(_is_broad(element) for element in expression.elts)
@@ -226,6 +271,13 @@ def test_the_package_keeps_the_rules() -> None:
     )
     found = [v for name, source in modules.items() for v in violations(name, source)]
     assert not found, "\n".join(found)
+
+
+def test_what_may_catch_mistakes_does() -> None:
+    modules = _modules()
+    for name, reason in CAUGHT.items():
+        assert list(_hidden_mistakes(ast.parse(modules[name]))), f"{name} is no exception: drop it"
+        assert len(reason.split()) > 5
 
 
 def test_every_room_is_there() -> None:
@@ -305,6 +357,22 @@ def test_what_is_long_has_a_reason_and_what_has_a_reason_is_long() -> None:
             "try:\n    f()\nexcept BaseException as e:\n    raise E from e",
             "broad",
         ),
+        (
+            "lndbayes.fitting.fit",
+            "E = (OSError, KeyError, RuntimeError)\ntry:\n    f()\nexcept E:\n    g()",
+            ":4: broad except: several",
+        ),
+        (
+            "lndbayes.fitting.fit",
+            "E = (KeyError, OSError)\ntry:\n    f()\nexcept (*E, TypeError):\n    g()",
+            ":4: broad except: several",
+        ),
+        (
+            "lndbayes.fitting.fit",
+            "from a import DAMAGE\ntry:\n    f()\nexcept DAMAGE:\n    g()",
+            "errors that do not stand here",
+        ),
+        ("lndbayes.fitting.fit", "try:\n    f()\nexcept e():\n    g()", "do not stand here"),
         ("lndbayes.fitting.fit", "with contextlib.suppress(Exception):\n    f()", "suppress()"),
     ],
 )
@@ -330,6 +398,7 @@ def test_each_rule_can_fail(module: str, source: str, message: str) -> None:
         ("lndbayes.money.savings", "x.sum('site') + x.isel(draw=0).sum(dim=SITE)"),
         ("lndbayes.estimands.effects", "rng.draw('chain')\nx.transpose('chain', 'draw', ...)"),
         ("lndbayes.fitting.fit", "try:\n    f()\nexcept BaseException:\n    g()\n    raise"),
+        ("lndbayes.fitting.fit", "E = (OSError, KeyError)\ntry:\n    f()\nexcept E:\n    g()"),
         ("lndbayes.fitting.fit", "with suppress(FileNotFoundError):\n    f()"),
     ],
 )

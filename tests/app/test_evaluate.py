@@ -21,6 +21,7 @@ import xarray as xr
 
 import lndbayes.app.evaluate
 import lndbayes.app.exports
+import lndbayes.checks.fit_checks
 import lndbayes.evidence.refits
 import lndbayes.evidence.sensitivity
 from lndbayes.app.cli import main
@@ -61,13 +62,13 @@ def short_refits() -> Iterator[None]:
 @pytest.fixture(scope="module", autouse=True)
 def lasting_checks() -> Iterator[None]:
     """All checks but those of the sampler."""
-    real = lndbayes.app.exports.run_checks
+    real = lndbayes.checks.fit_checks.run_checks
 
     def run_checks(*args: Any, **options: Any) -> list[CheckResult]:
         return [r for r in real(*args, **options) if not r.check.startswith(OF_THE_SAMPLER)]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lndbayes.app.exports, "run_checks", run_checks)
+        patch.setattr(lndbayes.checks.fit_checks, "run_checks", run_checks)
         yield
 
 

@@ -16,17 +16,16 @@ import pytest
 import xarray as xr
 
 from lndbayes.base.errors import DataError, FitError
-from lndbayes.files import storage
 from lndbayes.files.storage import (
     SEAL,
     Damaged,
-    clean_parts,
     content_digest,
     read_netcdf,
     stored_under,
     write_netcdf,
     write_whole,
 )
+from lndbayes.files.whole import clean_parts
 from lndbayes.fitting.fit import SCHEMA, load_fit, save_fit, stored_fit
 from lndbayes.fitting.fit_shape import require_shape, shape_problems
 from small import fake_fit
@@ -268,7 +267,7 @@ def test_half_written_files_of_the_dead_are_removed(tmp_path: Path, monkeypatch)
     ]
     for name in (*living, f".a.nc.this-host.{dead.pid}.part", ".b.nc.elsewhere.1.part"):
         (tmp_path / name).touch()
-    old = time.time() - 2 * storage._LEFT_BEHIND
+    old = time.time() - 2 * 86_400
     os.utime(tmp_path / ".b.nc.elsewhere.1.part", (old, old))
     clean_parts(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == set(living)

@@ -144,7 +144,7 @@ def test_a_folder_others_could_write_is_not_run_from(secure, tmp_path, spoil) ->
 #: Compiles next to nothing where package and home cannot be written; prints the cache's hits.
 PROBES = """
 import sys, warnings
-from lndbayes.model import cache
+from lndbayes.numerics import compile_cache as cache
 cache.__file__ = "/proc/nonexistent/model/cache.py"
 if sys.argv[1:]:
     cache._private = lambda folder: False

@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import ClassVar
 
 __all__ = [
-    "UNREADABLE",
     "CheckError",
     "Code",
     "DataError",
@@ -19,9 +18,6 @@ __all__ = [
     "UsageError",
     "validation_code",
 ]
-
-#: What the NetCDF and HDF5 libraries tell damage by, depending on where in a file it is.
-UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, AttributeError)
 
 
 class Code(StrEnum):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -38,12 +37,12 @@ from lndbayes.extracts.write import (
     QUALITY,
     copy_evidence,
     refuse_foreign,
-    swap_in,
     write_settings,
     write_tables,
 )
 from lndbayes.files.places import require_directory
 from lndbayes.files.reading import there_is, why_no_folder
+from lndbayes.files.whole import replaced_directory
 
 __all__ = ["assemble"]
 
@@ -102,31 +101,17 @@ def assemble(
         raise UsageError(f"memory must be an amount such as 1GB, not {memory!r}")
     require_directory(target)
     refuse_foreign(target)
-    missing = [parent for parent in target.parents if not parent.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        fresh = staging / "new"
-        fresh.mkdir()
-        _work(root, fresh, staging, strata, (memory, threads), say)
-        swap_in(fresh, target, staging)
-    except BaseException:
-        shutil.rmtree(staging)
-        for parent in missing:  # those made above, the innermost first
-            parent.rmdir()
-        raise
-    shutil.rmtree(staging)
+    with replaced_directory(target) as fresh:
+        _work(root, fresh, strata, (memory, threads), say)
     say(f"wrote {out}")
     return target
 
 
-def _work(
-    root: Path, fresh: Path, staging: Path, strata: bool, limits: tuple[str, int | None], say: Say
-) -> None:
+def _work(root: Path, fresh: Path, strata: bool, limits: tuple[str, int | None], say: Say) -> None:
     memory, threads = limits
     config: dict[str, Any] = {
         "memory_limit": memory,
-        "temp_directory": str(staging / "spill"),
+        "temp_directory": str(fresh.with_name("spill")),
         # rows are put in order where they are written
         "preserve_insertion_order": False,
         # nothing is fetched: the extracts lie in closed environments

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +12,10 @@ import pandas as pd
 from lndbayes.base.errors import DataError, Problem
 from lndbayes.data.problems import nearest
 from lndbayes.files.reading import there_is, why_no_file, why_no_folder
+from lndbayes.files.whole import files_within
+from lndbayes.files.writing import flat_toml
 
-__all__ = ["EVIDENCE", "QUALITY", "refuse_foreign", "swap_in", "write_settings", "write_tables"]
+__all__ = ["EVIDENCE", "QUALITY", "refuse_foreign", "write_settings", "write_tables"]
 
 #: Evidence that is copied as it is.
 EVIDENCE: Final = tuple(
@@ -37,33 +38,12 @@ def refuse_foreign(target: Path) -> None:
     DataError
         If `target` is a file, or holds anything else. Nothing is touched.
     """
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise DataError(Problem(str(target), "must be a directory, or not exist yet"))
-    held = {
-        path.relative_to(target).as_posix()
-        for path in target.rglob("*")
-        if path.is_symlink() or not path.is_dir()
-    }
+    held = files_within(target)
     foreign = sorted(held - _MADE)
     if foreign or (held and QUALITY not in held):
         rule = "must be empty or hold an earlier assembly and nothing else"
         told = [Problem(f"{target}/{name}", rule) for name in foreign[:20]]
         raise DataError(told or [Problem(str(target), rule)])
-
-
-def swap_in(fresh: Path, target: Path, staging: Path) -> None:
-    """Move a finished directory to its place; what was there comes back if that fails."""
-    stale = staging / "old"
-    if target.exists():
-        target.rename(stale)
-    try:
-        fresh.rename(target)
-    except OSError:
-        if stale.exists():
-            stale.rename(target)
-        raise
 
 
 def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
@@ -75,10 +55,8 @@ def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
 
 
 def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Write `evaluation.toml`: a JSON string or boolean is also a TOML one."""
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
-    text = "\n".join(lines) + "\n"
-    (folder / "evaluation.toml").write_text(text, encoding="utf-8", newline="\n")
+    """Write `evaluation.toml`."""
+    (folder / "evaluation.toml").write_bytes(flat_toml(settings).encode())
 
 
 def copy_evidence(extracts: Path, folder: Path) -> list[Problem]:

@@ -99,7 +99,7 @@ def claim(folder: Path) -> None:
     _HELD.add(name)
     stack.callback(_HELD.discard, name)
     # a command line that is not to fit anything waits for no library
-    from lndbayes.files.storage import clean_parts
+    from lndbayes.files.whole import clean_parts
 
     for below in (folder, *(path for path in folder.iterdir() if path.is_dir())):
         clean_parts(below)

@@ -14,12 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-import netCDF4
-
-from lndbayes.base.errors import UNREADABLE, DataError, Problem
+from lndbayes.base.errors import DataError, Problem
 from lndbayes.files.places import LOG
 from lndbayes.files.reading import Unreadable, read_json, there_is
-from lndbayes.files.storage import file_hash, write_whole
+from lndbayes.files.storage import Damaged, file_attributes, file_hash, write_whole
 
 __all__ = [
     "PRODUCTS",
@@ -249,11 +247,11 @@ def _keys(run: Path, data_hash: str) -> dict[str, str]:
     found = {}
     for path in sorted((run / "fits").glob("*.nc")):
         try:
-            with netCDF4.Dataset(path) as file:
-                if file.getncattr("data_hash") == data_hash:
-                    found[path.stem] = str(file.getncattr("fit_key"))
-        except UNREADABLE:
+            attributes = file_attributes(path)
+        except Damaged:
             continue  # a damaged file is no fit
+        if attributes.get("data_hash") == data_hash and "fit_key" in attributes:
+            found[path.stem] = str(attributes["fit_key"])
     return found
 
 

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import shutil
-import socket
-import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,13 +19,14 @@ import netCDF4
 import numpy as np
 import xarray as xr
 
-from lndbayes.base.errors import UNREADABLE, DataError, MachineError, Problem
+from lndbayes.base.errors import DataError, MachineError, Problem
+from lndbayes.files.whole import replace_file
 
 __all__ = [
     "SEAL",
     "Damaged",
-    "clean_parts",
     "content_digest",
+    "file_attributes",
     "file_hash",
     "read_group",
     "read_netcdf",
@@ -48,11 +46,22 @@ _SWELL, _SPARE = 8, 1 << 26
 #: Bytes that a text counts for; its length is not declared.
 _TEXT = 16
 
-#: Seconds after which a half-written file of another machine is taken as left behind.
-_LEFT_BEHIND = 86_400
-
 #: What says that the machine gave out; any other error is of the place, which a user can choose.
 _MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENFILE})
+
+
+#: What netCDF4 and xarray raise on a damaged file, depending on where in it the damage is.
+_DAMAGE = (
+    OSError,  # the file cannot be opened as HDF5
+    RuntimeError,  # the C library failed: "NetCDF: HDF error"
+    AttributeError,  # netCDF4: an attribute that is listed cannot be read
+    KeyError,  # a variable names a dim or a coordinate that is not there
+    ValueError,  # texts, sizes or times that cannot be decoded
+    TypeError,  # an attribute of another kind than the conventions give it
+    IndexError,  # an attribute that holds nothing
+    OverflowError,  # a size beyond any
+    MemoryError,  # a size beyond this machine's
+)
 
 
 class Damaged(ValueError):
@@ -137,16 +146,12 @@ def _check_seal(stored: xr.DataTree | xr.Dataset) -> None:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place and move it there: whole or not at all.
-
-    Its mode follows the process's umask.
+    """Write a file whole or not at all, and tell a user what went wrong.
 
     Parameters
     ----------
-    path : Path
-        Where to; parent folders are made.
-    write : callable
-        Writes to the path that it is given.
+    path, write
+        See `lndbayes.files.whole.replace_file`.
 
     Raises
     ------
@@ -155,20 +160,14 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     DataError
         If nothing may be written there.
     """
-    part = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(part)
-        part.replace(path)
+        replace_file(path, write)
     except OSError as error:
         why = error.strerror or str(error)
         if error.errno not in _MACHINE:
             raise DataError(Problem(str(path), f"cannot be written: {why}")) from error
         rule = f"could not be written: {why}; what was finished is kept, the same command continues"
         raise MachineError(Problem(str(path), rule)) from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
 
 
 def write_netcdf(stored: xr.DataTree | xr.Dataset, path: Path) -> None:
@@ -186,55 +185,6 @@ def write_netcdf(stored: xr.DataTree | xr.Dataset, path: Path) -> None:
             raise OSError(errno.EIO, f"{full} ({error})") from error
 
     write_whole(path, write)
-
-
-def _host() -> str:
-    return socket.gethostname().replace(".", "-").replace("/", "-") or "here"
-
-
-def clean_parts(folder: Path) -> list[Path]:
-    """Remove half-written files that a killed process left in a folder.
-
-    Those of a process that lives, on this machine, stay; so do young ones of another machine, which
-    may live.
-
-    Parameters
-    ----------
-    folder : Path
-        Not its subfolders.
-
-    Returns
-    -------
-    list of Path
-        What was removed.
-    """
-    removed = []
-    for path in folder.glob(".*.part") if folder.is_dir() else ():
-        *_, host, process, _ = ("", "", *path.name.split("."))
-        here = host == _host() and process.isdigit()
-        if not (_lives(int(process)) if here else _young(path)):
-            path.unlink(missing_ok=True)
-            removed.append(path)
-    return removed
-
-
-def _lives(process: int) -> bool:
-    if process == os.getpid():
-        return True
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True  # another user's
-    return True
-
-
-def _young(path: Path) -> bool:
-    try:
-        return time.time() - path.stat().st_mtime < _LEFT_BEHIND
-    except FileNotFoundError:
-        return True
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -309,6 +259,18 @@ def read_group(
             return attributes, stored[chosen].load()
 
 
+def file_attributes(path: Path) -> dict[str, Any]:
+    """Read the root's attributes alone, which no seal is compared with.
+
+    Raises
+    ------
+    Damaged
+        If they are not readable.
+    """
+    with _told(path), netCDF4.Dataset(path) as file:
+        return {name: file.getncattr(name) for name in file.ncattrs()}
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     digest = hashlib.sha256()
@@ -321,19 +283,19 @@ def file_hash(path: Path) -> str:
 def _read(path: Path, opens: Callable[..., Any]) -> Any:
     with _told(path), opens(path, engine="netcdf4") as stored:
         loaded = stored.load()
-        _check_seal(loaded)
+    _check_seal(loaded)
     return loaded
 
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Say in one line whatever the libraries meet in a file."""
+    """Say in one line whatever the libraries meet in a file; nothing else belongs in the block."""
     try:
         _check_size(path)
         yield
     except Damaged:
         raise
-    except (*UNREADABLE, TypeError, IndexError, OverflowError, MemoryError) as error:
+    except _DAMAGE as error:
         lines = str(error).splitlines() or [type(error).__name__]
         raise Damaged(f"cannot be read: {lines[0]}") from error
 

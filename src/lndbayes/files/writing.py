@@ -14,7 +14,7 @@ from lndbayes.base.errors import DataError, Problem
 from lndbayes.base.formulas import neutral_table
 from lndbayes.files.storage import Damaged, read_netcdf, write_netcdf, write_whole
 
-__all__ = ["read_dataset", "write_bytes", "write_dataset", "write_json", "write_table"]
+__all__ = ["flat_toml", "read_dataset", "write_bytes", "write_dataset", "write_json", "write_table"]
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -27,6 +27,11 @@ def write_json(value: Mapping[str, Any], path: Path) -> None:
     """Write JSON whole or not at all."""
     text = json.dumps(value, indent=1, sort_keys=False) + "\n"
     write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def flat_toml(settings: Mapping[str, Any]) -> str:
+    """Render a flat table: a JSON string, number, boolean or list of them is also a TOML one."""
+    return "".join(f"{k} = {json.dumps(v, ensure_ascii=False)}\n" for k, v in settings.items())
 
 
 def write_bytes(content: bytes, path: Path) -> None:

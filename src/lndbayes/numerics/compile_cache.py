@@ -33,6 +33,8 @@ from numba.core.caching import (
 from numba.core.ccallback import CFunc
 from numba.core.serialize import dumps
 
+from lndbayes.files.whole import replace_file
+
 __all__ = ["FOLDER", "Compiled", "cache_folder", "cached_cfunc", "cached_njit"]
 
 #: Environment variable that names a folder for compiled code.
@@ -169,17 +171,11 @@ class Compiled:
         """Write code; where the disk refuses, this process does without."""
         data = dumps(made)
         path = self.path(key)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(self._head(key, data) + data)
-            part.replace(path)
+            replace_file(path, lambda part: part.write_bytes(self._head(key, data) + data))
             self._forget()
         except OSError as error:
             warnings.warn(f"compiled code is not kept: {error}", RuntimeWarning, stacklevel=2)
-        finally:
-            with suppress(OSError):
-                part.unlink()
 
     def flush(self) -> None:
         """Remove all files of the function."""

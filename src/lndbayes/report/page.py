@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from functools import partial
 from importlib import resources
 from itertools import chain
 from pathlib import Path
@@ -14,7 +13,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from joblib import Parallel, delayed
 
 from lndbayes.base.names import NO_DISCLOSURE, disclosure_warning
-from lndbayes.files.storage import write_whole
+from lndbayes.files.writing import write_bytes
 from lndbayes.report.answer import effect_sentence, savings_sentence
 from lndbayes.report.blocks import Block, Page, Paragraph, Section
 from lndbayes.report.effects import effects_section, mix_section
@@ -99,7 +98,7 @@ def write_report(run: Path) -> Path:
         "tables.xlsx": tables,
     }
     for name, content in made.items():
-        write_whole(run / name, partial(Path.write_bytes, data=content))
+        write_bytes(content, run / name)
     return run / "report.html"
 
 

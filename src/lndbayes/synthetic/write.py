@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lndbayes.base.errors import DataError, Problem
 from lndbayes.files.reading import Unreadable, read_toml
+from lndbayes.files.whole import files_within, replaced_directory
+from lndbayes.files.writing import flat_toml
 
 if TYPE_CHECKING:
     import os
 
     from lndbayes.synthetic.generate import SimulatedEvaluation
 
-__all__ = ["write_evaluation"]
+__all__ = [
+    "SETTINGS",
+    "TRUTH",
+    "check_evaluation_target",
+    "refuse_unless_synthetic",
+    "write_evaluation",
+    "write_evaluation_files",
+]
 
-_SETTINGS: Final = "evaluation.toml"
-_TRUTH: Final = "truth.json"
+SETTINGS: Final = "evaluation.toml"
+TRUTH: Final = "truth.json"
 
 #: Digits in tables, and in the truth. The truth has thousands of numbers that went through
 #: exponentials, whose last bits differ between processors; nine digits hide that.
@@ -55,75 +62,82 @@ def write_evaluation(sim: SimulatedEvaluation, out: str | os.PathLike[str]) -> P
     The same simulation gives the same bytes: fixed number format, line feeds, fixed order.
     """
     target = Path(out).resolve()
-    _refuse_foreign(target, {*sim.frames, _SETTINGS, _TRUTH})
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        fresh, stale = staging / "new", staging / "old"
-        _write_files(sim, fresh)
-        if target.exists():
-            target.rename(stale)
-        try:
-            fresh.rename(target)
-        except OSError:
-            if stale.exists():
-                stale.rename(target)
-            raise
-    finally:
-        shutil.rmtree(staging)
+    check_evaluation_target(sim, target)
+    with replaced_directory(target) as fresh:
+        write_evaluation_files(sim, fresh)
     return target
 
 
-def _refuse_foreign(target: Path, known: set[str]) -> None:
-    """Refuse to replace what a simulation did not write."""
-    where = str(target)
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise DataError(Problem(where, "must be a directory, or not exist yet"))
-    held = {
-        p.relative_to(target).as_posix()
-        for p in target.rglob("*")
-        if p.is_symlink() or not p.is_dir()
-    }
+def check_evaluation_target(
+    sim: SimulatedEvaluation, target: Path, *, beside: str | None = None
+) -> None:
+    """Refuse to replace what a simulation did not write.
+
+    Parameters
+    ----------
+    sim : SimulatedEvaluation
+        What is to be written.
+    target : Path
+        Directory to be written.
+    beside : str, optional
+        Folder in it that is judged elsewhere.
+
+    Raises
+    ------
+    DataError
+        If it is a file or a directory with anything else in it.
+    """
+    held = files_within(target)
+    if beside is not None:
+        held = {name for name in held if not name.startswith(f"{beside}/")}
+    refuse_unless_synthetic(
+        target,
+        held,
+        known={*sim.frames, SETTINGS, TRUTH},
+        settings=SETTINGS,
+        what="an earlier simulation",
+        replaced="directory is",
+    )
+
+
+def refuse_unless_synthetic(
+    target: Path, held: set[str], *, known: set[str], settings: str, what: str, replaced: str
+) -> None:
+    """Refuse to replace a directory that no simulation wrote, or that holds other files besides.
+
+    Raises
+    ------
+    DataError
+        With every foreign file.
+    """
     if not held:
         return
-    settings = target / _SETTINGS
-    if not _synthetic(settings):
-        rule = "must be empty or hold an earlier simulation (evaluation.toml with synthetic = true)"
-        raise DataError(Problem(where, rule))
-    foreign = sorted(held - known)
-    if foreign:
-        rule = "is not written by a simulation; move it away before the directory is replaced"
-        raise DataError([Problem(f"{where}/{name}", rule) for name in foreign])
-
-
-def _synthetic(settings: Path) -> bool:
     try:
-        return read_toml(settings).get("synthetic") is True
+        synthetic = read_toml(target / settings).get("synthetic") is True
     except Unreadable:
-        return False
+        synthetic = False
+    if not synthetic:
+        rule = f"must be empty or hold {what} ({settings} with synthetic = true)"
+        raise DataError(Problem(str(target), rule))
+    rule = f"is not written by a simulation; move it away before the {replaced} replaced"
+    if foreign := sorted(held - known):
+        raise DataError([Problem(f"{target}/{name}", rule) for name in foreign])
 
 
-def _write_files(sim: SimulatedEvaluation, folder: Path) -> None:
-    folder.mkdir()
+def write_evaluation_files(sim: SimulatedEvaluation, folder: Path) -> None:
+    """Write the files of a synthetic evaluation into an empty folder."""
     for name, frame in sim.frames.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         text = frame.to_csv(index=False, float_format=_TABLE_FORMAT, lineterminator="\n")
         _write(path, text)
-    _write(folder / _SETTINGS, _toml(sim.evaluation))
-    _write(folder / _TRUTH, _json(sim.truth) + "\n")
+    _write(folder / SETTINGS, flat_toml(sim.evaluation))
+    _write(folder / TRUTH, _json(sim.truth) + "\n")
 
 
 def _write(path: Path, text: str) -> None:
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write(text)
-
-
-def _toml(settings: dict[str, Any]) -> str:
-    """Render a flat table: a JSON string or boolean is also a TOML one."""
-    return "".join(f"{k} = {json.dumps(v, ensure_ascii=False)}\n" for k, v in settings.items())
 
 
 def _json(value: Any, indent: int = 0) -> str:

@@ -19,13 +19,14 @@ import pandas as pd
 from scipy import stats
 
 from lndbayes.base.errors import CheckError
-from lndbayes.base.formulas import neutral_table
 from lndbayes.base.names import CI_PROB
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.files.places import require_run
 from lndbayes.files.reading import Unreadable, read_json
 from lndbayes.files.source import source_hash
-from lndbayes.files.storage import SEAL, clean_parts, write_whole
+from lndbayes.files.storage import SEAL
+from lndbayes.files.whole import clean_parts
+from lndbayes.files.writing import write_bytes, write_table
 from lndbayes.fitting.fit import versions
 from lndbayes.fitting.parallel import Task, run_tasks
 from lndbayes.model.design import Design, build_design
@@ -104,7 +105,7 @@ def calibrate(
         index = int(name)
         result["key"] = key
         text = json.dumps({**result, SEAL: _seal(result)})
-        write_whole(store / f"{index}.json", lambda part: part.write_text(text, encoding="utf-8"))
+        write_bytes(text.encode(), store / f"{index}.json")
         done[index] = result
         made = len(done) - (replicates - len(todo))
         if say:
@@ -116,11 +117,7 @@ def calibrate(
     if len(done) != replicates:
         raise CheckError(f"only {len(done)} of {replicates} replicates are there")
     table = calibration_table([done[i] for i in wanted])
-    safe = neutral_table(table)
-    write_whole(
-        Path(folder) / "calibration.csv",
-        lambda part: safe.to_csv(part, index=False, lineterminator="\n"),
-    )
+    write_table(table, Path(folder) / "calibration.csv")
     return table
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from lndbayes.synthetic.extracts.write import check_target, write_extracts
-from lndbayes.synthetic.write import write_evaluation
+from lndbayes.files.whole import replaced_directory
+from lndbayes.synthetic.extracts.write import check_target, write_extract_files
+from lndbayes.synthetic.write import check_evaluation_target, write_evaluation_files
 
 if TYPE_CHECKING:
     import os
@@ -47,22 +46,11 @@ def write_both(
         If ``out`` holds anything that a simulation did not write. Nothing is touched then.
     """
     target = Path(out).resolve()
-    inner = target / FOLDER
-    check_target(inner)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        fresh, stale = staging / "new", staging / "old"
-        write_extracts(extracts, fresh)
-        if inner.exists():
-            inner.rename(stale)
-        try:
-            write_evaluation(evaluation, target)
-        except BaseException:
-            if stale.exists():
-                stale.rename(inner)
-            raise
-        fresh.rename(inner)
-    finally:
-        shutil.rmtree(staging)
+    check_evaluation_target(evaluation, target, beside=FOLDER)
+    check_target(target / FOLDER)
+    with replaced_directory(target) as fresh:
+        write_evaluation_files(evaluation, fresh)
+        inner = fresh / FOLDER
+        inner.mkdir()
+        write_extract_files(extracts, inner, "parquet")
     return target

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from lndbayes.base.errors import DataError, Problem, UsageError
-from lndbayes.files.reading import Unreadable, read_toml
+from lndbayes.base.errors import UsageError
+from lndbayes.files.whole import files_within, replaced_directory
+from lndbayes.files.writing import flat_toml
 from lndbayes.synthetic.extracts.world import SOURCES
+from lndbayes.synthetic.write import TRUTH, refuse_unless_synthetic
 
 if TYPE_CHECKING:
     import os
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 
     from lndbayes.synthetic.extracts.generate import SimulatedExtracts
 
-__all__ = ["FORMATS", "check_target", "write_extracts"]
+__all__ = ["FORMATS", "check_target", "write_extract_files", "write_extracts"]
 
 FORMATS: Final = ("parquet", "csv")
 
 _SETTINGS: Final = "extracts.toml"
-_TRUTH: Final = "truth.json"
 #: Small tables that a person reads and edits stay text.
 _ALWAYS_TEXT: Final = ("sites", "sources")
 _TABLES: Final = (*_ALWAYS_TEXT, "persons", "referrals", *SOURCES)
@@ -61,28 +60,19 @@ def write_extracts(
     UsageError
         If ``form`` is neither.
     """
+    check_form(form)
+    target = Path(out).resolve()
+    check_target(target)
+    with replaced_directory(target) as fresh:
+        write_extract_files(sim, fresh, form)
+    return target
+
+
+def check_form(form: str) -> None:
+    """Refuse a format that is none of `FORMATS`."""
     if form not in FORMATS:
         message = f"the format of extracts must be one of {', '.join(FORMATS)}, not {form!r}"
         raise UsageError(message)
-    target = Path(out).resolve()
-    check_target(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        fresh, stale = staging / "new", staging / "old"
-        fresh.mkdir()
-        _write_files(sim, fresh, form)
-        if target.exists():
-            target.rename(stale)
-        try:
-            fresh.rename(target)
-        except OSError:
-            if stale.exists():
-                stale.rename(target)
-            raise
-    finally:
-        shutil.rmtree(staging)
-    return target
 
 
 def check_target(target: Path) -> None:
@@ -98,31 +88,19 @@ def check_target(target: Path) -> None:
     DataError
         If it is a file or a directory with anything else in it.
     """
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise DataError(Problem(str(target), "must be a directory, or not exist yet"))
-    held = {path.name for path in target.iterdir()}
-    if not held:
-        return
-    if not _synthetic(target / _SETTINGS):
-        rule = "must be empty or hold earlier synthetic extracts (extracts.toml, synthetic = true)"
-        raise DataError(Problem(str(target), rule))
-    known = {f"{name}.{form}" for name in _TABLES for form in FORMATS} | {_SETTINGS, _TRUTH}
-    foreign = sorted(held - known)
-    if foreign:
-        rule = "is not written by a simulation; move it away before the extracts are replaced"
-        raise DataError([Problem(f"{target}/{name}", rule) for name in foreign])
+    known = {f"{name}.{form}" for name in _TABLES for form in FORMATS} | {_SETTINGS, TRUTH}
+    refuse_unless_synthetic(
+        target,
+        files_within(target),
+        known=known,
+        settings=_SETTINGS,
+        what="earlier synthetic extracts",
+        replaced="extracts are",
+    )
 
 
-def _synthetic(settings: Path) -> bool:
-    try:
-        return read_toml(settings).get("synthetic") is True
-    except Unreadable:
-        return False
-
-
-def _write_files(sim: SimulatedExtracts, folder: Path, form: str) -> None:
+def write_extract_files(sim: SimulatedExtracts, folder: Path, form: str) -> None:
+    """Write the files of synthetic extracts into an empty folder."""
     for name, frame in sim.frames.items():
         if form == "csv" or name in _ALWAYS_TEXT:
             frame.to_csv(
@@ -134,10 +112,8 @@ def _write_files(sim: SimulatedExtracts, folder: Path, form: str) -> None:
             )
         else:
             _write_parquet(frame, folder / f"{name}.parquet")
-    # a JSON string or boolean is also a TOML one
-    lines = [f"{k} = {json.dumps(v, ensure_ascii=False)}\n" for k, v in sim.settings.items()]
-    (folder / _SETTINGS).write_bytes("".join(lines).encode())
-    (folder / _TRUTH).write_bytes((json.dumps(_rounded(sim.truth)) + "\n").encode())
+    (folder / _SETTINGS).write_bytes(flat_toml(sim.settings).encode())
+    (folder / TRUTH).write_bytes((json.dumps(_rounded(sim.truth)) + "\n").encode())
 
 
 def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
