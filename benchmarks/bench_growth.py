@@ -30,7 +30,7 @@ from lndbayes import FitJob, fit, fit_many, load_spec, pooled_effect, read_evalu
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.density.kernel import kernel_data
 from lndbayes.fitting.compiled import CompiledDensity, compiled_density
-from lndbayes.fitting.fit import metric_of
+from lndbayes.fitting.fit import coordinates_of
 from lndbayes.model.design import build_design
 from lndbayes.model.layout import POSITIVE, inactive
 from lndbayes.spec.model_spec import ModelSpec, with_changes
@@ -123,7 +123,7 @@ def facts(spec: ModelSpec, data: EvaluationData, tree: xr.DataTree) -> dict[str,
     least = az.ess(posterior[scales]).to_array().to_series()
     design = build_design(spec, data)
     return {
-        "coordinates": len(metric_of(tree).mean),
+        "coordinates": len(coordinates_of(tree).mean),
         "cells": int((design["exposure"] > 0).sum()),
         # what the likelihood visits: cells, and later stages that anybody is in
         "counts": int((design["exposure"] > 0).sum() + (design["stage_exposure"] > 0).sum()),
@@ -138,8 +138,10 @@ def facts(spec: ModelSpec, data: EvaluationData, tree: xr.DataTree) -> dict[str,
 
 def density_of(spec: ModelSpec, data: EvaluationData, tree: xr.DataTree) -> CompiledDensity:
     """Density in the coordinates that a fit found."""
-    metric = metric_of(tree)
-    return compiled_density(kernel_data(spec, build_design(spec, data)), len(metric.mean), metric)
+    coordinates = coordinates_of(tree)
+    return compiled_density(
+        kernel_data(spec, build_design(spec, data)), len(coordinates.mean), coordinates
+    )
 
 
 def gradients(densities: dict[str, CompiledDensity]) -> dict[str, float]:

@@ -41,7 +41,7 @@ from lndbayes.checks.thresholds import thresholds_from
 from lndbayes.estimands.overview import overview_row
 from lndbayes.evidence.refits import make_refit
 from lndbayes.evidence.sensitivity import VARIANTS, effort
-from lndbayes.fitting.fit import metric_of
+from lndbayes.fitting.fit import coordinates_of
 from lndbayes.spec.model_spec import ModelSpec, with_changes
 from lndbayes.synthetic import WORLDS, simulate, write_evaluation
 
@@ -81,7 +81,7 @@ def one(seed: int, world: str, base: str, spec: ModelSpec) -> dict[str, Any]:
     own = with_changes(spec, {"sampling.seed": seed})
     tree = fit(own, data, cores=1)
     refits = {
-        variant.name: make_refit(own, data, variant, metric_of(tree), effort())
+        variant.name: make_refit(own, data, variant, coordinates_of(tree), effort())
         for variant in VARIANTS
         if variant.name in ("panel_only", "bias_on")
     }

@@ -18,9 +18,9 @@ from faults import DATA_FAULTS, FIT_FAULTS, SPEC_FAULTS, DataFault, FitFault, Sp
 from lndbayes.checks.battery import run_checks
 from lndbayes.checks.result import CheckResult, Status
 from lndbayes.checks.thresholds import thresholds_from
-from lndbayes.coordinates.transform import Metric
+from lndbayes.coordinates.transform import Coordinates
 from lndbayes.data.evaluation import read_evaluation
-from lndbayes.fitting.fit import fit, metric_of
+from lndbayes.fitting.fit import coordinates_of, fit
 from lndbayes.spec.model_spec import ModelSpec, parse_spec, with_changes
 from lndbayes.synthetic import SimulatedEvaluation, simulate, write_evaluation
 from small import raw_of
@@ -55,10 +55,13 @@ def spec() -> ModelSpec:
 
 
 def fitted(
-    simulated: SimulatedEvaluation, spec: ModelSpec, folder: Path, metric: Metric | None = None
+    simulated: SimulatedEvaluation,
+    spec: ModelSpec,
+    folder: Path,
+    coordinates: Coordinates | None = None,
 ) -> xr.DataTree:
     data = read_evaluation(write_evaluation(simulated, folder / "data"))
-    return fit(spec, data, cores=1, metric=metric)
+    return fit(spec, data, cores=1, coordinates=coordinates)
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +77,11 @@ def judged(tree: xr.DataTree, spec: ModelSpec) -> dict[str, CheckResult]:
 def found(simulated, spec, clean, tmp_path_factory) -> dict[str, dict[str, CheckResult]]:
     """Results of the battery by fault; `clean` among them."""
     out = {"clean": judged(clean, spec)}
-    metric = metric_of(clean)
+    coordinates = coordinates_of(clean)
     for fault in DATA_FAULTS:
         frames = fault.plant(dict(simulated.frames), np.random.default_rng(1))
         changed = dataclasses.replace(simulated, frames=frames)
-        tree = fitted(changed, spec, tmp_path_factory.mktemp(fault.name), metric)
+        tree = fitted(changed, spec, tmp_path_factory.mktemp(fault.name), coordinates)
         out[fault.name] = judged(tree, spec)
     for wrong in SPEC_FAULTS:
         tree = fitted(

@@ -11,7 +11,7 @@ import xarray as xr
 
 from lndbayes.data.evaluation import read_evaluation
 from lndbayes.fitting import sampler
-from lndbayes.fitting.sampler import RawDraws, find_metric, sample_density
+from lndbayes.fitting.sampler import RawDraws, find_coordinates, sample_density
 from lndbayes.model.design import Design, build_design
 from lndbayes.model.layout import SCALARS, constrain
 from lndbayes.spec.model_spec import with_changes
@@ -32,8 +32,8 @@ def quantities(raw: RawDraws, design: Design) -> dict[str, np.ndarray]:
     return out
 
 
-def test_anchors_and_metric_leave_the_posterior_as_it_is(spec, monkeypatch):
-    """A longer run without any of them: leapfrog steps, no anchored level, no metric.
+def test_anchors_and_coordinates_leave_the_posterior_as_it_is(spec, monkeypatch):
+    """A longer run without any of them: leapfrog steps, no anchored level, no coordinates found.
 
     Means, standard deviations and the 5% and 95% points agree within Monte Carlo error, over 80
     quantities; each is held to 6 standard errors, which are themselves known to a fifth or so.
@@ -41,7 +41,9 @@ def test_anchors_and_metric_leave_the_posterior_as_it_is(spec, monkeypatch):
     data = read_evaluation(ROOT / "data" / "synthetic")
     design = build_design(spec, data)
     quick = with_changes(spec, {"sampling.draws": 1000, "sampling.tune": 200})
-    ours = sample_density(quick, design, cores=2, metric=find_metric(quick, design, cores=2))
+    ours = sample_density(
+        quick, design, cores=2, coordinates=find_coordinates(quick, design, cores=2)
+    )
     plain = design.replace(site_weight=np.zeros_like(design["site_weight"]))
     long = with_changes(spec, {"sampling.draws": 1500, "sampling.tune": 700, "sampling.seed": 77})
     monkeypatch.setattr(sampler, "_PATHS", "Euclidean")

@@ -1,11 +1,11 @@
-"""However many persons there are, a fit's paths are as short: data of the model's own law."""
+"""However many persons there are, a fit's paths are as short: data drawn from the model."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from lndbayes.fitting.sampler import find_metric, sample_density
+from lndbayes.fitting.sampler import find_coordinates, sample_density
 from lndbayes.model.replicate import replicate_data
 from lndbayes.spec.model_spec import with_changes
 
@@ -37,7 +37,9 @@ def test_paths_are_as_short_with_a_thousand_times_the_persons(spec, plain_world,
         quick = with_changes(
             spec, {"sampling.chains": 2, "sampling.draws": 200, "sampling.seed": seed}
         )
-        raw = sample_density(quick, design, cores=2, metric=find_metric(quick, design, cores=2))
+        raw = sample_density(
+            quick, design, cores=2, coordinates=find_coordinates(quick, design, cores=2)
+        )
         steps.append(raw.stats["n_steps"].mean())
         diverging.append(raw.stats["diverging"].mean())
     # one world in two of twice the length is still within it

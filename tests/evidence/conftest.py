@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from lndbayes.coordinates.transform import Metric
+from lndbayes.coordinates.transform import Coordinates
 from lndbayes.data.evaluation import EvaluationData, read_evaluation
 from lndbayes.evidence import refits
-from lndbayes.fitting.sampler import stored_metric
+from lndbayes.fitting.sampler import stored_coordinates
 from lndbayes.spec.model_spec import ModelSpec, load_spec
 from lndbayes.synthetic import simulate, write_evaluation
 from small import MODELS, fake_fit
@@ -69,7 +69,7 @@ def main() -> xr.DataTree:
     nothing = np.zeros((0, 0, 0)), np.zeros((0, 0), dtype=np.int64)
     scale = np.array([0.0, 1.0, 1.0])
     constants = constants.merge(
-        stored_metric(Metric(np.zeros(3), scale, np.eye(3)[:, :1], *nothing))
+        stored_coordinates(Coordinates(np.zeros(3), scale, np.eye(3)[:, :1], *nothing))
     )
     tree["constant_data"] = xr.DataTree(constants)
     return tree

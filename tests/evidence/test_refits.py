@@ -57,9 +57,9 @@ def test_what_a_refit_changes_and_keeps(spec, data, fits, main, tmp_path) -> Non
     ((used, _, options),) = fits.calls
     assert used == with_changes(spec, {**SHORT, **WITHOUT.changes})
     assert options["cores"] == 1
-    assert options["predictive"] is options["hide_treated"] is options["far"] is False
+    assert options["predictive"] is options["hide_treated"] is options["needs_pilot"] is False
     assert options["hidden"] is None
-    np.testing.assert_array_equal(options["metric"].factor, np.eye(3)[:, :1])
+    np.testing.assert_array_equal(options["coordinates"].factor, np.eye(3)[:, :1])
     tree = fits.tree(1)
     np.testing.assert_array_equal(kept["pooled"], pooled_effect(tree, "link", (7, 18)))
     np.testing.assert_array_equal(kept["level"], untreated_level(tree))
@@ -68,13 +68,18 @@ def test_what_a_refit_changes_and_keeps(spec, data, fits, main, tmp_path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("pilot", "metric", "far"),
+    ("pilot", "coordinates", "needs_pilot"),
     [(Pilot.NONE, True, False), (Pilot.FROM_MAIN, True, True), (Pilot.ALONE, False, True)],
 )
-def test_where_coordinates_come_from(spec, data, fits, main, tmp_path, pilot, metric, far):
+def test_where_coordinates_come_from(
+    spec, data, fits, main, tmp_path, pilot, coordinates, needs_pilot
+):
     one(spec, data, main, tmp_path, dataclasses.replace(WITHOUT, pilot=pilot))
     ((_, _, options),) = fits.calls
-    assert (options["metric"] is not None, options["far"]) == (metric, far)
+    assert (options["coordinates"] is not None, options["needs_pilot"]) == (
+        coordinates,
+        needs_pilot,
+    )
 
 
 @pytest.mark.parametrize(("fewest", "tries"), [(0, 1), (1e9, 2)])

@@ -67,10 +67,10 @@ def test_how_variants_are_made(spec, data, fits, main, tmp_path) -> None:
     far = [v.name for v in VARIANTS if v.pilot is Pilot.FROM_MAIN]
     assert far == ["no_not_yet_treated", "all_off", "all_off_ramp_hidden", "untreated_only"]
     # those that take long are made first; few draws are tried again, once
-    own = [options["far"] for _, _, options in fits.calls]
+    own = [options["needs_pilot"] for _, _, options in fits.calls]
     assert own == sorted(own, reverse=True)
     assert sum(own) in range(len(far), 2 * len(far) + 1)
-    assert all(options["metric"] is not None for _, _, options in fits.calls)
+    assert all(options["coordinates"] is not None for _, _, options in fits.calls)
     assert {v.name for v in VARIANTS if v.hide_treated} == {"untreated_only"}
     assert any(options["hide_treated"] for _, _, options in fits.calls)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(

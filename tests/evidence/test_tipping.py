@@ -22,7 +22,7 @@ from lndbayes.evidence.assumption import ASSUMPTION
 from lndbayes.evidence.part_densities import channel_log_likelihood
 from lndbayes.evidence.tipping import TIPPING_COLUMNS, at_level_bias, tipping_table, weighted_table
 from lndbayes.evidence.tipping_points import conclusion_at, go_live_step, tipping_point
-from lndbayes.fitting.fit import fit, load_fit, metric_of
+from lndbayes.fitting.fit import coordinates_of, fit, load_fit
 from lndbayes.model.design import build_design
 from lndbayes.spec.model_spec import ModelSpec, load_spec, with_changes
 from lndbayes.synthetic import simulate, write_evaluation
@@ -163,13 +163,18 @@ def test_a_fixed_level_bias_is_the_same_density(spec, data, main) -> None:
 
 def test_weights_agree_with_brute_force_refits(spec, data, main) -> None:
     sds = {"sensitivity.shared_bias_sd": PRIOR_SD, "sensitivity.drift_sd": 0.0}
-    wide = fit(with_changes(spec, sds), data, cores=1, predictive=False, metric=metric_of(main))
+    wide = fit(
+        with_changes(spec, sds), data, cores=1, predictive=False, coordinates=coordinates_of(main)
+    )
     pooled = pooled_effect(wide).to_numpy().ravel()
     bias = wide["posterior"]["shared_bias"].to_numpy().ravel()
     # values that the draws reach: the panel informs the bias a little, off its prior's mean
     for value in bias.mean() + np.array([-0.7, 0.7]) * bias.std():
         refit = fit(
-            *at_level_bias(spec, data, value), cores=1, predictive=False, metric=metric_of(main)
+            *at_level_bias(spec, data, value),
+            cores=1,
+            predictive=False,
+            coordinates=coordinates_of(main),
         )
         exact = pooled_effect(refit).to_numpy().ravel()
         at = conclusion_at(value, pooled - exact.mean(), bias, PRIOR_SD, -1)

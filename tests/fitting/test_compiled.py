@@ -16,9 +16,9 @@ import pytest
 
 import lndbayes
 from family_cases import family_spec, family_tables
-from lndbayes.coordinates.groups import metric_parts
-from lndbayes.coordinates.site_gaussian import SiteLaw
-from lndbayes.coordinates.transform import Bends, Metric
+from lndbayes.coordinates.groups import coordinate_groups
+from lndbayes.coordinates.site_gaussian import SiteGaussian
+from lndbayes.coordinates.transform import Coordinates, NonlinearMap
 from lndbayes.density.argument_table import PARTS
 from lndbayes.density.kernel import KernelData, kernel_data
 from lndbayes.fitting import c_functions as entry
@@ -41,10 +41,10 @@ def data(spec, plain_world) -> KernelData:
     return kernel_data(spec, plain_world.design)
 
 
-def metric(kind: str, length: int, rng: np.random.Generator) -> Metric:
+def some_coordinates(kind: str, length: int, rng: np.random.Generator) -> Coordinates:
     mean, scale = rng.normal(0, 0.1, length), rng.uniform(0.1, 2.0, length)
     if kind == "scales":
-        return Metric.diagonal(mean, scale)
+        return Coordinates.diagonal(mean, scale)
     shared = 5
     factor = rng.normal(0, 0.05, (length, shared))
     factor[:shared] = np.tril(factor[:shared], -1) + np.diag(scale[:shared])
@@ -54,52 +54,56 @@ def metric(kind: str, length: int, rng: np.random.Generator) -> Metric:
     members[2, 2], local[2, 2] = -1, 0.0
     scale[:shared] = scale[members[members >= 0]] = 0
     directions = np.linalg.qr(rng.normal(size=(length, 3)))[0].T
-    stretch = np.array([0.2, 0.7, 1.5])
-    return Metric(mean, scale, factor, local, members, Bends(), directions, stretch)
+    residual_scaling = np.array([0.2, 0.7, 1.5])
+    return Coordinates(
+        mean, scale, factor, local, members, NonlinearMap(), directions, residual_scaling
+    )
 
 
-def bends(spec: ModelSpec, design: Design, rng: np.random.Generator) -> Bends:
+def some_nonlinear(spec: ModelSpec, design: Design, rng: np.random.Generator) -> NonlinearMap:
     """Skewed scales about where chains start, and runs and sites of the model's layout."""
-    parts = metric_parts(design)
-    skewed, e = np.array(parts.scales[::2]), rng.uniform(-0.8, 0.8, len(parts.scales[::2]))
+    groups = coordinate_groups(design)
+    skewed, e = np.array(groups.scales[::2]), rng.uniform(-0.8, 0.8, len(groups.scales[::2]))
     width = rng.uniform(0.3, 1.2, len(e))
     shape = np.column_stack([start_point(spec, design)[skewed], width, np.cosh(e), np.sinh(e)])
-    runs = [(run.scalar, run.first, run.last, run.rate) for run in parts.runs]
+    runs = [(run.scalar, run.first, run.last, run.rate) for run in groups.runs]
     length = sum(last - first for _, first, last, _ in runs)
     middle, known = rng.normal(0, 0.1, length), rng.exponential(2.0, length)
-    sites = len(parts.sites)
-    root = rng.normal(size=(sites, len(parts.scalars), len(parts.scalars)))
-    root *= (parts.sites >= 0)[..., None]
-    score = rng.normal(size=parts.sites.shape) * (parts.sites >= 0)
-    told = rng.normal(0, 0.3, (*parts.sites.shape, parts.shared)) * (parts.sites >= 0)[..., None]
-    assert (parts.products >= 0).any()
-    information = root @ root.swapaxes(1, 2)
-    usual = rng.dirichlet(np.ones(design["mix_count"].shape[1]), sites)
-    law = SiteLaw(
-        *(parts.sites, parts.scalars, information, score, told, parts.products),
-        *(usual, parts.mix_at),
+    sites = len(groups.sites)
+    root = rng.normal(size=(sites, len(groups.scalars), len(groups.scalars)))
+    root *= (groups.sites >= 0)[..., None]
+    score = rng.normal(size=groups.sites.shape) * (groups.sites >= 0)
+    score_slope = (
+        rng.normal(0, 0.3, (*groups.sites.shape, groups.shared)) * (groups.sites >= 0)[..., None]
     )
-    return Bends(skewed, shape, np.array(runs), middle, known, law)
+    assert (groups.shared_scalars >= 0).any()
+    information = root @ root.swapaxes(1, 2)
+    reference_mix = rng.dirichlet(np.ones(design["mix_count"].shape[1]), sites)
+    gaussian = SiteGaussian(
+        *(groups.sites, groups.scalars, information, score, score_slope, groups.shared_scalars),
+        *(reference_mix, groups.mix_at),
+    )
+    return NonlinearMap(skewed, shape, np.array(runs), middle, known, gaussian)
 
 
-def matrix(m: Metric) -> np.ndarray:
+def matrix(m: Coordinates) -> np.ndarray:
     """The whole linear map, written out."""
     whole = np.diag(m.scale)
     whole[:, : m.factor.shape[1]] += m.factor
     for members, block in zip(m.members, m.local, strict=True):
         at = members[members >= 0]
         whole[np.ix_(at, at)] += block[: len(at), : len(at)]
-    for direction, by in zip(m.directions, m.stretch, strict=True):
+    for direction, by in zip(m.directions, m.residual_scaling, strict=True):
         whole = whole @ (np.eye(len(direction)) + (by - 1) * np.outer(direction, direction))
     return whole
 
 
 @pytest.mark.parametrize("kind", ["scales", "parts"])
-def test_a_metric_is_a_linear_change_of_coordinates(spec, plain_world, data, rng, kind):
+def test_coordinates_are_a_linear_map(spec, plain_world, data, rng, kind):
     """Value of the image point, and the gradient by the chain rule, in plain NumPy."""
     design = plain_world.design
     length = size(design)
-    m = metric(kind, length, rng)
+    m = some_coordinates(kind, length, rng)
     full = matrix(m)
     x = start_point(spec, design) + rng.normal(0, 0.2, length)
     y = np.linalg.solve(full, x - m.mean)
@@ -112,12 +116,12 @@ def test_a_metric_is_a_linear_change_of_coordinates(spec, plain_world, data, rng
     np.testing.assert_allclose(inside, expected, rtol=1e-7, atol=1e-7 * np.abs(expected).max())
 
 
-def test_bends_bring_their_jacobian_and_its_gradient(spec, plain_world, data, rng):
+def test_the_nonlinear_map_brings_its_jacobian_and_its_gradient(spec, plain_world, data, rng):
     """Value against the density and the determinant of finite differences; gradient likewise."""
     design = plain_world.design
     length = size(design)
-    m = replace(metric("parts", length, rng), bends=bends(spec, design, rng))
-    assert {run[3] for run in m.bends.runs} == {2, -1}
+    m = replace(some_coordinates("parts", length, rng), nonlinear=some_nonlinear(spec, design, rng))
+    assert {run[3] for run in m.nonlinear.runs} == {2, -1}
     y, step = rng.normal(0, 0.3, length), 1e-5
     density = compiled_density(data, length, m)
     inside = np.empty(length)
@@ -133,9 +137,12 @@ def test_bends_bring_their_jacobian_and_its_gradient(spec, plain_world, data, rn
         assert inside[i] == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-4, abs=2e-4), i
 
 
-def test_draws_are_expanded_to_the_metrics_image(spec, plain_world, data, rng):
+def test_draws_are_expanded_to_their_image(spec, plain_world, data, rng):
     length = size(plain_world.design)
-    m = replace(metric("parts", length, rng), bends=bends(spec, plain_world.design, rng))
+    m = replace(
+        some_coordinates("parts", length, rng),
+        nonlinear=some_nonlinear(spec, plain_world.design, rng),
+    )
     density = compiled_density(data, length, m)
     pointer = ctypes.POINTER(ctypes.c_double)
     call = ctypes.CFUNCTYPE(

@@ -25,15 +25,15 @@ from lndbayes.data.evaluation import EvaluationData, read_evaluation
 from lndbayes.files.storage import SEAL
 from lndbayes.fitting.fit import (
     SCHEMA,
+    coordinates_of,
     fit,
     fit_key,
     load_fit,
-    metric_of,
     save_fit,
     stored_fit,
     versions,
 )
-from lndbayes.fitting.sampler import find_metric, stored_metric
+from lndbayes.fitting.sampler import find_coordinates, stored_coordinates
 from lndbayes.model.design import build_design
 from lndbayes.model.layout import REAL, size
 from lndbayes.spec.model_spec import ModelSpec, load_spec, parse_spec, with_changes
@@ -292,39 +292,41 @@ def test_another_seed_gives_other_draws(made, spec, data) -> None:
 
 def test_the_metric_of_a_fit_is_what_its_chains_moved_in(made, spec, data) -> None:
     """Found by the pilot, it lies about the draws; handed from another fit, it stays that one."""
-    metric = metric_of(made)
+    coordinates = coordinates_of(made)
     design = build_design(spec, data)
-    assert metric.mean.shape == (size(design),)
-    assert metric.scale.shape == metric.mean.shape
+    assert coordinates.mean.shape == (size(design),)
+    assert coordinates.scale.shape == coordinates.mean.shape
     # scalars come first, and these are unconstrained as they are; pilot and chains as short as
     # these have some 20 effective draws: means and sds known to a quarter of an sd, and a fifth
     for name in ("effect_mean", "baseline_level"):
         at, draws = REAL.index(name), made["posterior"][name].to_numpy()
-        assert metric.mean[at] == pytest.approx(draws.mean(), abs=2 * draws.std())
-        ratio = np.linalg.norm(metric.factor[at]) / draws.std()
+        assert coordinates.mean[at] == pytest.approx(draws.mean(), abs=2 * draws.std())
+        ratio = np.linalg.norm(coordinates.factor[at]) / draws.std()
         assert 1 / 3 < ratio < 3
     quick = with_changes(spec, {"sampling.draws": 50, "sampling.tune": 50, "sampling.seed": 99})
-    kept = stored_metric(metric_of(fit(quick, data, predictive=False, metric=metric)))
-    xr.testing.assert_identical(kept, stored_metric(metric))
+    kept = stored_coordinates(
+        coordinates_of(fit(quick, data, predictive=False, coordinates=coordinates))
+    )
+    xr.testing.assert_identical(kept, stored_coordinates(coordinates))
 
 
-@pytest.mark.parametrize(("far", "pilots"), [(False, 0), (True, 1)])
+@pytest.mark.parametrize(("needs_pilot", "pilots"), [(False, 0), (True, 1)])
 def test_the_metric_of_a_far_fit_is_only_where_a_pilot_starts(
-    made, spec, data, monkeypatch, far, pilots
+    made, spec, data, monkeypatch, needs_pilot, pilots
 ) -> None:
     starts = []
 
     def watched(spec, design, **options):
         starts.append(options["start"])
-        return find_metric(spec, design, **options)
+        return find_coordinates(spec, design, **options)
 
     # the package's `fit` is the function, not the module
-    monkeypatch.setattr(sys.modules["lndbayes.fitting.fit"], "find_metric", watched)
-    metric = metric_of(made)
+    monkeypatch.setattr(sys.modules["lndbayes.fitting.fit"], "find_coordinates", watched)
+    coordinates = coordinates_of(made)
     quick = with_changes(spec, {"sampling.draws": 50, "sampling.tune": 50})
-    fit(quick, data, predictive=False, metric=metric, far=far)
+    fit(quick, data, predictive=False, coordinates=coordinates, needs_pilot=needs_pilot)
     assert len(starts) == pilots
-    assert all(start is metric for start in starts)
+    assert all(start is coordinates for start in starts)
 
 
 # --- interruption ---------------------------------------------------------------------------------

@@ -11,13 +11,13 @@ from scipy import integrate, stats
 from scipy.special import expit, logit
 
 from lndbayes.base.errors import FitError
-from lndbayes.coordinates.from_draws import metric_from
-from lndbayes.coordinates.groups import metric_parts
-from lndbayes.coordinates.transform import Metric
+from lndbayes.coordinates.from_draws import coordinates_from
+from lndbayes.coordinates.groups import coordinate_groups
+from lndbayes.coordinates.transform import Coordinates
 from lndbayes.density.kernel import kernel_data
 from lndbayes.fitting import sampler
 from lndbayes.fitting.compiled import compiled_density, log_density
-from lndbayes.fitting.sampler import find_metric, sample_density
+from lndbayes.fitting.sampler import find_coordinates, sample_density
 from lndbayes.fitting.start import start_point
 from lndbayes.model.design import build_design
 from lndbayes.model.layout import SCALARS, constrain, layout, size
@@ -101,13 +101,13 @@ def test_a_metric_changes_the_coordinates_and_not_the_posterior(long, kind):
     spec, design, drawn = long
     flat = drawn.x.reshape(-1, size(design))
     gradient = compiled_density(kernel_data(spec, design), size(design)).evaluate
-    found = metric_from(drawn.x, metric_parts(design), gradient)
-    metric = {
-        "scales": Metric.diagonal(flat.mean(axis=0), flat.std(axis=0)),
+    found = coordinates_from(drawn.x, coordinate_groups(design), gradient)
+    coordinates = {
+        "scales": Coordinates.diagonal(flat.mean(axis=0), flat.std(axis=0)),
         "parts": found,
         "wrong": replace(found, mean=found.mean + 0.3, factor=0.5 * found.factor),
     }[kind]
-    refit = sample_density(spec, design, cores=1, metric=metric)
+    refit = sample_density(spec, design, cores=1, coordinates=coordinates)
     data, scratch = kernel_data(spec, design), np.empty(size(design))
     value = log_density(refit.x[1, 9].copy(), scratch, data)
     assert refit.stats["lp"][1, 9] == pytest.approx(value, rel=1e-10)
@@ -129,45 +129,45 @@ def test_a_normals_own_paths_are_left_by_what_is_not_normal_only(spec, bare, mon
     """
     changed = with_known_scales(spec, 0.1, draws=300, tune=200, target_accept=0.9)
     design = build_design(changed, bare)
-    metric = find_metric(changed, design, cores=2)
+    coordinates = find_coordinates(changed, design, cores=2)
     steps = {}
     for paths in (sampler._PATHS, "Euclidean"):
         monkeypatch.setattr(sampler, "_PATHS", paths)
-        drawn = sample_density(changed, design, cores=2, metric=metric)
+        drawn = sample_density(changed, design, cores=2, coordinates=coordinates)
         steps[paths] = drawn.stats["step_size"][:, -1].mean()
     assert steps["ExactNormal"] > 1.15 * steps["Euclidean"]
 
 
 def test_a_pilot_finds_a_metric_that_does_not_depend_on_the_chains_to_come(small):
     spec, design = small
-    found = find_metric(spec, design, cores=2)
-    longer = find_metric(with_changes(spec, {"sampling.draws": 700}), design, cores=1)
+    found = find_coordinates(spec, design, cores=2)
+    longer = find_coordinates(with_changes(spec, {"sampling.draws": 700}), design, cores=1)
     np.testing.assert_array_equal(found.factor, longer.factor)
-    other = find_metric(with_changes(spec, {"sampling.seed": 9}), design, cores=2)
+    other = find_coordinates(with_changes(spec, {"sampling.seed": 9}), design, cores=2)
     assert (found.mean != other.mean).any()
 
 
 def test_a_pilot_from_another_fit_is_short_and_samples_in_its_coordinates(small, monkeypatch):
     spec, design = small
-    start, asked = find_metric(spec, design, cores=2), []
+    start, asked = find_coordinates(spec, design, cores=2), []
 
     def watched(spec, design, **options):
-        asked.append((spec.sampling, options["metric"]))
+        asked.append((spec.sampling, options["coordinates"]))
         return sample_density(spec, design, **options)
 
     monkeypatch.setattr(sampler, "sample_density", watched)
     careful = with_changes(spec, {"sampling.target_accept": 0.95})
-    found = find_metric(careful, design, cores=2, start=start)
-    find_metric(careful, design, cores=2)
+    found = find_coordinates(careful, design, cores=2, start=start)
+    find_coordinates(careful, design, cores=2)
     (near, where), (plain, nowhere), (again, there), *_ = asked
-    # bends follow the other fit's posterior into its tails, and would lead astray here
-    assert len(start.bends.skewed) and start.bends.law.members.size
-    assert not len(where.bends.runs) and not len(where.bends.skewed)
-    assert not where.bends.law.members.size
+    # the nonlinear map follows the other fit's posterior into its tails, and would mislead here
+    assert len(start.nonlinear.skewed) and start.nonlinear.gaussian.members.size
+    assert not len(where.nonlinear.runs) and not len(where.nonlinear.skewed)
+    assert not where.nonlinear.gaussian.members.size
     np.testing.assert_allclose(where.mean, start.to_x(np.zeros_like(start.mean)), rtol=1e-12)
     # without another fit, a first short run finds the curvature for the second one
     assert nowhere is None
-    assert there.bends.law.members.size
+    assert there.nonlinear.gaussian.members.size
     assert plain.draws < again.draws
     assert plain.seed != again.seed
     # the fit's own small steps would make long paths in scales that are not its own
@@ -191,14 +191,14 @@ def test_a_pilot_goes_on_from_what_it_found_while_paths_are_long(small, monkeypa
     wheres, depths = [], []
 
     def counted(spec, design, **options):
-        wheres.append(options["metric"])
+        wheres.append(options["coordinates"])
         depths.append(options["depth"])
         raw = sample_density(spec, design, **options)
         steps = 15.0 if len(wheres) - 1 <= long else 13.0
         return replace(raw, stats=raw.stats | {"n_steps": np.full(raw.x.shape[:2], steps)})
 
     monkeypatch.setattr(sampler, "sample_density", counted)
-    find_metric(spec, design, cores=2)
+    find_coordinates(spec, design, cores=2)
     assert len(wheres) == runs
     assert wheres[0] is None
     assert depths == [5] + [6] * (runs - 1)
@@ -331,7 +331,7 @@ def test_start_without_any_data_is_at_the_prior_rate(spec, tiny):
 
 
 def test_chains_start_where_a_standard_normals_gradients_are_one(small, monkeypatch):
-    """With a metric one sd from its middle in every coordinate; without one near the medians."""
+    """With coordinates one sd from their centre in each; without one near the medians."""
     spec, design = small
     starts = []
 
@@ -341,9 +341,9 @@ def test_chains_start_where_a_standard_normals_gradients_are_one(small, monkeypa
 
     monkeypatch.setattr(sampler, "start_sampling", watched)
     one = np.ones(size(design))
-    for metric in (Metric.diagonal(0.0 * one, one), None):
+    for coordinates in (Coordinates.diagonal(0.0 * one, one), None):
         with pytest.raises(KeyboardInterrupt):
-            sample_density(spec, design, cores=1, metric=metric)
+            sample_density(spec, design, cores=1, coordinates=coordinates)
     near, plain = starts
     np.testing.assert_array_equal(np.abs(near), 1.0)
     assert 0.3 < (near > 0).mean() < 0.7

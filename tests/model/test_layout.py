@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from family_cases import family_spec, family_tables
-from lndbayes.coordinates.groups import metric_parts
+from lndbayes.coordinates.groups import coordinate_groups
 from lndbayes.model.course import ramp, ramp_means
 from lndbayes.model.design import build_design
 from lndbayes.model.layout import (
@@ -100,18 +100,18 @@ def test_blocks_of_seams_and_stages_have_their_own_places(any_design, design):
     assert blocks["stage_site"].shape == (own,)
 
 
-def test_parts_of_the_metric_hold_what_is_one_sites(any_design, rng):
+def test_groups_of_coordinates_hold_what_is_one_sites(any_design, rng):
     """Moving a member moves its own site most; each site's coordinates are in one set or two."""
-    parts, blocks = metric_parts(any_design), layout(any_design)
+    groups, blocks = coordinate_groups(any_design), layout(any_design)
     sites, kinds = blocks["mix_share"].shape
-    assert parts.groups.shape == (sites, kinds)
-    assert len(parts.sites) == sites
-    members = [place for place in (*parts.groups.ravel(), *parts.sites.ravel()) if place >= 0]
-    assert sorted(members) == list(range(parts.shared, size(any_design)))
-    assert blocks["wave_effect"].stop == parts.shared
+    assert groups.correlated.shape == (sites, kinds)
+    assert len(groups.sites) == sites
+    members = [place for place in (*groups.correlated.ravel(), *groups.sites.ravel()) if place >= 0]
+    assert sorted(members) == list(range(groups.shared, size(any_design)))
+    assert blocks["wave_effect"].stop == groups.shared
     point = rng.normal(0, 0.5, size(any_design))
     before = constrain(point, any_design)
-    for table in (parts.groups, parts.sites):
+    for table in (groups.correlated, groups.sites):
         for site, place in np.argwhere(table >= 0):
             name, change = moved_by(table[site, place], point, before, any_design)
             axis = 0 if name == "mix_share" else -1
@@ -141,13 +141,13 @@ def moved_by(place, point, before, design):
         ("retrospective_bias_sd", "retrospective_site_bias"),
     ],
 )
-def test_scalars_of_the_parts_multiply_their_kind(any_design, rng, scale, name):
+def test_scalars_of_the_groups_multiply_their_kind(any_design, rng, scale, name):
     """Twice the scale is twice the variable, whose place the table names."""
-    parts, block = metric_parts(any_design), layout(any_design)[name]
-    own = parts.sites[:, parts.scalars == SCALARS.index(scale)]
+    groups, block = coordinate_groups(any_design), layout(any_design)[name]
+    own = groups.sites[:, groups.scalars == SCALARS.index(scale)]
     assert sorted(own[own >= 0]) == list(range(block.start, block.stop))
     level = layout(any_design)["site_level"]
-    unscaled = parts.sites[:, parts.scalars == -1]
+    unscaled = groups.sites[:, groups.scalars == -1]
     assert unscaled.ravel().tolist() == list(range(level.start, level.stop))
 
 

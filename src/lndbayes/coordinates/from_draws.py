@@ -1,4 +1,4 @@
-"""A metric found from draws: their covariance, and what the density curves like about them."""
+"""Coordinates found from draws: their covariance, and the density's curvature at some of them."""
 
 from __future__ import annotations
 
@@ -6,50 +6,56 @@ from dataclasses import replace
 
 import numpy as np
 
-from lndbayes.coordinates.groups import MetricParts, Run
+from lndbayes.coordinates.groups import CoordinateGroups, Run
 from lndbayes.coordinates.shrinkage import LEAST_SD, regressions, towards_mean
-from lndbayes.coordinates.site_gaussian_draws import Curvature, Gradient, curvature_at, law_from
-from lndbayes.coordinates.transform import Bends, Metric
+from lndbayes.coordinates.site_gaussian_draws import (
+    Curvature,
+    Gradient,
+    curvature_at,
+    site_gaussian_from,
+)
+from lndbayes.coordinates.transform import Coordinates, NonlinearMap
 
-__all__ = ["metric_from"]
+__all__ = ["coordinates_from"]
 
 #: Draws of a scale that are worth one independent draw of it.
 _THINNING = 5
-#: Draws that a metric is made of.
+#: Draws that coordinates are found from, at most.
 _MOST_DRAWS = 2000
 
 
-def metric_from(x: np.ndarray, parts: MetricParts, gradient: Gradient) -> Metric:
+def coordinates_from(x: np.ndarray, groups: CoordinateGroups, gradient: Gradient) -> Coordinates:
     """Coordinates in which draws are near a standard normal.
 
     Parameters
     ----------
     x : ndarray, shape (chain, draw, D)
         Unconstrained draws.
-    parts : MetricParts
-        From `lndbayes.coordinates.groups.metric_parts`: the shared coordinates are taken with all
-        their correlations, those of sites by their law given these, every other one with its
-        regression on the shared ones and within its group.
+    groups : CoordinateGroups
+        From `lndbayes.coordinates.groups.coordinate_groups`: the shared coordinates are taken with
+        all their correlations, those of sites by their Gaussian given these, every other one with
+        its regression on the shared ones and within its group.
     gradient : callable
         Fills its second argument with the gradient of the log density at the first.
 
     Returns
     -------
-    Metric
-        Its bends from the draws' skewness and variances, and the law of sites from the density's
-        curvature at some of them, which has no sampling error of many sites to add up; the
-        covariance of what the bends leave from the draws, within groups again from curvature. So
-        few draws are enough: covariance is shrunk towards its diagonal as if by as many more draws
-        without correlation as there are shared coordinates, and regressions of groups, which should
-        be alike, towards their mean, by the share of their spread that is noise (James and Stein).
+    Coordinates
+        Its nonlinear map has skewness and variances from the draws, and the sites' Gaussian from
+        the density's curvature at some of them, which has no sampling error that adds up over many
+        sites. The covariance of what the map leaves is that of the draws, within groups that of
+        curvature. So few draws are enough: covariance is shrunk towards its diagonal as if by as
+        many more draws without correlation as there are shared coordinates, and regressions of
+        groups, which should be alike, towards their mean, by the share of their spread that is
+        noise (James and Stein).
     """
-    bent = x.reshape(-1, x.shape[-1])
-    bent = bent[:: -(-len(bent) // _MOST_DRAWS)]
-    curvature = curvature_at(bent, gradient)
-    law = law_from(bent, parts, curvature)
-    bends = replace(_bends_from(bent, parts), law=law)
-    flat, _ = bends.straighten(bent)
-    shared = parts.shared
+    draws = x.reshape(-1, x.shape[-1])
+    draws = draws[:: -(-len(draws) // _MOST_DRAWS)]
+    curvature = curvature_at(draws, gradient)
+    gaussian = site_gaussian_from(draws, groups, curvature)
+    nonlinear = replace(_nonlinear_from(draws, groups), gaussian=gaussian)
+    flat, _ = nonlinear.inverse(draws)
+    shared = groups.shared
     # a coordinate that never moved has no scale of its own
     mean, sd = flat.mean(axis=0), np.maximum(flat.std(axis=0), LEAST_SD)
     z = (flat - mean) / sd
@@ -58,31 +64,35 @@ def metric_from(x: np.ndarray, parts: MetricParts, gradient: Gradient) -> Metric
     np.fill_diagonal(top, 1.0)
     root = np.linalg.cholesky(top)
     whitened = np.linalg.solve(root, z[:, :shared].T).T
-    factor = np.vstack([root, weight * regressions(z, whitened, parts)]) * sd[:, None]
-    # the law has what they have to do with what is shared
-    of_sites = law.members[law.members >= 0]
+    factor = np.vstack([root, weight * regressions(z, whitened, groups)]) * sd[:, None]
+    # their dependence on shared coordinates is in the site Gaussian
+    of_sites = gaussian.members[gaussian.members >= 0]
     factor[of_sites] = 0.0
-    told = whitened @ factor.T
+    explained = whitened @ factor.T
     # what the shared coordinates do not explain; never nothing, however few the draws
     least = 0.2 * sd
-    least[of_sites] = 0.2  # by the law, it is 1
-    rest = np.maximum((flat - told).std(axis=0), least)
+    least[of_sites] = 0.2  # under the site Gaussian it is 1
+    rest = np.maximum((flat - explained).std(axis=0), least)
     rest[:shared] = 0.0
-    local = _within(curvature, bends, parts.groups, rest)
-    rest[parts.groups] = 0.0
-    return Metric(mean, rest, factor, local, parts.groups, bends)
+    local = _within(curvature, nonlinear, groups.correlated, rest)
+    rest[groups.correlated] = 0.0
+    return Coordinates(mean, rest, factor, local, groups.correlated, nonlinear)
 
 
-def _within(curvature: Curvature, bends: Bends, members: np.ndarray, sd: np.ndarray) -> np.ndarray:
-    """Factors of the covariance that curvature leaves within each group, before the bends."""
+def _within(
+    curvature: Curvature, nonlinear: NonlinearMap, members: np.ndarray, sd: np.ndarray
+) -> np.ndarray:
+    """Factors of the covariance within each group, from curvature, in the coordinates w."""
     if not members.size:
         return np.zeros((len(members), members.shape[1], members.shape[1]))
-    slopes = np.stack([bends.slopes(bends.straighten(x)[0])[members] for x in curvature.points])
+    slopes = np.stack(
+        [nonlinear.slopes(nonlinear.inverse(x)[0])[members] for x in curvature.points]
+    )
     scale = slopes * sd[members]
     known = curvature.within(members)
-    if bends.law.usual.size:
+    if nonlinear.gaussian.reference_mix.size:
         # sites follow their shares: what is left is known of shares alone
-        known = known - bends.law.followed(curvature.points)
+        known = known - nonlinear.gaussian.explained_curvature(curvature.points)
     precision = (scale[..., :, None] * known * scale[..., None, :]).mean(axis=0)
     values, vectors = np.linalg.eigh(precision)
     # where the density is flat, what draws show of each coordinate
@@ -90,13 +100,13 @@ def _within(curvature: Curvature, bends: Bends, members: np.ndarray, sd: np.ndar
     return np.linalg.cholesky(covariance) * sd[members][..., None]
 
 
-#: Skewness of the sinh-arcsinh law by its parameter e, by Gauss-Hermite quadrature. More skewness
-#: than the last row's is taken for that: the law then hardly gets more skewed.
+#: Skewness of the sinh-arcsinh distribution by its parameter e, by Gauss-Hermite quadrature. More
+#: skewness than the last row's is taken for that: the distribution then hardly gets more skewed.
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(101)
 _SKEW_PARAMETER = np.linspace(0.0, 1.0, 41)
 
 
-def _law(e: np.ndarray) -> np.ndarray:
+def _sinh_arcsinh(e: np.ndarray) -> np.ndarray:
     return _NODES * np.cosh(e)[..., None] + np.sqrt(1 + _NODES**2) * np.sinh(e)[..., None]
 
 
@@ -110,27 +120,27 @@ def _moments(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.nd
     return mean, sd, (centred**3 @ weights) / np.maximum(sd, 1e-100) ** 3
 
 
-_SKEWNESS = _moments(_law(_SKEW_PARAMETER), _WEIGHTS)[2]
+_SKEWNESS = _moments(_sinh_arcsinh(_SKEW_PARAMETER), _WEIGHTS)[2]
 
 
-def _bends_from(flat: np.ndarray, parts: MetricParts) -> Bends:
-    """Bends that take off the skewness of scales, and their hold on what they multiply."""
-    scales = flat[:, parts.scales].T
+def _nonlinear_from(flat: np.ndarray, groups: CoordinateGroups) -> NonlinearMap:
+    """Map that removes the skewness of scales, and the dependence of spreads on them."""
+    scales = flat[:, groups.scales].T
     mean, sd, skewness = _moments(scales, np.ones(len(flat)))
     noise = 6.0 * _THINNING / len(flat)
     skewness = skewness * np.maximum(1.0 - noise / np.maximum(skewness**2, 1e-300), 0.0)
     e = np.sign(skewness) * np.interp(np.abs(skewness), _SKEWNESS, _SKEW_PARAMETER)
-    law_mean, law_sd, _ = _moments(_law(e), _WEIGHTS)
-    width = sd / law_sd
-    # what never moved has a spread by rounding, which would be a bend's width
-    bent = (e != 0) & (sd > LEAST_SD)
-    shape = np.column_stack([mean - width * law_mean, width, np.cosh(e), np.sinh(e)])[bent]
-    skewed = np.asarray(parts.scales, dtype=np.int64)[bent]
-    places = [(run.scalar, run.first, run.last, run.rate) for run in parts.runs]
+    family_mean, family_sd, _ = _moments(_sinh_arcsinh(e), _WEIGHTS)
+    width = sd / family_sd
+    # what never moved has a spread by rounding, which must not become a width
+    is_skewed = (e != 0) & (sd > LEAST_SD)
+    shape = np.column_stack([mean - width * family_mean, width, np.cosh(e), np.sinh(e)])[is_skewed]
+    skewed = np.asarray(groups.scales, dtype=np.int64)[is_skewed]
+    places = [(run.scalar, run.first, run.last, run.rate) for run in groups.runs]
     runs = np.array(places, dtype=np.int64).reshape(-1, 4)
-    known = [_run_from(flat, run) for run in parts.runs]
+    known = [_run_from(flat, run) for run in groups.runs]
     middle, information = (np.concatenate([np.zeros(0), *(k[i] for k in known)]) for i in (0, 1))
-    return Bends(skewed, shape, runs, middle, information)
+    return NonlinearMap(skewed, shape, runs, middle, information)
 
 
 def _run_from(flat: np.ndarray, run: Run) -> tuple[np.ndarray, np.ndarray]:

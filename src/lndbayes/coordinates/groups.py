@@ -1,4 +1,4 @@
-"""Which coordinates of the parameter vector vary together: what a metric is made of."""
+"""Which coordinates of the parameter vector vary together: the structure of `Coordinates`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from lndbayes.model.design import Design
 from lndbayes.model.layout import REAL, SCALARS, Block, layout
 
-__all__ = ["MetricParts", "Run", "metric_parts"]
+__all__ = ["CoordinateGroups", "Run", "coordinate_groups"]
 
 #: Blocks of one coordinate or more for each site, and the scale that multiplies them, if one does.
 _OF_SITES: Mapping[str, str | None] = {
@@ -41,7 +41,7 @@ class Run:
     rate : int
         2 where v multiplies the coordinates, which are standard normal under the prior: what is
         left of their variance is ``1 / (1 + v^2 information)``. -1 where v is the concentration of
-        a Dirichlet-multinomial law: their variance goes with ``1 + information / v``.
+        a Dirichlet-multinomial: their variance goes with ``1 + information / v``.
     information : ndarray or None
         One for each coordinate; None: to be found from draws.
     """
@@ -54,14 +54,14 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class MetricParts:
-    """What is correlated with what: for `lndbayes.coordinates.transform.metric_from`.
+class CoordinateGroups:
+    """Which coordinates are correlated with which: for `coordinates_from`.
 
     Attributes
     ----------
     shared : int
         How many of the first coordinates all sites share.
-    groups : ndarray of int, shape (G, m)
+    correlated : ndarray of int, shape (G, m)
         Disjoint sets of coordinates that are correlated within: the shares of a site's
         interventions, which sum to one. A place in one means the same as in another, so that their
         regressions on what is shared are alike.
@@ -74,12 +74,12 @@ class MetricParts:
     runs : tuple of Run
         Coordinates whose spread follows a scalar.
     mix_at : ndarray of int, shape (4,) or (0,)
-        Where shares, effects of interventions, and these effects' scale are, and which of the
-        sites' kinds is their deviation, as `lndbayes.coordinates.site_gaussian.SiteLaw` has it.
+        First coordinate of shares and of effects of interventions, place of these effects' log
+        scale, and which kind is the deviation: see `SiteGaussian`.
     """
 
     shared: int
-    groups: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
+    correlated: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
     sites: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
     scalars: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     scales: tuple[int, ...] = ()
@@ -87,7 +87,7 @@ class MetricParts:
     mix_at: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @property
-    def products(self) -> np.ndarray:
+    def shared_scalars(self) -> np.ndarray:
         """Place of the log scale that multiplies each shared coordinate; -1 where none does."""
         out = np.full(self.shared, -1, dtype=np.int64)
         for run in self.runs:
@@ -96,7 +96,7 @@ class MetricParts:
         return out
 
 
-def metric_parts(design: Design) -> MetricParts:
+def coordinate_groups(design: Design) -> CoordinateGroups:
     """Say which coordinates are correlated, from the model's structure."""
     blocks = layout(design)
     shares = blocks["mix_share"]
@@ -113,7 +113,7 @@ def metric_parts(design: Design) -> MetricParts:
     kind = scalars.tolist().index(SCALARS.index("site_effect_sd"))
     at = np.array([shares.start, effects.start, SCALARS.index("mix_effect_sd"), kind])
     at = at if kinds > 1 else at[:0]
-    return MetricParts(blocks["site_drift"].start, mixes, sites, scalars, positive, some, at)
+    return CoordinateGroups(blocks["site_drift"].start, mixes, sites, scalars, positive, some, at)
 
 
 def _of_sites(design: Design, blocks: Mapping[str, Block]) -> tuple[np.ndarray, np.ndarray]:

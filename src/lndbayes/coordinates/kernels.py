@@ -1,4 +1,4 @@
-"""The change of coordinates of a metric, compiled: forth, and the way back for gradients."""
+"""The change of coordinates, compiled: forward for points, backward for gradients."""
 
 from __future__ import annotations
 
@@ -7,12 +7,20 @@ import math
 import numpy as np
 from numba import njit
 
-from lndbayes.coordinates.mix_mean_shift import offset_back, offset_forth
+from lndbayes.coordinates.mix_mean_shift import shift_backward, shift_forward
 from lndbayes.density.argument_table import FIELDS, floats, places, spots, table
 from lndbayes.numerics.simd import dot, fma
 from lndbayes.numerics.vector import BLOCK, INSIDE, ONCE, log_product
 
-__all__ = ["from_x", "law_back", "law_forth", "law_room", "to_w", "to_x", "to_y"]
+__all__ = [
+    "gaussian_backward",
+    "gaussian_forward",
+    "linear_backward",
+    "linear_forward",
+    "nonlinear_backward",
+    "nonlinear_forward",
+    "workspace",
+]
 
 _MEAN, _SCALE, _FACTOR, _LOCAL, _MEMBERS = (
     FIELDS[name] for name in ("mean", "scale", "factor", "local", "members")
@@ -20,46 +28,53 @@ _MEAN, _SCALE, _FACTOR, _LOCAL, _MEMBERS = (
 _ROWS, _SKEWED, _SHAPE, _RUNS, _MIDDLE, _INFORMATION = (
     FIELDS[name] for name in ("rows", "skewed", "shape", "runs", "middle", "information")
 )
-_LAW_MEMBERS, _LAW_SCALARS, _LAW_INFORMATION, _LAW_SCORE, _LAW_TOLD, _LAW_PRODUCTS = (
-    FIELDS[f"law_{name}"]
-    for name in ("members", "scalars", "information", "score", "told", "products")
+(
+    _SITE_MEMBERS,
+    _SITE_SCALARS,
+    _SITE_INFORMATION,
+    _SITE_SCORE,
+    _SITE_SCORE_SLOPE,
+    _SITE_SHARED_SCALARS,
+) = (
+    FIELDS[f"gaussian_{name}"]
+    for name in ("members", "scalars", "information", "score", "score_slope", "shared_scalars")
 )
-_LAW_USUAL = FIELDS["law_usual"]
-_DIRECTIONS, _STRETCH = FIELDS["directions"], FIELDS["stretch"]
+_SITE_REFERENCE_MIX = FIELDS["gaussian_reference_mix"]
+_DIRECTIONS, _RESIDUAL_SCALING = FIELDS["directions"], FIELDS["residual_scaling"]
 
 
 @njit(**INSIDE)
-def _root_back(room: np.ndarray, by: np.ndarray) -> None:
+def _root_back(work: np.ndarray, by: np.ndarray) -> None:
     """Turn derivatives by the Cholesky factors into those by the lower half of the precisions."""
     kinds, _, sites = by.shape
     for b in range(kinds - 1, -1, -1):
-        per, own = room[kinds, b], by[b, b]
+        per, own = work[kinds, b], by[b, b]
         for a in range(b + 1, kinds):
-            here, root = by[a, b], room[a, b]
+            here, root = by[a, b], work[a, b]
             for i in range(sites):
                 here[i] *= per[i]
                 own[i] = fma(-here[i], root[i], own[i])
             for k in range(b):
-                to_a, to_b, left, right = by[a, k], by[b, k], room[a, k], room[b, k]
+                to_a, to_b, left, right = by[a, k], by[b, k], work[a, k], work[b, k]
                 for i in range(sites):
                     to_a[i] = fma(-here[i], right[i], to_a[i])
                     to_b[i] = fma(-here[i], left[i], to_b[i])
         for i in range(sites):
             own[i] *= 0.5 * per[i]
         for k in range(b):
-            to_b, right = by[b, k], room[b, k]
+            to_b, right = by[b, k], work[b, k]
             for i in range(sites):
                 to_b[i] = fma(-2.0 * own[i], right[i], to_b[i])
 
 
 @njit(**INSIDE)
-def _forward(room: np.ndarray, v: np.ndarray) -> None:
-    """Solve with the Cholesky factors of `law_room`, in place; kinds first, sites last."""
+def _forward(work: np.ndarray, v: np.ndarray) -> None:
+    """Solve with the Cholesky factors of `workspace`, in place; kinds first, sites last."""
     kinds, sites = v.shape
     for a in range(kinds):
-        mine, per = v[a], room[kinds, a]
+        mine, per = v[a], work[kinds, a]
         for k in range(a):
-            left, before = room[a, k], v[k]
+            left, before = work[a, k], v[k]
             for i in range(sites):
                 mine[i] = fma(-left[i], before[i], mine[i])
         for i in range(sites):
@@ -67,13 +82,13 @@ def _forward(room: np.ndarray, v: np.ndarray) -> None:
 
 
 @njit(**INSIDE)
-def _backward(room: np.ndarray, v: np.ndarray) -> None:
+def _backward(work: np.ndarray, v: np.ndarray) -> None:
     """Solve with their transposes, in place."""
     kinds, sites = v.shape
     for a in range(kinds - 1, -1, -1):
-        mine, per = v[a], room[kinds, a]
+        mine, per = v[a], work[kinds, a]
         for k in range(a + 1, kinds):
-            left, before = room[k, a], v[k]
+            left, before = work[k, a], v[k]
             for i in range(sites):
                 mine[i] = fma(-left[i], before[i], mine[i])
         for i in range(sites):
@@ -81,69 +96,73 @@ def _backward(room: np.ndarray, v: np.ndarray) -> None:
 
 
 @njit(**ONCE)
-def law_room(h: np.ndarray) -> np.ndarray:
-    """Scratch that `law_forth` fills for `law_back`.
+def workspace(h: np.ndarray) -> np.ndarray:
+    """Make the arrays that `gaussian_forward` fills and `gaussian_backward` reads.
 
     For m kinds the first m tables hold the Cholesky factors by row and column, then one each their
     reciprocal diagonals, what is known in coordinates w, the coordinates x, and the score with what
     shared coordinates and the mix add to it; sites last, so that loops run over sites.
     """
-    members = spots(h, _LAW_MEMBERS)
+    members = spots(h, _SITE_MEMBERS)
     kinds = members.shape[0]
     return np.zeros((kinds + 4, kinds, members.shape[1]))
 
 
 @njit(**INSIDE)
-def _scores(h: np.ndarray, x: np.ndarray, room: np.ndarray) -> None:
-    """Fill the scores of `law_room` with what shared coordinates and the sites' mixes make them."""
-    score, told, products = table(h, _LAW_SCORE), table(h, _LAW_TOLD), places(h, _LAW_PRODUCTS)
+def _scores(h: np.ndarray, x: np.ndarray, work: np.ndarray) -> None:
+    """Fill the scores of `workspace`, with shifts by shared coordinates and by the sites' mixes."""
+    score, score_slope, shared_scalars = (
+        table(h, _SITE_SCORE),
+        table(h, _SITE_SCORE_SLOPE),
+        places(h, _SITE_SHARED_SCALARS),
+    )
     kinds, sites = score.shape
-    shared = products.shape[0]
+    shared = shared_scalars.shape[0]
     signal = np.empty(shared)
     for j in range(shared):
-        signal[j] = x[j] * (math.exp(x[products[j]]) if products[j] >= 0 else 1.0)
+        signal[j] = x[j] * (math.exp(x[shared_scalars[j]]) if shared_scalars[j] >= 0 else 1.0)
     for a in range(kinds):
-        own, total = score[a], room[kinds + 3, a]
+        own, total = score[a], work[kinds + 3, a]
         for i in range(sites):
             total[i] = own[i]
         for j in range(shared):
-            one, more = signal[j], told[a * shared + j]
+            one, more = signal[j], score_slope[a * shared + j]
             for i in range(sites):
                 total[i] = fma(one, more[i], total[i])
-    if table(h, _LAW_USUAL).shape[1] > 0:
-        offset_forth(h, x, room)
+    if table(h, _SITE_REFERENCE_MIX).shape[1] > 0:
+        shift_forward(h, x, work)
 
 
 @njit(**INSIDE)
-def law_forth(h: np.ndarray, w: np.ndarray, x: np.ndarray, room: np.ndarray) -> float:
+def gaussian_forward(h: np.ndarray, w: np.ndarray, x: np.ndarray, work: np.ndarray) -> float:
     """Fill the sites' coordinates of x, and return the log of the Jacobian.
 
-    See `lndbayes.coordinates.site_gaussian.SiteLaw`; what is shared of x is already there.
+    See `lndbayes.coordinates.site_gaussian.SiteGaussian`; shared coordinates of x are set already.
     """
-    members, scalars = spots(h, _LAW_MEMBERS), places(h, _LAW_SCALARS)
-    information = table(h, _LAW_INFORMATION)
+    members, scalars = spots(h, _SITE_MEMBERS), places(h, _SITE_SCALARS)
+    information = table(h, _SITE_INFORMATION)
     kinds, sites = members.shape
     scale, value = np.ones(kinds), 0.0
     for a in range(kinds):
         if scalars[a] >= 0:
             scale[a] = math.exp(x[scalars[a]])
-    _scores(h, x, room)
+    _scores(h, x, work)
     s, part = np.empty((2, BLOCK)), np.empty(BLOCK)
-    known, out = room[kinds + 1], room[kinds + 2]
+    known, out = work[kinds + 1], work[kinds + 2]
     for a in range(kinds):
-        mine, total = known[a], room[kinds + 3, a]
+        mine, total = known[a], work[kinds + 3, a]
         for i in range(sites):
             mine[i] = scale[a] * total[i]
         for b in range(a + 1):
-            here, given = room[a, b], information[a * kinds + b]
+            here, given = work[a, b], information[a * kinds + b]
             both, prior = scale[a] * scale[b], 1.0 if a == b and scalars[a] >= 0 else 0.0
             for i in range(sites):
                 here[i] = fma(both, given[i], prior)
             for k in range(b):
-                left, right = room[a, k], room[b, k]
+                left, right = work[a, k], work[b, k]
                 for i in range(sites):
                     here[i] = fma(-left[i], right[i], here[i])
-            per = room[kinds, b]
+            per = work[kinds, b]
             if a > b:
                 for i in range(sites):
                     here[i] *= per[i]
@@ -156,12 +175,12 @@ def law_forth(h: np.ndarray, w: np.ndarray, x: np.ndarray, room: np.ndarray) -> 
                 for i in range(n):
                     part[i] = per[start + i]
                 value += log_product(part, n, s)
-    _forward(room, known)
+    _forward(work, known)
     for a in range(kinds):
         mine, before, at = out[a], known[a], members[a]
         for i in range(sites):
             mine[i] = before[i] + (w[at[i]] if at[i] >= 0 else 0.0)
-    _backward(room, out)
+    _backward(work, out)
     for a in range(kinds):
         mine, at = out[a], members[a]
         for i in range(sites):
@@ -171,19 +190,19 @@ def law_forth(h: np.ndarray, w: np.ndarray, x: np.ndarray, room: np.ndarray) -> 
 
 
 @njit(**INSIDE)
-def law_back(h: np.ndarray, x: np.ndarray, grad: np.ndarray, room: np.ndarray) -> None:
-    """Make the gradient in the sites' x that in their w, and add to that of what is shared.
+def gaussian_backward(h: np.ndarray, x: np.ndarray, grad: np.ndarray, work: np.ndarray) -> None:
+    """Turn the gradient in the sites' x into that in their w; add to that of shared coordinates.
 
     References
     ----------
     Murray (2016). Differentiation of the Cholesky decomposition. arXiv:1602.07527.
     """
-    members, scalars = spots(h, _LAW_MEMBERS), places(h, _LAW_SCALARS)
-    information = table(h, _LAW_INFORMATION)
-    told, products = table(h, _LAW_TOLD), places(h, _LAW_PRODUCTS)
+    members, scalars = spots(h, _SITE_MEMBERS), places(h, _SITE_SCALARS)
+    information = table(h, _SITE_INFORMATION)
+    score_slope, shared_scalars = table(h, _SITE_SCORE_SLOPE), places(h, _SITE_SHARED_SCALARS)
     kinds, sites = members.shape
-    shared = products.shape[0]
-    known, out = room[kinds + 1], room[kinds + 2]
+    shared = shared_scalars.shape[0]
+    known, out = work[kinds + 1], work[kinds + 2]
     scale = np.ones(kinds)
     for a in range(kinds):
         if scalars[a] >= 0:
@@ -195,27 +214,27 @@ def law_back(h: np.ndarray, x: np.ndarray, grad: np.ndarray, room: np.ndarray) -
         g, at = by_w[a], members[a]
         for i in range(sites):
             g[i] = grad[at[i]] if at[i] >= 0 else 0.0
-    _forward(room, by_w)
+    _forward(work, by_w)
     for a in range(kinds):
         g, by, at = by_w[a], by_score[a], members[a]
         for i in range(sites):
             by[i] = g[i]
             if at[i] >= 0:
                 grad[at[i]] = g[i]
-    _backward(room, by_score)
+    _backward(work, by_score)
     for a in range(kinds):
         for b in range(a + 1):
             here, mine, one, by, other = by_root[a, b], out[a], by_w[b], by_score[a], known[b]
             for i in range(sites):
                 here[i] = -fma(mine[i], one[i], by[i] * other[i])
-        per, here = room[kinds, a], by_root[a, a]
+        per, here = work[kinds, a], by_root[a, a]
         for i in range(sites):
             here[i] -= per[i]
-    _root_back(room, by_root)
+    _root_back(work, by_root)
     ones = np.ones(sites)
     by_scale = np.zeros((kinds, sites))
     for a in range(kinds):
-        mine, total, by = by_scale[a], room[kinds + 3, a], by_score[a]
+        mine, total, by = by_scale[a], work[kinds + 3, a], by_score[a]
         for i in range(sites):
             mine[i] = fma(total[i], by[i], mine[i])
         for b in range(a + 1):
@@ -226,13 +245,13 @@ def law_back(h: np.ndarray, x: np.ndarray, grad: np.ndarray, room: np.ndarray) -
     for a in range(kinds):
         if scalars[a] >= 0:
             grad[scalars[a]] += scale[a] * dot(by_scale[a], ones, sites)
-    if table(h, _LAW_USUAL).shape[1] > 0:
-        offset_back(h, x, grad, scale, by_score)
+    if table(h, _SITE_REFERENCE_MIX).shape[1] > 0:
+        shift_backward(h, x, grad, scale, by_score)
     for j in range(shared):
         pull = 0.0
         for a in range(kinds):
-            pull += scale[a] * dot(told[a * shared + j], by_score[a], sites)
-        at = products[j]
+            pull += scale[a] * dot(score_slope[a * shared + j], by_score[a], sites)
+        at = shared_scalars[j]
         size = math.exp(x[at]) if at >= 0 else 1.0
         grad[j] += pull * size
         if at >= 0:
@@ -240,22 +259,26 @@ def law_back(h: np.ndarray, x: np.ndarray, grad: np.ndarray, room: np.ndarray) -
 
 
 @njit(**INSIDE)
-def _stretched(h: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Points, or gradients, with their parts along some directions stretched."""
-    directions, stretch, n = table(h, _DIRECTIONS), floats(h, _STRETCH), y.shape[0]
+def _rescaled(h: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Points, or gradients, scaled along some directions."""
+    directions, residual_scaling, n = (
+        table(h, _DIRECTIONS),
+        floats(h, _RESIDUAL_SCALING),
+        y.shape[0],
+    )
     out = y.copy()
-    for k in range(stretch.shape[0]):
+    for k in range(residual_scaling.shape[0]):
         direction = directions[k]
-        more = (stretch[k] - 1.0) * dot(direction, y, n)
+        more = (residual_scaling[k] - 1.0) * dot(direction, y, n)
         for i in range(n):
             out[i] = fma(more, direction[i], out[i])
     return out
 
 
 @njit(**ONCE)
-def to_w(h: np.ndarray, given: np.ndarray, w: np.ndarray) -> None:
-    """Linear part of the change of coordinates; see `lndbayes.coordinates.transform.Metric`."""
-    y = _stretched(h, given)
+def linear_forward(h: np.ndarray, point: np.ndarray, w: np.ndarray) -> None:
+    """Fill w from y: the linear part of `lndbayes.coordinates.transform.Coordinates`."""
+    y = _rescaled(h, point)
     mean, scale = floats(h, _MEAN), floats(h, _SCALE)
     rows, factor = places(h, _ROWS), table(h, _FACTOR)
     for i in range(y.shape[0]):
@@ -272,8 +295,8 @@ def to_w(h: np.ndarray, given: np.ndarray, w: np.ndarray) -> None:
 
 
 @njit(**ONCE)
-def to_y(h: np.ndarray, grad: np.ndarray, out: np.ndarray) -> None:
-    """Gradient in y from the gradient in w."""
+def linear_backward(h: np.ndarray, grad: np.ndarray, out: np.ndarray) -> None:
+    """Fill the gradient in y from the gradient in w."""
     scale, rows, factor = floats(h, _SCALE), places(h, _ROWS), table(h, _FACTOR)
     for i in range(grad.shape[0]):
         out[i] = scale[i] * grad[i]
@@ -290,16 +313,16 @@ def to_y(h: np.ndarray, grad: np.ndarray, out: np.ndarray) -> None:
             for j in range(row + 1):
                 place = members[group, j]
                 out[place] = fma(local[i, j], g, out[place])
-    out[:] = _stretched(h, out)
+    out[:] = _rescaled(h, out)
 
 
 @njit(**ONCE)
-def to_x(h: np.ndarray, w: np.ndarray, x: np.ndarray, room: np.ndarray) -> float:
-    """Bends of the coordinates, and the log of their Jacobian.
+def nonlinear_forward(h: np.ndarray, w: np.ndarray, x: np.ndarray, work: np.ndarray) -> float:
+    """Fill x from w, and return the log of the Jacobian determinant.
 
-    See `lndbayes.coordinates.transform.Bends`.
+    See `lndbayes.coordinates.transform.NonlinearMap`.
 
-    Scalars come first in the vector, so that they are bent before what follows them.
+    Scalars come first in the vector, so that they are mapped before what depends on them.
     """
     skewed, shape, value = places(h, _SKEWED), table(h, _SHAPE), 0.0
     for i in range(w.shape[0]):
@@ -325,13 +348,15 @@ def to_x(h: np.ndarray, w: np.ndarray, x: np.ndarray, room: np.ndarray) -> float
                 spread = root if half > 0.0 else 1.0 / root
                 x[start + i] = fma(w[start + i], spread, middle[at + i])
             at += n
-    return value + law_forth(h, w, x, room)
+    return value + gaussian_forward(h, w, x, work)
 
 
 @njit(**ONCE)
-def from_x(h: np.ndarray, w: np.ndarray, x: np.ndarray, grad: np.ndarray, room: np.ndarray) -> None:
-    """Make the gradient in x that in w, the Jacobian's own included."""
-    law_back(h, x, grad, room)
+def nonlinear_backward(
+    h: np.ndarray, w: np.ndarray, x: np.ndarray, grad: np.ndarray, work: np.ndarray
+) -> None:
+    """Turn the gradient in x into that in w, in place, the Jacobian's own gradient included."""
+    gaussian_backward(h, x, grad, work)
     runs, middle, information = spots(h, _RUNS), floats(h, _MIDDLE), floats(h, _INFORMATION)
     at, part = 0, np.empty(w.shape[0])
     for b in range(runs.shape[0]):

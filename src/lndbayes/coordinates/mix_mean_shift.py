@@ -1,6 +1,6 @@
-"""What a site's mix adds to its deviation in the sites' law, compiled, and the way back.
+"""Shift of the mean of a site's deviation by its mix, compiled, and its gradient.
 
-See `lndbayes.coordinates.site_gaussian.SiteLaw`.
+See `lndbayes.coordinates.site_gaussian.SiteGaussian`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from lndbayes.density.priors_and_shapes import extend, shares
 from lndbayes.numerics.simd import fma
 from lndbayes.numerics.vector import INSIDE
 
-__all__ = ["offset_back", "offset_forth"]
+__all__ = ["shift_backward", "shift_forward"]
 
-_INFORMATION, _USUAL, _MIX_AT = (
-    FIELDS[f"law_{name}"] for name in ("information", "usual", "mix_at")
+_INFORMATION, _REFERENCE_MIX, _MIX_AT = (
+    FIELDS[f"gaussian_{name}"] for name in ("information", "reference_mix", "mix_at")
 )
 
 
@@ -34,28 +34,28 @@ def _mix(h: np.ndarray, x: np.ndarray, share: np.ndarray, effect: np.ndarray) ->
 
 
 @njit(**INSIDE)
-def offset_forth(h: np.ndarray, x: np.ndarray, room: np.ndarray) -> None:
-    """Take from the scores what the mix adds to the sites' deviations."""
-    usual, information = table(h, _USUAL), table(h, _INFORMATION)
-    sites, mixed = usual.shape
-    kinds, kind = room.shape[1], places(h, _MIX_AT)[3]
+def shift_forward(h: np.ndarray, x: np.ndarray, work: np.ndarray) -> None:
+    """Subtract from the scores what the mix adds to the sites' deviations."""
+    reference_mix, information = table(h, _REFERENCE_MIX), table(h, _INFORMATION)
+    sites, mixed = reference_mix.shape
+    kinds, kind = work.shape[1], places(h, _MIX_AT)[3]
     share, effect = np.empty((sites, mixed)), np.empty(mixed)
     _mix(h, x, share, effect)
     for i in range(sites):
-        offset = 0.0
+        shift = 0.0
         for m in range(mixed):
-            offset = fma(share[i, m] - usual[i, m], effect[m], offset)
+            shift = fma(share[i, m] - reference_mix[i, m], effect[m], shift)
         for a in range(kinds):
-            room[kinds + 3, a, i] -= information[a * kinds + kind, i] * offset
+            work[kinds + 3, a, i] -= information[a * kinds + kind, i] * shift
 
 
 @njit(**INSIDE)
-def offset_back(
+def shift_backward(
     h: np.ndarray, x: np.ndarray, grad: np.ndarray, scale: np.ndarray, by_score: np.ndarray
 ) -> None:
-    """Add what the scores' derivatives, over their scales, say of shares and effects."""
-    usual, information = table(h, _USUAL), table(h, _INFORMATION)
-    sites, mixed = usual.shape
+    """Add to the gradient of shares and effects, from that of the scores over their scales."""
+    reference_mix, information = table(h, _REFERENCE_MIX), table(h, _INFORMATION)
+    sites, mixed = reference_mix.shape
     at, kinds = places(h, _MIX_AT), by_score.shape[0]
     share, effect = np.empty((sites, mixed)), np.empty(mixed)
     by_effect = np.zeros(mixed)
@@ -67,7 +67,7 @@ def offset_back(
         middle = 0.0
         for m in range(mixed):
             middle += share[i, m] * effect[m]
-            by_effect[m] += by * (share[i, m] - usual[i, m])
+            by_effect[m] += by * (share[i, m] - reference_mix[i, m])
         last = share[i, mixed - 1] * (effect[mixed - 1] - middle)
         for m in range(mixed - 1):
             pull = share[i, m] * (effect[m] - middle) - last

@@ -1,4 +1,4 @@
-"""Directions along which a density is still far more curved than a metric's coordinates have it."""
+"""Directions along which a density is more curved than a standard normal, in given coordinates."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from lndbayes.coordinates.site_gaussian_draws import Gradient
-from lndbayes.coordinates.transform import Metric
+from lndbayes.coordinates.transform import Coordinates
 
-__all__ = ["stretched"]
+__all__ = ["with_residual_scaling"]
 
 #: Draws at which the curvature is looked at, and directions at most.
 _POINTS, _MOST = 16, 12
@@ -25,37 +25,39 @@ _NOTHING = 1e-6
 _STEP = 1e-4
 
 
-def stretched(metric: Metric, x: np.ndarray, gradient: Gradient) -> Metric:
+def with_residual_scaling(
+    coordinates: Coordinates, x: np.ndarray, gradient: Gradient
+) -> Coordinates:
     """Shorten the directions in which the density is most curved.
 
-    Sites' laws know each site by itself. Numbers that sum to zero over sites couple all of them,
-    and where data are many, what couples them is known several times as closely as the
-    coordinates have it: every step of the sampler would have to be as short.
+    The site Gaussian treats sites one by one. Numbers that sum to zero over sites couple all of
+    them, and with many data the posterior is several times narrower along that coupling than in
+    the coordinates: every step of the sampler would have to be as short.
 
     Parameters
     ----------
-    metric : Metric
-        From `lndbayes.coordinates.from_draws.metric_from`, without directions of its own.
+    coordinates : Coordinates
+        From `lndbayes.coordinates.from_draws.coordinates_from`, without directions of its own.
     x : ndarray, shape (chain, draw, D)
         Unconstrained draws.
     gradient : callable
-        Fills its second argument with the gradient of the log density in the metric's coordinates.
+        Fills its second argument with the gradient of the log density in these coordinates.
 
     Returns
     -------
-    Metric
+    Coordinates
         Its directions are eigenvectors of the mean curvature at some draws, by Lanczos's method;
-        what they are stretched by makes their curvature 1.
+        the scaling makes the curvature along them 1.
 
     References
     ----------
     Golub, Van Loan (2013). Matrix Computations, 4th edition, section 10.1.
     """
     draws = x.reshape(-1, x.shape[-1])
-    points = metric.to_y(draws[np.linspace(0, len(draws) - 1, _POINTS).astype(int)])
+    points = coordinates.to_y(draws[np.linspace(0, len(draws) - 1, _POINTS).astype(int)])
     values, vectors = _largest(_mean_curvature(points, gradient), points.shape[1])
     steep = values > _STEEP
-    return replace(metric, directions=vectors[steep], stretch=values[steep] ** -0.5)
+    return replace(coordinates, directions=vectors[steep], residual_scaling=values[steep] ** -0.5)
 
 
 def _mean_curvature(points: np.ndarray, gradient: Gradient) -> Callable[[np.ndarray], np.ndarray]:
@@ -79,7 +81,7 @@ def _largest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Largest eigenvalues of a symmetric matrix, and their vectors as rows, largest first."""
     basis = np.zeros((min(_PRODUCTS, size), size))
-    bent = np.zeros_like(basis)
+    image = np.zeros_like(basis)
     left = np.random.default_rng(0).normal(size=size)
     for k in range(len(basis)):
         # twice: once leaves rounding errors as large as what is left
@@ -88,11 +90,11 @@ def _largest(
         length = np.linalg.norm(left)
         if length < _NOTHING:
             # nothing is left beyond what the basis spans
-            basis, bent = basis[:k], bent[:k]
+            basis, image = basis[:k], image[:k]
             break
         basis[k] = left / length
-        left = bent[k] = product(basis[k])
-    inner = bent @ basis.T
+        left = image[k] = product(basis[k])
+    inner = image @ basis.T
     values, turn = np.linalg.eigh((inner + inner.T) / 2)
     most = slice(None, -_MOST - 1, -1)
     return values[most], (turn.T @ basis)[most]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lndbayes.coordinates.groups import MetricParts
+from lndbayes.coordinates.groups import CoordinateGroups
 
 __all__ = ["LEAST_SD", "regressions", "towards_mean"]
 
@@ -12,7 +12,7 @@ __all__ = ["LEAST_SD", "regressions", "towards_mean"]
 LEAST_SD = 1e-6
 
 
-def regressions(z: np.ndarray, whitened: np.ndarray, parts: MetricParts) -> np.ndarray:
+def regressions(z: np.ndarray, whitened: np.ndarray, groups: CoordinateGroups) -> np.ndarray:
     """Coefficients of each further coordinate on the shared ones, alike ones towards their mean.
 
     Parameters
@@ -21,7 +21,7 @@ def regressions(z: np.ndarray, whitened: np.ndarray, parts: MetricParts) -> np.n
         Standardised draws.
     whitened : ndarray, shape (N, K)
         What is shared, standardised and uncorrelated.
-    parts : MetricParts
+    groups : CoordinateGroups
         How many of the D are shared, and which others are alike: those in one place of a group.
 
     Returns
@@ -30,11 +30,12 @@ def regressions(z: np.ndarray, whitened: np.ndarray, parts: MetricParts) -> np.n
     """
     half = len(z) // 2
     first, second = (
-        z[own, parts.shared :].T @ whitened[own] / half for own in (slice(half), slice(-half, None))
+        z[own, groups.shared :].T @ whitened[own] / half
+        for own in (slice(half), slice(-half, None))
     )
     out = np.asarray((first + second) / 2)
-    for index in parts.groups.T:
-        rows = index[index >= 0] - parts.shared
+    for index in groups.correlated.T:
+        rows = index[index >= 0] - groups.shared
         out[rows] = towards_mean(out[rows], _noise_of_halves(first[rows], second[rows]))
     return out
 

@@ -1,9 +1,9 @@
-"""Normal law of a site's coordinates given the scales that multiply them.
+"""Gaussian of a site's coordinates given the scales that multiply them.
 
 What a site's data know of its drift, curves, effect, level and record bias is nearly a normal
 likelihood of their products with the scales. Prior and likelihood together are then normal given
-the scales, with a middle and a covariance that follow all of them at once. In coordinates that are
-standard normal under that law, scales and sites are nearly independent, however many sites there
+the scales, with a mean and a covariance that follow all of them at once. In coordinates that are
+standard normal under it, scales and sites are nearly independent, however many sites there
 are, and however much is known of each.
 
 References
@@ -21,20 +21,20 @@ import numpy as np
 
 from lndbayes.model.layout import extend_zero_sum, simplex
 
-__all__ = ["SiteLaw", "within_groups"]
+__all__ = ["SiteGaussian", "within_groups"]
 
 
 @dataclass(frozen=True)
-class SiteLaw:
+class SiteGaussian:
     """From standard coordinates w of each site to its unconstrained x.
 
     With the products ``b = v x`` of coordinates and scales and the likelihood
     ``exp(score b - b information b / 2)``, x has the precision
     ``P = prior + v information v = L L'`` and the mean ``P^-1 v score``; so
     ``x = L'^-1 (w + L^-1 v score)``. `prior` is 1 for what a scale multiplies. What all sites share
-    moves the score: the first K coordinates, each times its own scale if it has one. What data know
-    of a site's deviation they know of its sum with the offset of the site's mix: shares less the
-    `usual` ones, times the effects of interventions.
+    moves the score: the first K coordinates, each times its own scale if it has one. Data inform
+    a site's deviation through its sum with the effect of the site's mix, so that mix shifts the
+    deviation's mean: by shares less the `reference_mix`, times the effects of interventions.
 
     Attributes
     ----------
@@ -46,12 +46,12 @@ class SiteLaw:
         Positive semidefinite, and positive where no scale multiplies.
     score : ndarray, shape (S, m)
         In units of information times b; where all shared coordinates are 0.
-    told : ndarray, shape (S, m, K)
+    score_slope : ndarray, shape (S, m, K)
         What each shared coordinate, times its scale, adds to the score.
-    products : ndarray of int, shape (K,)
+    shared_scalars : ndarray of int, shape (K,)
         Place of the log scale of each shared coordinate; -1 where none multiplies it.
-    usual : ndarray, shape (S, M)
-        Shares of M interventions; M = 0: no mix.
+    reference_mix : ndarray, shape (S, M)
+        Shares of M interventions at which the shift is 0; M = 0: no mix.
     mix_at : ndarray of int, shape (4,)
         First coordinate of shares, M - 1 for each site; that of effects, M - 1; the place of the
         effects' log scale; which kind is the deviation.
@@ -61,30 +61,30 @@ class SiteLaw:
     scalars: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     information: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0)))
     score: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
-    told: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0)))
-    products: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    usual: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    score_slope: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    shared_scalars: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    reference_mix: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     mix_at: np.ndarray = field(default_factory=lambda: np.zeros(4, dtype=np.int64))
 
-    def bend(self, w: np.ndarray, x: np.ndarray) -> None:
+    def forward(self, w: np.ndarray, x: np.ndarray) -> None:
         """Fill sites' coordinates of x, shape (..., D), whose shared ones are already there."""
-        rows, known = self._roots(x)
-        left = self._taken(w)
+        rows, known = self._cholesky(x)
+        left = self._gather(w)
         kinds = len(rows)
         for a in reversed(range(kinds)):
             value = left[a] + known[a]
             for b in range(a + 1, kinds):
                 value = value - rows[b][a] * left[b]
             left[a] = value / rows[a][a]
-        self._put(left, x)
+        self._scatter(left, x)
 
-    def straighten(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-        """Undo `bend` into w; the log of its Jacobian determinant, shape (...)."""
-        rows, known = self._roots(x)
-        taken = self._taken(x)
+    def inverse(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        """Undo `forward` into w; the log of its Jacobian determinant, shape (...)."""
+        rows, known = self._cholesky(x)
+        taken = self._gather(x)
         kinds = range(len(rows))
         out = [sum(rows[b][a] * taken[b] for b in kinds[a:]) - known[a] for a in kinds]
-        self._put(out, w)
+        self._scatter(out, w)
         return -sum((np.log(rows[a][a]).sum(axis=-1) for a in kinds), np.zeros(x.shape[:-1]))
 
     def factors(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +93,7 @@ class SiteLaw:
         ``L'^-1``, shape (S, m, m), and ``P^-1 v`` times the change of the score, shape (S, m, K).
         """
         sites, kinds = self.members.shape
-        rows, _ = self._roots(x)
+        rows, _ = self._cholesky(x)
         lower = np.zeros((sites, kinds, kinds))
         for a in range(kinds):
             for b in range(a + 1):
@@ -101,43 +101,45 @@ class SiteLaw:
         turn = np.linalg.inv(lower).swapaxes(1, 2)
         scale = [np.exp(x[at]) if at >= 0 else 1.0 for at in self.scalars.tolist()]
         gain = turn @ turn.swapaxes(1, 2) * np.array(scale)
-        signals, own = self.signals(x), np.flatnonzero(self.products >= 0)
+        signals, own = self.signals(x), np.flatnonzero(self.shared_scalars >= 0)
         change = np.diag(self._sizes(x))
-        change[own, self.products[own]] += signals[own]
-        return turn, gain @ self.told @ change
+        change[own, self.shared_scalars[own]] += signals[own]
+        return turn, gain @ self.score_slope @ change
 
     def signals(self, x: np.ndarray) -> np.ndarray:
         """Shared coordinates times their scales, shape (..., K)."""
-        return np.asarray(x[..., : len(self.products)] * self._sizes(x))
+        return np.asarray(x[..., : len(self.shared_scalars)] * self._sizes(x))
 
     def _sizes(self, x: np.ndarray) -> np.ndarray:
-        return np.where(self.products >= 0, np.exp(x[..., np.maximum(self.products, 0)]), 1.0)
+        return np.where(
+            self.shared_scalars >= 0, np.exp(x[..., np.maximum(self.shared_scalars, 0)]), 1.0
+        )
 
     def shares(self, x: np.ndarray) -> np.ndarray:
         """Each site's shares of interventions, shape (..., S, M)."""
-        sites, kinds = self.usual.shape
+        sites, kinds = self.reference_mix.shape
         first, length = self.mix_at[0], sites * (kinds - 1)
         logits = x[..., first : first + length].reshape(*x.shape[:-1], sites, kinds - 1)
         return simplex(logits)
 
     def effects(self, x: np.ndarray) -> np.ndarray:
         """Effects of interventions, which sum to zero, shape (..., M)."""
-        kinds = self.usual.shape[1]
+        kinds = self.reference_mix.shape[1]
         _, first, scale, _ = self.mix_at
         return np.asarray(
             np.exp(x[..., scale, None]) * extend_zero_sum(x[..., first : first + kinds - 1])
         )
 
-    def followed(self, x: np.ndarray) -> np.ndarray:
-        """Curvature in a site's own coordinates of shares that its `members` take off by following.
+    def explained_curvature(self, x: np.ndarray) -> np.ndarray:
+        """Curvature in a site's shares that is explained by its `members` following them.
 
         Shape (..., S, M - 1, M - 1), at points x.
         """
         shares, effects = self.shares(x), self.effects(x)[..., None, :]
         kind = self.mix_at[3]
-        rows, _ = self._roots(x)
+        rows, _ = self._cholesky(x)
         scale = [np.exp(x[..., at])[..., None] if at >= 0 else 1.0 for at in self.scalars.tolist()]
-        # L^-1 v information, in the deviation's column: its square is what following takes off
+        # L^-1 v information, in the deviation's column: its square is the explained curvature
         taken = np.zeros(shares.shape[:-1])
         solved: list[np.ndarray] = []
         for a, own in enumerate(scale):
@@ -150,17 +152,17 @@ class SiteLaw:
         slope = pull[..., :-1] - pull[..., -1:]
         return np.asarray(taken[..., None, None] * slope[..., :, None] * slope[..., None, :])
 
-    def _offset(self, x: np.ndarray) -> np.ndarray:
-        """What the mix adds to each site's deviation, times its scale, shape (..., S)."""
-        if not self.usual.size:
+    def _mix_mean_shift(self, x: np.ndarray) -> np.ndarray:
+        """Shift of each site's deviation times its scale by its mix, shape (..., S)."""
+        if not self.reference_mix.size:
             return np.zeros((*x.shape[:-1], len(self.members)))
-        moved = self.shares(x) - self.usual
+        moved = self.shares(x) - self.reference_mix
         return np.asarray((moved * self.effects(x)[..., None, :]).sum(axis=-1))
 
-    def _roots(self, x: np.ndarray) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
+    def _cholesky(self, x: np.ndarray) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
         """Rows of L and ``L^-1 v score``, each of shape (..., S)."""
         scale = [np.exp(x[..., at])[..., None] if at >= 0 else 1.0 for at in self.scalars.tolist()]
-        signals, offset, kind = self.signals(x), self._offset(x), self.mix_at[3]
+        signals, shift, kind = self.signals(x), self._mix_mean_shift(x), self.mix_at[3]
         rows: list[list[np.ndarray]] = []
         known: list[np.ndarray] = []
         for a, own in enumerate(scale):
@@ -172,18 +174,18 @@ class SiteLaw:
                 for k in range(b):
                     value = value - rows[a][k] * rows[b][k]
                 rows[a].append(np.sqrt(value) if a == b else value / rows[b][b])
-            score = self.score[:, a] + signals @ self.told[:, a].T
-            here = own * (score - self.information[:, a, kind] * offset)
+            score = self.score[:, a] + signals @ self.score_slope[:, a].T
+            here = own * (score - self.information[:, a, kind] * shift)
             for k in range(a):
                 here = here - rows[a][k] * known[k]
             known.append(here / rows[a][a])
         return rows, known
 
-    def _taken(self, x: np.ndarray) -> list[np.ndarray]:
+    def _gather(self, x: np.ndarray) -> list[np.ndarray]:
         """Each kind's coordinates, 0 where a site has none."""
         return [np.where(at >= 0, x[..., at], 0.0) for at in self.members.T]
 
-    def _put(self, values: list[np.ndarray], x: np.ndarray) -> None:
+    def _scatter(self, values: list[np.ndarray], x: np.ndarray) -> None:
         for at, value in zip(self.members.T, values, strict=True):
             x[..., at[at >= 0]] = value[..., at >= 0]
 

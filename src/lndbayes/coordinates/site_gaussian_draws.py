@@ -1,4 +1,4 @@
-"""The law of sites given their scales, found from draws and the curvature of the density."""
+"""The Gaussian of sites given their scales, found from draws and the curvature of the density."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import hadamard
 
-from lndbayes.coordinates.groups import MetricParts
+from lndbayes.coordinates.groups import CoordinateGroups
 from lndbayes.coordinates.shrinkage import LEAST_SD
-from lndbayes.coordinates.site_gaussian import SiteLaw, within_groups
+from lndbayes.coordinates.site_gaussian import SiteGaussian, within_groups
 
-__all__ = ["Curvature", "Gradient", "curvature_at", "law_from"]
+__all__ = ["Curvature", "Gradient", "curvature_at", "site_gaussian_from"]
 
 #: Fills its second argument with the gradient of the log density at the first.
 Gradient = Callable[[np.ndarray, np.ndarray], float]
@@ -22,7 +22,7 @@ Gradient = Callable[[np.ndarray, np.ndarray], float]
 _POINTS = 32
 #: Of the solution for what sites follow: as near as this in the sites' own units, or so many steps.
 _CLOSE, _MOST_STEPS = 0.001, 30
-#: Draws of scales over which a law's middles are averaged.
+#: Draws of scales over which the Gaussian's means are averaged.
 _SOME_DRAWS = 200
 
 
@@ -54,7 +54,7 @@ class Curvature:
             ]
         )
 
-    def bend_at(self, point: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    def product_at(self, point: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         """Product of the negative second derivatives at a point with directions, (K, D)."""
         here = np.empty_like(point)
         self.gradient(point, here)
@@ -90,29 +90,31 @@ def curvature_at(draws: np.ndarray, gradient: Gradient) -> Curvature:
     return Curvature(gradient, points, 1e-5 * np.clip(draws.std(axis=0), 1e-2, 1.0))
 
 
-def law_from(x: np.ndarray, parts: MetricParts, curvature: Curvature) -> SiteLaw:
-    """Law of sites' coordinates given their scales and all that sites share.
+def site_gaussian_from(
+    x: np.ndarray, groups: CoordinateGroups, curvature: Curvature
+) -> SiteGaussian:
+    """Gaussian of sites' coordinates given their scales and all that sites share.
 
     Its information is the density's mean curvature at draws of the products of coordinates and
-    scales, with typical scales. Shared coordinates move the score so that sites' middles follow
-    them as the density's own do. The score makes the mean of the middles that of the draws,
+    scales, with typical scales. Shared coordinates move the score so that sites' means follow
+    them as the density's modes do. The score makes the mean of the means that of the draws,
     weighted by the scales (the maximum of its likelihood).
 
     Parameters
     ----------
     x : ndarray, shape (N, D)
         Unconstrained draws.
-    parts : MetricParts
+    groups : CoordinateGroups
         Which coordinates are those of sites.
     curvature : Curvature
         From `curvature_at`.
     """
-    members, scalars = parts.sites, parts.scalars
+    members, scalars = groups.sites, groups.scalars
     if not members.size:
-        return SiteLaw()
+        return SiteGaussian()
     is_one, prior = members >= 0, 1.0 * (scalars >= 0)
     v, typical = _scales(x, scalars)
-    moved = replace(curvature, points=_at_typical_scales(curvature.points, x.mean(axis=0), parts))
+    moved = replace(curvature, points=_at_typical_scales(curvature.points, x.mean(axis=0), groups))
     known = moved.within(members).mean(axis=0) - np.diag(prior)
     values, vectors = np.linalg.eigh(known * (is_one[:, :, None] & is_one[:, None, :]))
     known = (vectors * np.maximum(values, 0.0)[:, None, :]) @ vectors.swapaxes(1, 2)
@@ -121,57 +123,63 @@ def law_from(x: np.ndarray, parts: MetricParts, curvature: Curvature) -> SiteLaw
     spread = np.maximum(taken.var(axis=0), LEAST_SD**2)
     known += np.where(prior > 0, 0.0, 0.01 / spread)[:, :, None] * np.eye(len(scalars))
     information = known / np.multiply.outer(typical, typical)
-    law = SiteLaw(members, scalars, information, 0.0 * members, _told(x, parts, curvature, known))
-    law = replace(law, products=parts.products)
-    if parts.mix_at.size:
-        law = replace(law, mix_at=parts.mix_at, usual=np.zeros((len(members), _mixed(parts))))
-        law = replace(law, usual=law.shares(_middle(x, parts)))
+    gaussian = SiteGaussian(
+        members, scalars, information, 0.0 * members, _score_slope(x, groups, curvature, known)
+    )
+    gaussian = replace(gaussian, shared_scalars=groups.shared_scalars)
+    if groups.mix_at.size:
+        gaussian = replace(
+            gaussian, mix_at=groups.mix_at, reference_mix=np.zeros((len(members), _mixed(groups)))
+        )
+        gaussian = replace(gaussian, reference_mix=gaussian.shares(_middle(x, groups)))
     middle = x.copy()
-    law.bend(np.zeros_like(x), middle)
+    gaussian.forward(np.zeros_like(x), middle)
     left = np.where(is_one, (x - middle)[:, members], 0.0) * v[:, None, :]
     score = np.linalg.solve(_gains(v, prior, known), left.mean(axis=0)[..., None])[..., 0]
-    return replace(law, score=score / typical)
+    return replace(gaussian, score=score / typical)
 
 
-def _told(x: np.ndarray, parts: MetricParts, curvature: Curvature, known: np.ndarray) -> np.ndarray:
-    """What shared coordinates, times their scales, add to the sites' scores, shape (S, m, K).
+def _score_slope(
+    x: np.ndarray, groups: CoordinateGroups, curvature: Curvature, known: np.ndarray
+) -> np.ndarray:
+    """Slope of the sites' scores in shared coordinates times their scales, shape (S, m, K).
 
     From how the density's mode of all sites together follows each of them. Sites alone would not
     do: deviations sum to zero, so that all of them cannot follow what all sites share.
     """
-    members, scalars = parts.sites, parts.scalars
+    members, scalars = groups.sites, groups.scalars
     is_one = members >= 0
     # scales, of sites or of what is shared, say nothing beyond what they multiply
-    others = np.setdiff1d(np.arange(parts.shared), np.union1d(scalars, parts.products))
+    others = np.setdiff1d(np.arange(groups.shared), np.union1d(scalars, groups.shared_scalars))
     typical = x.mean(axis=0)
-    point = _middle(x, parts)
+    point = _middle(x, groups)
     own = np.where(is_one[:, None, :] & is_one[:, :, None], known, 0.0)
     own += np.where(is_one, 1.0 * (scalars >= 0), 1.0)[:, None, :] * np.eye(len(scalars))
-    bend = curvature.bend_at(point)
+    product = curvature.product_at(point)
 
     def seen(direction: np.ndarray) -> np.ndarray:
         """Curvature along directions of sites, shape (K, S, m), as sites see it."""
         whole = np.zeros((len(direction), x.shape[1]))
         whole[:, members[is_one]] = direction[:, is_one]
-        return np.where(is_one, bend(whole)[:, members], 0.0)
+        return np.where(is_one, product(whole)[:, members], 0.0)
 
-    across = np.where(is_one, bend(np.eye(x.shape[1])[others])[:, members], 0.0)
+    across = np.where(is_one, product(np.eye(x.shape[1])[others])[:, members], 0.0)
     follows = conjugate_gradients(seen, own, -across)
-    told = np.zeros((*members.shape, parts.shared))
-    told[..., others] = np.einsum("sij,ksj->sik", own, follows)
+    score_slope = np.zeros((*members.shape, groups.shared))
+    score_slope[..., others] = np.einsum("sij,ksj->sik", own, follows)
     scale = np.exp(np.where(scalars >= 0, typical[scalars], 0.0))
-    size = np.exp(np.where(parts.products >= 0, typical[parts.products], 0.0))
-    return told / scale[:, None] / size
+    size = np.exp(np.where(groups.shared_scalars >= 0, typical[groups.shared_scalars], 0.0))
+    return score_slope / scale[:, None] / size
 
 
-def _mixed(parts: MetricParts) -> int:
+def _mixed(groups: CoordinateGroups) -> int:
     """How many interventions share a mix."""
-    return 1 + parts.groups.shape[1]
+    return 1 + groups.correlated.shape[1]
 
 
-def _middle(x: np.ndarray, parts: MetricParts) -> np.ndarray:
-    """Where the density's modes are followed from, and where shares are the usual ones."""
-    return np.asarray(_at_typical_scales(x, x.mean(axis=0), parts).mean(axis=0))
+def _middle(x: np.ndarray, groups: CoordinateGroups) -> np.ndarray:
+    """Where modes are followed from, and whose shares are the reference mix."""
+    return np.asarray(_at_typical_scales(x, x.mean(axis=0), groups).mean(axis=0))
 
 
 def conjugate_gradients(
@@ -210,12 +218,12 @@ def conjugate_gradients(
         on = size > enough
         if not on.any():
             break
-        bent = curvature(direction * on[:, None, None])
-        steep = dot(direction, bent)
+        image = curvature(direction * on[:, None, None])
+        steep = dot(direction, image)
         # where the density curves the wrong way, as in a tail, what was found so far has to do
         on &= steep > 0
         step = np.where(on, size / np.where(on, steep, 1.0), 0.0)[:, None, None]
-        found, left = found + step * direction, left - step * bent
+        found, left = found + step * direction, left - step * image
         towards = np.einsum("sij,ksj->ksi", inverse, left)
         before, size = size, np.where(on, dot(left, towards), 0.0)
         turn = np.where(on, size / np.where(on, before, 1.0), 0.0)
@@ -223,11 +231,13 @@ def conjugate_gradients(
     return found
 
 
-def _at_typical_scales(points: np.ndarray, typical: np.ndarray, parts: MetricParts) -> np.ndarray:
+def _at_typical_scales(
+    points: np.ndarray, typical: np.ndarray, groups: CoordinateGroups
+) -> np.ndarray:
     """Points with the same products of coordinates and scales, and the same scales at each."""
     out = points.copy()
-    pairs = [(parts.sites[:, k], at) for k, at in enumerate(parts.scalars.tolist())]
-    pairs += [(np.array([j]), at) for j, at in enumerate(parts.products.tolist())]
+    pairs = [(groups.sites[:, k], at) for k, at in enumerate(groups.scalars.tolist())]
+    pairs += [(np.array([j]), at) for j, at in enumerate(groups.shared_scalars.tolist())]
     for members, at in pairs:
         if at >= 0:
             ratio = np.exp(points[:, at] - typical[at])
@@ -246,5 +256,5 @@ def _scales(x: np.ndarray, scalars: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 def _gains(v: np.ndarray, prior: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Mean over draws of ``v P^-1 v``: how the mean of products follows a score, in v's units."""
     some = v[:: -(-len(v) // _SOME_DRAWS)]
-    products = (some[:, :, None] * some[:, None, :])[:, None]
-    return np.asarray((products * np.linalg.inv(np.diag(prior) + products * known)).mean(axis=0))
+    outer = (some[:, :, None] * some[:, None, :])[:, None]
+    return np.asarray((outer * np.linalg.inv(np.diag(prior) + outer * known)).mean(axis=0))

@@ -42,8 +42,15 @@ FIELDS: Final = {
         (
             *(*KernelData._fields, "mean", "scale", "rows", "factor", "local", "members"),
             *("skewed", "shape", "runs", "middle", "information"),
-            *("law_members", "law_scalars", "law_information", "law_score"),
-            *("law_told", "law_products", "law_usual", "law_mix_at", "directions", "stretch"),
+            *("gaussian_members", "gaussian_scalars", "gaussian_information", "gaussian_score"),
+            *(
+                "gaussian_score_slope",
+                "gaussian_shared_scalars",
+                "gaussian_reference_mix",
+                "gaussian_mix_at",
+                "directions",
+                "residual_scaling",
+            ),
         )
     )
 }

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from lndbayes.coordinates.transform import Metric
+from lndbayes.coordinates.transform import Coordinates
 from lndbayes.data.evaluation import EvaluationData, with_rows_of
 from lndbayes.evidence.kept import Keep, kept_of, sites_of
 from lndbayes.files.source import source_hash
 from lndbayes.files.storage import stored_under, write_netcdf
-from lndbayes.fitting.fit import fit, fit_key, metric_of
+from lndbayes.fitting.fit import coordinates_of, fit, fit_key
 from lndbayes.fitting.parallel import Task, run_tasks
 from lndbayes.spec.model_spec import CHANNELS, ModelSpec, with_changes
 
@@ -162,10 +162,10 @@ def run_refits(
             elif refit.name in known:
                 copies.append((place, known[refit.name], job))
             else:
-                metric = None if refit.pilot is Pilot.ALONE else metric_of(main)
+                coordinates = None if refit.pilot is Pilot.ALONE else coordinates_of(main)
                 places[place.path.stem] = place
                 tasks.append(
-                    Task(place.path.stem, make_refit, (spec, light, refit, metric, effort))
+                    Task(place.path.stem, make_refit, (spec, light, refit, coordinates, effort))
                 )
     if say and made:
         say(f"finished refits reused: {len(made)}, their inputs are unchanged")
@@ -273,7 +273,11 @@ def _reaching(spec: ModelSpec, data: EvaluationData, refit: Refit) -> tuple[obje
 
 
 def make_refit(
-    spec: ModelSpec, data: EvaluationData, refit: Refit, metric: Metric | None, effort: Effort
+    spec: ModelSpec,
+    data: EvaluationData,
+    refit: Refit,
+    coordinates: Coordinates | None,
+    effort: Effort,
 ) -> xr.Dataset:
     """Make one refit; see `run_refits` for what comes back.
 
@@ -283,15 +287,15 @@ def make_refit(
         The outcome's spec and data.
     refit : Refit
         What to change.
-    metric : Metric, optional
+    coordinates : Coordinates, optional
         Coordinates of the main fit; None for `Pilot.ALONE`.
     effort : Effort
         How long it runs. Of two tries the one with more effective draws is kept.
     """
-    kept = _made(spec, data, refit, metric, effort)
+    kept = _made(spec, data, refit, coordinates, effort)
     if not _ess(kept) >= effort.fewest:
         other = with_changes(spec, {"sampling.seed": spec.sampling.seed + 1})
-        second = _made(other, data, refit, metric, effort)
+        second = _made(other, data, refit, coordinates, effort)
         kept = max(kept, second, key=lambda draws: np.nan_to_num(_ess(draws)))
     return kept
 
@@ -301,7 +305,11 @@ def _ess(kept: xr.Dataset) -> float:
 
 
 def _made(
-    spec: ModelSpec, data: EvaluationData, refit: Refit, metric: Metric | None, effort: Effort
+    spec: ModelSpec,
+    data: EvaluationData,
+    refit: Refit,
+    coordinates: Coordinates | None,
+    effort: Effort,
 ) -> xr.Dataset:
     changed, less = _inputs(spec, data, refit, effort)
     tree = fit(
@@ -309,8 +317,8 @@ def _made(
         less,
         cores=1,
         predictive=False,
-        metric=metric,
-        far=refit.pilot is not Pilot.NONE,
+        coordinates=coordinates,
+        needs_pilot=refit.pilot is not Pilot.NONE,
         hide_treated=refit.hide_treated,
         hidden=untreated_cells(data, refit.sites) if refit.sites else None,
     )

@@ -40,7 +40,7 @@ from lndbayes.estimands.effects import pooled_effect
 from lndbayes.estimands.identification import has_evidence
 from lndbayes.estimands.predictors import untreated_predictor
 from lndbayes.evidence.tipping_points import FAR, TippingPoint, go_live_step, tipping_point
-from lndbayes.fitting.fit import fit, metric_of
+from lndbayes.fitting.fit import coordinates_of, fit
 from lndbayes.spec.families import LOG_RATIO, forward, inverse, slope
 from lndbayes.spec.model_spec import ModelSpec, with_changes
 
@@ -280,7 +280,7 @@ def _refit(
 ) -> xr.DataTree:
     if say:
         say(f"{spec.outcome.name}: refit, {label}")
-    return fit(spec, data, cores=1, predictive=False, metric=metric_of(question.main))
+    return fit(spec, data, cores=1, predictive=False, coordinates=coordinates_of(question.main))
 
 
 def _draws(question: _Question, tree: xr.DataTree, bias: str) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,13 @@ import numpy as np
 from numba import carray, types
 
 from lndbayes.coordinates import kernels, mix_mean_shift
-from lndbayes.coordinates.kernels import from_x, law_room, to_w, to_x, to_y
+from lndbayes.coordinates.kernels import (
+    linear_backward,
+    linear_forward,
+    nonlinear_backward,
+    nonlinear_forward,
+    workspace,
+)
 from lndbayes.density import (
     argument_table,
     arguments,
@@ -107,12 +113,12 @@ def _compile_density(stamp: int) -> Any:
             return _BAD_CALL
         y, out, value = carray(y_, (n,)), carray(gradient_, (n,)), carray(value_, (1,))
         w, x, grad = np.empty(n), np.empty(n), np.empty(n)
-        room = law_room(header)
-        to_w(header, y, w)
-        bent = to_x(header, w, x, room)
-        value[0] = bent + evaluate_density(x, grad, header)
-        from_x(header, w, x, grad, room)
-        to_y(header, grad, out)
+        work = workspace(header)
+        linear_forward(header, y, w)
+        log_jacobian = nonlinear_forward(header, w, x, work)
+        value[0] = log_jacobian + evaluate_density(x, grad, header)
+        nonlinear_backward(header, w, x, grad, work)
+        linear_backward(header, grad, out)
         if not np.isfinite(value[0]):
             return _BAD_VALUE
         for i in range(out.shape[0]):
@@ -138,8 +144,8 @@ def _compile_expand(stamp: int) -> Any:
         if stamp == 0 or header[0] != n or m != n:
             return _BAD_CALL
         w = np.empty(n)
-        to_w(header, carray(y_, (n,)), w)
-        to_x(header, w, carray(x_, (n,)), law_room(header))
+        linear_forward(header, carray(y_, (n,)), w)
+        nonlinear_forward(header, w, carray(x_, (n,)), workspace(header))
         return 0
 
     return expand

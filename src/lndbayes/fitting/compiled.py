@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lndbayes.coordinates.transform import Metric
+from lndbayes.coordinates.transform import Coordinates
 from lndbayes.density.argument_table import PARTS
 from lndbayes.density.arguments import KernelData
 from lndbayes.fitting.c_functions import entry, prepare
@@ -60,7 +60,7 @@ class CompiledDensity:
     def evaluate(self, y: np.ndarray, gradient: np.ndarray) -> float:
         """Log density at y; `gradient`, shape (D,), is overwritten.
 
-        The Jacobian of the metric's bends is included; that of its linear part is constant and
+        The Jacobian of the nonlinear map is included; that of the linear part is constant and
         left out.
         """
         y = np.ascontiguousarray(y, dtype=float)
@@ -71,7 +71,9 @@ class CompiledDensity:
         return float(value[0])
 
 
-def compiled_density(data: KernelData, size: int, metric: Metric | None = None) -> CompiledDensity:
+def compiled_density(
+    data: KernelData, size: int, coordinates: Coordinates | None = None
+) -> CompiledDensity:
     """Lay out a density's arguments for the compiled entry point.
 
     Parameters
@@ -80,27 +82,37 @@ def compiled_density(data: KernelData, size: int, metric: Metric | None = None) 
         From `lndbayes.density.kernel.kernel_data`.
     size : int
         Number of unconstrained coordinates.
-    metric : Metric, optional
+    coordinates : Coordinates, optional
         Coordinates to sample in; default the unconstrained ones themselves.
     """
-    if metric is None:
-        metric = Metric.diagonal(np.zeros(size), np.ones(size))
-    groups, length, _ = metric.local.shape
-    local = metric.local.reshape(groups * length, length)
-    bends, law = metric.bends, metric.bends.law
-    sites, kinds = law.members.shape
-    shared = len(law.products)
-    rows = np.flatnonzero(metric.factor.any(axis=1))
+    if coordinates is None:
+        coordinates = Coordinates.diagonal(np.zeros(size), np.ones(size))
+    groups, length, _ = coordinates.local.shape
+    local = coordinates.local.reshape(groups * length, length)
+    nonlinear, gaussian = coordinates.nonlinear, coordinates.nonlinear.gaussian
+    sites, kinds = gaussian.members.shape
+    shared = len(gaussian.shared_scalars)
+    rows = np.flatnonzero(coordinates.factor.any(axis=1))
     given = (
-        *(*data, metric.mean, metric.scale, rows.astype(np.int64), metric.factor[rows], local),
-        *(metric.members.astype(np.int64), bends.skewed, bends.shape),
-        *(bends.runs, bends.middle, bends.information),
+        *(
+            *data,
+            coordinates.mean,
+            coordinates.scale,
+            rows.astype(np.int64),
+            coordinates.factor[rows],
+            local,
+        ),
+        *(coordinates.members.astype(np.int64), nonlinear.skewed, nonlinear.shape),
+        *(nonlinear.runs, nonlinear.middle, nonlinear.information),
         # kinds first and sites last: loops run over sites
-        *(law.members.T.astype(np.int64), law.scalars.astype(np.int64)),
-        *(law.information.reshape(sites, kinds * kinds).T, law.score.T),
-        *(law.told.reshape(sites, kinds * shared).T, law.products.astype(np.int64)),
-        *(law.usual, law.mix_at.astype(np.int64)),
-        *(metric.directions, metric.stretch),
+        *(gaussian.members.T.astype(np.int64), gaussian.scalars.astype(np.int64)),
+        *(gaussian.information.reshape(sites, kinds * kinds).T, gaussian.score.T),
+        *(
+            gaussian.score_slope.reshape(sites, kinds * shared).T,
+            gaussian.shared_scalars.astype(np.int64),
+        ),
+        *(gaussian.reference_mix, gaussian.mix_at.astype(np.int64)),
+        *(coordinates.directions, coordinates.residual_scaling),
     )
     arrays = [np.ascontiguousarray(value) for value in given]
     header = [size]

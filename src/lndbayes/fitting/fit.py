@@ -15,11 +15,16 @@ import xarray as xr
 
 from lndbayes.base.errors import DataError, FitError, Problem
 from lndbayes.base.names import SAMPLE_DIMS
-from lndbayes.coordinates.transform import Metric
+from lndbayes.coordinates.transform import Coordinates
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.files.source import source_hash, versions
 from lndbayes.files.storage import Damaged, read_netcdf_tree, write_netcdf
-from lndbayes.fitting.sampler import find_metric, metric_of, sample_density, stored_metric
+from lndbayes.fitting.sampler import (
+    coordinates_of,
+    find_coordinates,
+    sample_density,
+    stored_coordinates,
+)
 from lndbayes.fitting.threads import one_blas_thread
 from lndbayes.fitting.trees import constant_dataset, draws_dataset, sample_coords, spec_attributes
 from lndbayes.model.design import Design, build_design
@@ -38,7 +43,7 @@ from lndbayes.model.surface import linear_predictors
 from lndbayes.spec.families import inverse
 from lndbayes.spec.model_spec import ModelSpec
 
-__all__ = ["fit", "fit_key", "load_fit", "metric_of", "save_fit", "stored_fit", "versions"]
+__all__ = ["coordinates_of", "fit", "fit_key", "load_fit", "save_fit", "stored_fit", "versions"]
 
 #: Version of what a fit file holds; part of the key under which finished fits are reused.
 SCHEMA = 9
@@ -85,8 +90,8 @@ def fit(
     predictive: bool = True,
     hide_treated: bool = False,
     hidden: xr.DataArray | None = None,
-    metric: Metric | None = None,
-    far: bool = False,
+    coordinates: Coordinates | None = None,
+    needs_pilot: bool = False,
 ) -> xr.DataTree:
     """Draw from the posterior of one outcome's model.
 
@@ -110,10 +115,11 @@ def fit(
         say of the baseline by themselves.
     hidden : xarray.DataArray of bool, optional
         Dims (site, month), labelled: cells to leave out of the likelihood, as a back-test does.
-    metric : Metric, optional
-        From `metric_of` of a similar fit; default, a short pilot run finds it.
-    far : bool
-        Whether that fit is too different: then `metric` is only where the pilot run starts.
+    coordinates : Coordinates, optional
+        From `coordinates_of` of a similar fit; default, a short pilot run finds them.
+    needs_pilot : bool
+        Whether that fit is too different: a pilot run then starts in the linear part of its
+        `coordinates`.
 
     Returns
     -------
@@ -142,12 +148,12 @@ def fit(
     marks = {"design": time.perf_counter() - clock}
     clock = time.perf_counter()
     cores = cores or os.cpu_count() or 1
-    if metric is None or far:
-        metric = find_metric(spec, design, cores=cores, start=metric)
+    if coordinates is None or needs_pilot:
+        coordinates = find_coordinates(spec, design, cores=cores, start=coordinates)
         marks["pilot"] = time.perf_counter() - clock
         clock = time.perf_counter()
     raw = sample_density(
-        spec, design, cores=cores, metric=metric, progress=progress, callback=callback
+        spec, design, cores=cores, coordinates=coordinates, progress=progress, callback=callback
     )
     marks["sampling"] = time.perf_counter() - clock
     clock = time.perf_counter()
@@ -159,7 +165,7 @@ def fit(
         ),
         **(_predictive(spec, design, values, cores) if predictive else {}),
         "observed_data": _observed(spec, design, values),
-        "constant_data": constant_dataset(design).merge(stored_metric(metric)),
+        "constant_data": constant_dataset(design).merge(stored_coordinates(coordinates)),
     }
     tree = xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
     marks["predictive"] = time.perf_counter() - clock

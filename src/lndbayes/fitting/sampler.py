@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,11 @@ from nutpie import _lib
 from nutpie.sample import CompiledModel, _BackgroundSampler
 
 from lndbayes.base.errors import FitError
-from lndbayes.coordinates.from_draws import metric_from
-from lndbayes.coordinates.groups import metric_parts
-from lndbayes.coordinates.residual_scaling import stretched
-from lndbayes.coordinates.site_gaussian import SiteLaw
-from lndbayes.coordinates.transform import Bends, Metric, without_bends
+from lndbayes.coordinates.from_draws import coordinates_from
+from lndbayes.coordinates.groups import coordinate_groups
+from lndbayes.coordinates.residual_scaling import with_residual_scaling
+from lndbayes.coordinates.site_gaussian import SiteGaussian
+from lndbayes.coordinates.transform import Coordinates, NonlinearMap, linearised
 from lndbayes.density.kernel import kernel_data
 from lndbayes.fitting.compiled import CompiledDensity, compiled_density
 from lndbayes.fitting.start import start_point
@@ -25,10 +25,10 @@ from lndbayes.spec.model_spec import ModelSpec, Sampling, with_changes
 
 __all__ = [
     "RawDraws",
-    "find_metric",
-    "metric_of",
+    "coordinates_of",
+    "find_coordinates",
     "sample_density",
-    "stored_metric",
+    "stored_coordinates",
 ]
 
 #: Between two evaluations of the density: along a standard normal's own path ("Euclidean": along a
@@ -42,8 +42,8 @@ _DEPTH = 10
 start_sampling = _BackgroundSampler
 
 #: Spread of the chains' starting points about the prior's medians, unconstrained scale: narrow
-#: enough to start in the typical set's reach. Where a metric is known, chains start one standard
-#: deviation from its middle in every coordinate, above or below by chance: as wide as the
+#: enough to start in the typical set's reach. Where coordinates are known, chains start one
+#: standard deviation from their centre in every one, above or below by chance: as wide as the
 #: posterior, so that R-hat sees chains that do not mix. There gradients are near 1, from which
 #: nutpie takes its first scales: from normal ones it took the first hundred steps to recover.
 _JITTER = 0.2
@@ -135,11 +135,11 @@ class _Native(CompiledModel):
         )
 
 
-#: Sampler settings of the first run that looks for a metric, in the unconstrained coordinates. The
+#: Sampler settings of the first run that looks for coordinates, in the unconstrained ones. The
 #: curvature at a few points is all that the second run needs: paths of 31 steps at most, since more
 #: of these coordinates is not worth it where data know much.
-_PILOT_FAR = {"chains": 2, "tune": 100, "draws": 50, "target_accept": 0.55}
-_PILOT_DEPTH = 5
+_FIRST_PILOT = {"chains": 2, "tune": 100, "draws": 50, "target_accept": 0.55}
+_FIRST_DEPTH = 5
 #: The second one, in the coordinates that the first has found; again, in those that it has found
 #: itself, so long as its paths are longer than they are near the posterior. Where the first run has
 #: missed it they would have a thousand steps; 63 are enough for the next one to find it.
@@ -147,16 +147,16 @@ _ROUNDS, _SHORT, _ROUND_DEPTH = 3, 14, 6
 _PILOT = {"chains": 2, "tune": 100, "draws": 250, "target_accept": 0.55}
 #: The same in the linear part of another fit's coordinates: few steps to find the way. Where that
 #: fit's scales are wrong for this one, small steps would make long paths.
-_PILOT_NEAR = _PILOT | {"target_accept": 0.8}
+_WARM_PILOT = _PILOT | {"target_accept": 0.8}
 
 
-def find_metric(
+def find_coordinates(
     spec: ModelSpec,
     design: Design,
     *,
     cores: int,
-    start: Metric | None = None,
-) -> Metric:
+    start: Coordinates | None = None,
+) -> Coordinates:
     """Find the coordinates to sample in from short pilot runs, whose draws are thrown away.
 
     With the pilot's covariance the pooled effect mixes several times better per draw than with
@@ -166,30 +166,32 @@ def find_metric(
     ----------
     spec, design, cores
         See `sample_density`; the pilot's seed follows from the spec's.
-    start : Metric, optional
+    start : Coordinates, optional
         Coordinates of another fit, too different to sample in: a shorter pilot starts in their
         linear part.
 
     Returns
     -------
-    Metric
+    Coordinates
     """
     first, *others = np.random.SeedSequence([spec.sampling.seed, 2]).generate_state(1 + _ROUNDS)
 
     def pilot(
-        settings: dict[str, float], seed: int, near: Metric | None, depth: int = _DEPTH
-    ) -> tuple[Metric, float]:
+        settings: dict[str, float], seed: int, near: Coordinates | None, depth: int = _DEPTH
+    ) -> tuple[Coordinates, float]:
         every = settings | {"seed": int(seed)}
         changed = with_changes(spec, {f"sampling.{key}": value for key, value in every.items()})
-        raw = sample_density(changed, design, cores=cores, metric=near, depth=depth)
+        raw = sample_density(changed, design, cores=cores, coordinates=near, depth=depth)
         data, size = kernel_data(spec, design), raw.x.shape[-1]
-        found = metric_from(raw.x, metric_parts(design), compiled_density(data, size).evaluate)
+        found = coordinates_from(
+            raw.x, coordinate_groups(design), compiled_density(data, size).evaluate
+        )
         curved = compiled_density(data, size, found).evaluate
-        return stretched(found, raw.x, curved), float(raw.stats["n_steps"].mean())
+        return with_residual_scaling(found, raw.x, curved), float(raw.stats["n_steps"].mean())
 
     if start is not None:
-        return pilot(_PILOT_NEAR, first, without_bends(start))[0]
-    near, _ = pilot(_PILOT_FAR, first, None, _PILOT_DEPTH)
+        return pilot(_WARM_PILOT, first, linearised(start))[0]
+    near, _ = pilot(_FIRST_PILOT, first, None, _FIRST_DEPTH)
     for seed in others:
         near, steps = pilot(_PILOT, seed, near, _ROUND_DEPTH)
         if steps <= _SHORT:
@@ -202,7 +204,7 @@ def sample_density(
     design: Design,
     *,
     cores: int,
-    metric: Metric | None = None,
+    coordinates: Coordinates | None = None,
     depth: int = _DEPTH,
     progress: bool = False,
     callback: Callable[[Any], None] | None = None,
@@ -217,7 +219,7 @@ def sample_density(
         The data.
     cores : int
         Chains run at the same time, in threads; they never wait for the interpreter.
-    metric : Metric, optional
+    coordinates : Coordinates, optional
         Coordinates to sample in, from the draws of a similar fit; default the unconstrained ones.
     depth : int
         Doublings of a path at most.
@@ -235,17 +237,17 @@ def sample_density(
     FitError
         If the sampler cannot start.
     """
-    near = metric is not None
-    if metric is None:
+    near = coordinates is not None
+    if coordinates is None:
         centre = start_point(spec, design)
-        metric = Metric.diagonal(centre, np.ones_like(centre))
-    length = len(metric.mean)
+        coordinates = Coordinates.diagonal(centre, np.ones_like(centre))
+    length = len(coordinates.mean)
 
     def start(seed: int) -> np.ndarray:
         rng = np.random.default_rng(seed)
         return rng.choice([-1.0, 1.0], length) if near else rng.normal(0, _JITTER, length)
 
-    density = compiled_density(kernel_data(spec, design), length, metric)
+    density = compiled_density(kernel_data(spec, design), length, coordinates)
     if not np.isfinite(density.evaluate(np.zeros(length), np.empty(length))):
         raise FitError(f"{spec.outcome.name}: the log density is not finite at the starting point")
     running = start_sampling(
@@ -269,7 +271,7 @@ def sample_density(
     stats = {new: found[old].to_numpy() for old, new in _STATS.items()}
     x = raw["x"].to_numpy()
     # the sampler's density is that of its own coordinates
-    stats["lp"] = stats["lp"] - np.stack([metric.bends.straighten(chain)[1] for chain in x])
+    stats["lp"] = stats["lp"] - np.stack([coordinates.nonlinear.inverse(chain)[1] for chain in x])
     return RawDraws(x, stats)
 
 
@@ -295,9 +297,9 @@ def _settings(s: Sampling, depth: int) -> Any:
     return settings
 
 
-def stored_metric(found: Metric) -> xr.Dataset:
+def stored_coordinates(found: Coordinates) -> xr.Dataset:
     """Arrange the coordinates that chains moved in, where refits start, as a fit keeps them."""
-    law = found.bends.law
+    gaussian = found.nonlinear.gaussian
     return xr.Dataset(
         {
             "unconstrained_mean": (("coordinate",), found.mean),
@@ -305,47 +307,55 @@ def stored_metric(found: Metric) -> xr.Dataset:
             "unconstrained_factor": (("coordinate", "shared_coordinate"), found.factor),
             "unconstrained_local": (("group", "member", "member_2"), found.local),
             "unconstrained_members": (("group", "member"), found.members),
-            "unconstrained_skewed": (("skewed",), found.bends.skewed),
-            "unconstrained_shape": (("skewed", "shape"), found.bends.shape),
-            "unconstrained_runs": (("run", "place"), found.bends.runs),
-            "unconstrained_middle": (("multiplied",), found.bends.middle),
-            "unconstrained_information": (("multiplied",), found.bends.information),
-            "unconstrained_law_members": (("law_site", "law_kind"), law.members),
-            "unconstrained_law_scalars": (("law_kind",), law.scalars),
-            "unconstrained_law_information": (
-                ("law_site", "law_kind", "law_kind_2"),
-                law.information,
+            "unconstrained_skewed": (("skewed",), found.nonlinear.skewed),
+            "unconstrained_shape": (("skewed", "shape"), found.nonlinear.shape),
+            "unconstrained_runs": (("run", "place"), found.nonlinear.runs),
+            "unconstrained_middle": (("multiplied",), found.nonlinear.middle),
+            "unconstrained_information": (("multiplied",), found.nonlinear.information),
+            "unconstrained_gaussian_members": (
+                ("gaussian_site", "gaussian_kind"),
+                gaussian.members,
             ),
-            "unconstrained_law_score": (("law_site", "law_kind"), law.score),
-            "unconstrained_law_told": (("law_site", "law_kind", "law_shared"), law.told),
-            "unconstrained_law_products": (("law_shared",), law.products),
-            "unconstrained_law_usual": (("mix_site", "mix_kind"), law.usual),
-            "unconstrained_law_mix_at": (("mix_place",), law.mix_at),
+            "unconstrained_gaussian_scalars": (("gaussian_kind",), gaussian.scalars),
+            "unconstrained_gaussian_information": (
+                ("gaussian_site", "gaussian_kind", "gaussian_kind_2"),
+                gaussian.information,
+            ),
+            "unconstrained_gaussian_score": (("gaussian_site", "gaussian_kind"), gaussian.score),
+            "unconstrained_gaussian_score_slope": (
+                ("gaussian_site", "gaussian_kind", "gaussian_shared"),
+                gaussian.score_slope,
+            ),
+            "unconstrained_gaussian_shared_scalars": (
+                ("gaussian_shared",),
+                gaussian.shared_scalars,
+            ),
+            "unconstrained_gaussian_reference_mix": (
+                ("mix_site", "mix_kind"),
+                gaussian.reference_mix,
+            ),
+            "unconstrained_gaussian_mix_at": (("mix_place",), gaussian.mix_at),
             "unconstrained_directions": (
                 ("direction", "coordinate"),
-                found.directions.reshape(len(found.stretch), len(found.mean)),
+                found.directions.reshape(len(found.residual_scaling), len(found.mean)),
             ),
-            "unconstrained_stretch": (("direction",), found.stretch),
+            "unconstrained_residual_scaling": (("direction",), found.residual_scaling),
         }
     )
 
 
-def metric_of(tree: xr.DataTree) -> Metric:
+def coordinates_of(tree: xr.DataTree) -> Coordinates:
     """Coordinates in which a fit's posterior is near a standard normal, for refits."""
     constants = tree["constant_data"]
-    linear, bends, law = (
+    linear, nonlinear, gaussian = (
         {name: constants[f"unconstrained_{name}"].to_numpy() for name in names}
         for names in (
-            ("mean", "scale", "factor", "local", "members", "directions", "stretch"),
+            ("mean", "scale", "factor", "local", "members", "directions", "residual_scaling"),
             ("skewed", "shape", "runs", "middle", "information"),
-            tuple(
-                f"law_{name}"
-                for name in (
-                    *("members", "scalars", "information", "score", "told", "products"),
-                    *("usual", "mix_at"),
-                )
-            ),
+            tuple(f"gaussian_{field.name}" for field in fields(SiteGaussian)),
         )
     )
-    own = SiteLaw(**{name.removeprefix("law_"): value for name, value in law.items()})
-    return Metric(**linear, bends=Bends(**bends, law=own))
+    own = SiteGaussian(
+        **{name.removeprefix("gaussian_"): value for name, value in gaussian.items()}
+    )
+    return Coordinates(**linear, nonlinear=NonlinearMap(**nonlinear, gaussian=own))

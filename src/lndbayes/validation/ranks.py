@@ -25,7 +25,7 @@ from lndbayes.estimands.averted import events_averted
 from lndbayes.estimands.effects import pooled_effect, site_effects
 from lndbayes.estimands.predictors import untreated_level
 from lndbayes.fitting.chain_statistics import chain_statistics
-from lndbayes.fitting.sampler import find_metric, sample_density
+from lndbayes.fitting.sampler import find_coordinates, sample_density
 from lndbayes.fitting.threads import one_blas_thread
 from lndbayes.fitting.trees import draws_tree
 from lndbayes.model.design import Design, build_design
@@ -222,7 +222,7 @@ def replicate(
     else:
         design, true_values = _from_layout(index, spec, layout)
     spec = with_changes(spec, {"sampling.seed": index})
-    raw = sample_density(spec, design, cores=1, metric=find_metric(spec, design, cores=1))
+    raw = sample_density(spec, design, cores=1, coordinates=find_coordinates(spec, design, cores=1))
     values = constrain(raw.x, design)
     # the simulator has parameters of its own besides the model's
     true_values = {name: v for name, v in true_values.items() if name in values}

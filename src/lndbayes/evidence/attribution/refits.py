@@ -109,14 +109,14 @@ def ledger_refits(channels: Sequence[str], folds: Sequence[Sequence[str]]) -> li
         changes: dict[str, Any] = {
             f"baseline.channels.{c}": False for c in channels if c not in chosen
         }
-        far = "not_yet_treated" in channels and "not_yet_treated" not in chosen
+        needs_pilot = "not_yet_treated" in channels and "not_yet_treated" not in chosen
         words = ", ".join(c for c in CHANNELS if c in chosen) or "nothing"
         refits.append(
             Refit(
                 subset_name(chosen),
                 f"only {words} on the untreated state",
                 changes | (_CAREFUL if not chosen else {}),
-                pilot=Pilot.ALONE if far else Pilot.NONE,
+                pilot=Pilot.ALONE if needs_pilot else Pilot.NONE,
             )
         )
     for k, sites in enumerate(folds):

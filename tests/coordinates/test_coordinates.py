@@ -1,4 +1,4 @@
-"""Metrics found from draws: what they take off, and that they are bijections."""
+"""Coordinates found from draws: what they remove, and that they are bijections."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lndbayes.coordinates import from_draws as metric_draws
-from lndbayes.coordinates import site_gaussian_draws as law_draws
-from lndbayes.coordinates.from_draws import _within, metric_from
-from lndbayes.coordinates.groups import MetricParts, Run
-from lndbayes.coordinates.residual_scaling import stretched
+from lndbayes.coordinates import from_draws, site_gaussian_draws
+from lndbayes.coordinates.from_draws import _within, coordinates_from
+from lndbayes.coordinates.groups import CoordinateGroups, Run
+from lndbayes.coordinates.residual_scaling import with_residual_scaling
 from lndbayes.coordinates.shrinkage import regressions
-from lndbayes.coordinates.site_gaussian import SiteLaw, within_groups
+from lndbayes.coordinates.site_gaussian import SiteGaussian, within_groups
 from lndbayes.coordinates.site_gaussian_draws import (
     Curvature,
     _at_typical_scales,
@@ -22,7 +21,7 @@ from lndbayes.coordinates.site_gaussian_draws import (
     conjugate_gradients,
     curvature_at,
 )
-from lndbayes.coordinates.transform import Bends, Metric, without_bends
+from lndbayes.coordinates.transform import Coordinates, NonlinearMap, linearised
 
 
 def of_normal(covariance, mean=0.0):
@@ -38,16 +37,16 @@ def of_normal(covariance, mean=0.0):
 
 @pytest.fixture(autouse=True)
 def _every_draw(monkeypatch):
-    """Many draws take the place of a wide tolerance; a fit's own metric is made of fewer."""
-    monkeypatch.setattr(metric_draws, "_MOST_DRAWS", 10**6)
-    monkeypatch.setattr(law_draws, "_SOME_DRAWS", 10**6)
+    """Many draws take the place of a wide tolerance; a fit's own coordinates are made of fewer."""
+    monkeypatch.setattr(from_draws, "_MOST_DRAWS", 10**6)
+    monkeypatch.setattr(site_gaussian_draws, "_SOME_DRAWS", 10**6)
 
 
 def never(x, out):
     raise AssertionError("no groups: no curvature is asked for")
 
 
-def test_metric_of_draws_has_their_covariance_in_its_parts(rng):
+def test_coordinates_of_draws_have_their_covariance_in_its_parts(rng):
     """Two shared coordinates, two groups of two, one more: what the parts should reproduce."""
     size = 7
     shared = np.array([[2.0, 0.0], [1.2, 0.5]])
@@ -63,7 +62,7 @@ def test_metric_of_draws_has_their_covariance_in_its_parts(rng):
     draws = 200_000
     x = 3.0 + rng.normal(size=(2, draws // 2, size)) @ factor.T
     gradient = of_normal(factor @ factor.T, 3.0)
-    found = metric_from(x, MetricParts(2, np.array([[3, 4]])), gradient)
+    found = coordinates_from(x, CoordinateGroups(2, np.array([[3, 4]])), gradient)
     whole = np.diag(found.scale)
     whole[:, :2] += found.factor
     whole[3:5, 3:5] += found.local[0]
@@ -76,12 +75,12 @@ def test_metric_of_draws_has_their_covariance_in_its_parts(rng):
 
 def test_groups_of_any_coordinates_take_off_their_correlations(rng):
     """Groups need not be runs: draws come back as standard normal ones."""
-    groups = np.array([[1, 5, 2], [6, 3, 4]])
+    correlated = np.array([[1, 5, 2], [6, 3, 4]])
     whole = np.diag(rng.uniform(0.5, 2.0, 7))
     whole[5, 1], whole[2, 1], whole[2, 5], whole[3, 6], whole[4, 0] = 1.3, -0.8, 0.7, 1.9, 0.6
     draws = 200_000
     x = rng.normal(size=(1, draws, 7)) @ whole.T
-    found = metric_from(x, MetricParts(1, groups), of_normal(whole @ whole.T))
+    found = coordinates_from(x, CoordinateGroups(1, correlated), of_normal(whole @ whole.T))
     linear = (found.to_x(np.eye(7)) - found.mean).T
     np.testing.assert_allclose(linear @ linear.T, whole @ whole.T, atol=0.05)
     # to the order of a group's members, one factor is a triangular one
@@ -89,68 +88,73 @@ def test_groups_of_any_coordinates_take_off_their_correlations(rng):
     assert linear[5, 2] == 0
 
 
-def test_metric_of_fewer_draws_than_coordinates_is_still_one(rng):
+def test_fewer_draws_than_coordinates_are_enough(rng):
     """And of a coordinate that never moved."""
     x = np.concatenate([rng.normal(size=(1, 4, 30)), np.ones((1, 4, 1))], axis=-1)
-    groups = np.arange(15, 23).reshape(2, 4)
-    found = metric_from(x, MetricParts(12, groups), of_normal(np.eye(31)))
+    correlated = np.arange(15, 23).reshape(2, 4)
+    found = coordinates_from(x, CoordinateGroups(12, correlated), of_normal(np.eye(31)))
     for part in (found.scale, found.factor, found.local):
         assert np.isfinite(part).all()
     assert (np.diag(found.factor) > 0).all()
     assert (np.einsum("bii->bi", found.local) > 0).all()
-    np.testing.assert_array_equal(found.members, groups)
+    np.testing.assert_array_equal(found.members, correlated)
     in_parts = [*range(12), *range(15, 23)]
     assert (found.scale[in_parts] == 0).all()
     assert (np.delete(found.scale, in_parts) > 0).all()
 
 
-def test_bends_are_undone_and_know_their_jacobian(rng):
+def test_the_nonlinear_map_is_undone_and_knows_its_jacobian(rng):
     """Against the determinant of finite differences."""
     e = np.array([0.7, -0.9])
     shape = np.column_stack([[0.3, -1.0], [0.5, 1.4], np.cosh(e), np.sinh(e)])
     runs = np.array([[0, 2, 4, 2], [1, 4, 7, -1]])
-    found = Bends(np.array([0, 1]), shape, runs, rng.normal(size=5), rng.exponential(3.0, 5))
+    found = NonlinearMap(np.array([0, 1]), shape, runs, rng.normal(size=5), rng.exponential(3.0, 5))
     w = rng.normal(size=(20, 8))
-    x = found.bend(w)
-    again, jacobian = found.straighten(x)
+    x = found.forward(w)
+    again, jacobian = found.inverse(x)
     np.testing.assert_allclose(again, w, rtol=1e-10, atol=1e-12)
     np.testing.assert_array_equal(x[:, 7], w[:, 7])
     step = 1e-5 * np.eye(8)
     for point, value in zip(w, jacobian, strict=True):
-        slopes = (found.bend(point + step) - found.bend(point - step)) / 2e-5
+        slopes = (found.forward(point + step) - found.forward(point - step)) / 2e-5
         assert np.linalg.slogdet(slopes)[1] == pytest.approx(value, abs=1e-7)
 
 
 @pytest.mark.parametrize("e", [-0.8, 0.4])
 def test_a_skewed_scale_becomes_normal(rng, e):
-    """Draws of the sinh-arcsinh law itself; and of a log scale with an exponential posterior."""
+    """Sinh-arcsinh draws themselves; and those of a log scale with an exponential posterior."""
     u = rng.normal(size=(2, 20_000))
     known = 3.0 + 0.7 * (u * np.cosh(e) + np.sqrt(1 + u**2) * np.sinh(e))
     x = np.stack([known, np.log(rng.exponential(size=u.shape)), u], axis=-1)
-    bends = metric_from(x, MetricParts(3, scales=(0, 1, 2)), never).bends
-    w, _ = bends.straighten(x.reshape(-1, 3))
-    np.testing.assert_array_equal(bends.skewed[:2], [0, 1])
+    nonlinear = coordinates_from(x, CoordinateGroups(3, scales=(0, 1, 2)), never).nonlinear
+    w, _ = nonlinear.inverse(x.reshape(-1, 3))
+    np.testing.assert_array_equal(nonlinear.skewed[:2], [0, 1])
     # 40,000 draws: skewness and kurtosis are known to 0.012 and 0.025
     assert stats.skew(w[:, 0]) == pytest.approx(0, abs=0.05)
     assert stats.kurtosis(w[:, 0]) == pytest.approx(0, abs=0.1)
-    # a law of another kind is only brought nearer: its tail is longer than this family's
+    # a distribution of another kind is only brought nearer: its tail is longer than this family's
     assert abs(stats.skew(w[:, 1])) < 0.5
     assert stats.skew(x[..., 1].ravel()) < -1
     # what is normal already stays as it is, but for the draws' own noise
     np.testing.assert_allclose(w[:, 2], u.ravel(), atol=0.2)
 
 
-def test_scales_that_never_moved_are_not_bent():
+def test_scales_that_never_moved_are_not_mapped():
     """As those of a chain that is stuck: no skewness, and no warning."""
     for value in (0.25, -2.0940179):
-        found = metric_from(np.full((1, 50, 4), value), MetricParts(4, scales=(0, 1, 2, 3)), never)
-        assert found.bends.skewed.size == 0
+        found = coordinates_from(
+            np.full((1, 50, 4), value), CoordinateGroups(4, scales=(0, 1, 2, 3)), never
+        )
+        assert found.nonlinear.skewed.size == 0
         np.testing.assert_allclose(found.mean, value, rtol=1e-12)
 
 
-def test_skewness_that_is_noise_bends_nothing(rng):
+def test_skewness_that_is_noise_changes_nothing(rng):
     x = rng.normal(size=(2, 30, 4))
-    assert len(metric_from(x, MetricParts(4, scales=(0, 1, 2, 3)), never).bends.skewed) < 2
+    assert (
+        len(coordinates_from(x, CoordinateGroups(4, scales=(0, 1, 2, 3)), never).nonlinear.skewed)
+        < 2
+    )
 
 
 def test_coordinates_of_a_scale_lose_its_hold_on_their_spread(rng):
@@ -163,10 +167,10 @@ def test_coordinates_of_a_scale_lose_its_hold_on_their_spread(rng):
     spread = 1 / np.sqrt(1 + np.exp(2 * log_scale)[..., None] * information)
     z = spread * rng.normal(size=(*log_scale.shape, count))
     x = np.concatenate([log_scale[..., None], z], axis=-1)
-    parts = MetricParts(1, scales=(0,), runs=(Run(0, 1, 1 + count),))
-    bends = metric_from(x, parts, never).bends
-    np.testing.assert_allclose(bends.information, information, rtol=0.1, atol=0.02)
-    w, _ = bends.straighten(x.reshape(-1, 1 + count))
+    groups = CoordinateGroups(1, scales=(0,), runs=(Run(0, 1, 1 + count),))
+    nonlinear = coordinates_from(x, groups, never).nonlinear
+    np.testing.assert_allclose(nonlinear.information, information, rtol=0.1, atol=0.02)
+    w, _ = nonlinear.inverse(x.reshape(-1, 1 + count))
     before, after = (
         np.corrcoef(log_scale.ravel(), (values**2).sum(axis=1))[0, 1]
         for values in (z.reshape(-1, count), w[:, 1:])
@@ -182,35 +186,35 @@ def test_shares_lose_the_hold_of_their_concentration(rng):
     spread[..., n == 0] = 1.3  # nothing recorded: the prior's spread, whatever v
     x = np.array([0.4, -1.0, 0.2]) + spread * rng.normal(size=(*log_v.shape, 3))
     x = np.concatenate([log_v[..., None], x], axis=-1)
-    parts = MetricParts(1, scales=(0,), runs=(Run(0, 1, 4, -1, n),))
-    bends = metric_from(x, parts, never).bends
-    w, _ = bends.straighten(x.reshape(-1, 4))
+    groups = CoordinateGroups(1, scales=(0,), runs=(Run(0, 1, 4, -1, n),))
+    nonlinear = coordinates_from(x, groups, never).nonlinear
+    w, _ = nonlinear.inverse(x.reshape(-1, 4))
     for i in range(1, 4):
         assert abs(np.corrcoef(log_v.ravel(), w[:, i] ** 2)[0, 1]) < 0.03
     assert np.corrcoef(log_v.ravel(), (x[..., 2].ravel() + 1.0) ** 2)[0, 1] < -0.1
-    np.testing.assert_allclose(bends.middle, [0.4, -1.0, 0.2], atol=0.05)
+    np.testing.assert_allclose(nonlinear.middle, [0.4, -1.0, 0.2], atol=0.05)
 
 
 def test_coordinates_without_information_keep_their_prior(rng):
-    """As far from their scale as under the prior: nothing is bent."""
+    """As far from their scale as under the prior: the map leaves them."""
     x = np.concatenate([rng.normal(size=(2, 300, 1)), 1.1 * rng.normal(size=(2, 300, 6))], axis=-1)
-    bends = metric_from(x, MetricParts(1, runs=(Run(0, 1, 7),)), never).bends
-    np.testing.assert_allclose(bends.information, 0, atol=1e-6)
+    nonlinear = coordinates_from(x, CoordinateGroups(1, runs=(Run(0, 1, 7),)), never).nonlinear
+    np.testing.assert_allclose(nonlinear.information, 0, atol=1e-6)
 
 
-def test_linear_coordinates_agree_with_bent_ones_in_the_middle(rng):
+def test_linear_coordinates_agree_with_nonlinear_ones_at_the_centre(rng):
     """Same point and same slopes there, but for what a scalar does to the coordinates it rules."""
     log_scale = np.log(rng.gamma(2.0, size=(2, 500)))
     z = rng.normal(size=(2, 500, 6)) / np.sqrt(1 + 3 * np.exp(2 * log_scale))[..., None]
     other = rng.normal(size=(2, 500, 1)) + log_scale[..., None]
     x = np.concatenate([log_scale[..., None], z, other], axis=-1)
-    groups = np.arange(1, 7).reshape(3, 2)
-    parts = MetricParts(1, groups, scales=(0,), runs=(Run(0, 1, 7),))
-    found = metric_from(x, parts, of_normal(np.eye(8)))
-    assert len(found.bends.skewed) == 1
-    assert found.bends.information.min() > 1
-    plain = without_bends(found)
-    assert not len(plain.bends.runs)
+    correlated = np.arange(1, 7).reshape(3, 2)
+    groups = CoordinateGroups(1, correlated, scales=(0,), runs=(Run(0, 1, 7),))
+    found = coordinates_from(x, groups, of_normal(np.eye(8)))
+    assert len(found.nonlinear.skewed) == 1
+    assert found.nonlinear.information.min() > 1
+    plain = linearised(found)
+    assert not len(plain.nonlinear.runs)
     zero, step = np.zeros(8), 1e-6 * np.eye(8)
     np.testing.assert_allclose(plain.to_x(zero), found.to_x(zero), rtol=1e-12)
     slopes = [(m.to_x(step) - m.to_x(-step)).T / 2e-6 for m in (plain, found)]
@@ -219,80 +223,90 @@ def test_linear_coordinates_agree_with_bent_ones_in_the_middle(rng):
     np.testing.assert_allclose(slopes[0][1:7, 1:], slopes[1][1:7, 1:], rtol=1e-6, atol=1e-9)
 
 
-def a_law(rng, sites=5, kinds=3, scalars=(0, 1, -1), products=(-1, -1, -1, 2)):
+def a_site_gaussian(rng, sites=5, kinds=3, scalars=(0, 1, -1), shared_scalars=(-1, -1, -1, 2)):
     """Scalars and what is shared, then coordinates of sites by kind; the last site lacks one."""
-    members = len(products) + np.arange(sites * kinds).reshape(kinds, sites).T
+    members = len(shared_scalars) + np.arange(sites * kinds).reshape(kinds, sites).T
     members[-1, 1] = -1
     is_one = members >= 0
     root = rng.normal(size=(sites, kinds, kinds))
     root[-1, 1] = 0.0
     score = rng.normal(size=(sites, kinds)) * is_one
-    told = rng.normal(size=(sites, kinds, len(products))) * is_one[..., None]
+    score_slope = rng.normal(size=(sites, kinds, len(shared_scalars))) * is_one[..., None]
     information = root @ root.swapaxes(1, 2)
-    return SiteLaw(members, np.array(scalars), information, score, told, np.array(products))
+    return SiteGaussian(
+        members, np.array(scalars), information, score, score_slope, np.array(shared_scalars)
+    )
 
 
-def test_a_sites_law_is_that_of_a_normal_prior_and_a_normal_likelihood(rng):
+def test_a_sites_gaussian_is_a_normal_prior_times_a_normal_likelihood(rng):
     """Mean and covariance in closed form, at several points."""
-    law = a_law(rng)
-    bends = Bends(law=law)
+    gaussian = a_site_gaussian(rng)
+    nonlinear = NonlinearMap(gaussian=gaussian)
     for _ in range(3):
         w = rng.normal(size=19)
-        x = bends.bend(w)
+        x = nonlinear.forward(w)
         np.testing.assert_array_equal(x[:4], w[:4])
         v = np.diag([np.exp(w[0]), np.exp(w[1]), 1.0])
         # one shared coordinate has another for its scale
         shared = np.array([w[0], w[1], w[2], w[3] * np.exp(w[2])])
-        turn, follows = law.factors(x)
+        turn, follows = gaussian.factors(x)
         for site in range(5):
-            is_one = law.members[site] >= 0
-            at = law.members[site][is_one]
-            precision = np.diag([1.0, 1.0, 0.0]) + v @ law.information[site] @ v
-            score = v @ (law.score[site] + law.told[site] @ shared)
+            is_one = gaussian.members[site] >= 0
+            at = gaussian.members[site][is_one]
+            precision = np.diag([1.0, 1.0, 0.0]) + v @ gaussian.information[site] @ v
+            score = v @ (gaussian.score[site] + gaussian.score_slope[site] @ shared)
             mean = np.linalg.solve(precision, score)
-            own = np.where(is_one, w[law.members[site]], 0.0)
+            own = np.where(is_one, w[gaussian.members[site]], 0.0)
             np.testing.assert_allclose(x[at], (mean + turn[site] @ own)[is_one], rtol=1e-9)
             np.testing.assert_allclose(turn[site] @ turn[site].T @ precision, np.eye(3), atol=1e-9)
             # what no scale of a site's is in moves the score only
             for j in (2, 3):
                 step = 1e-6 * np.eye(19)[j]
-                slope = (bends.bend(w + step) - bends.bend(w - step))[at] / 2e-6
+                slope = (nonlinear.forward(w + step) - nonlinear.forward(w - step))[at] / 2e-6
                 np.testing.assert_allclose(follows[site][is_one, j], slope, rtol=1e-5, atol=1e-7)
 
 
-def test_a_sites_law_is_undone_and_knows_its_jacobian(rng):
-    bends = Bends(law=a_law(rng))
+def test_a_sites_gaussian_is_undone_and_knows_its_jacobian(rng):
+    nonlinear = NonlinearMap(gaussian=a_site_gaussian(rng))
     w, step = rng.normal(size=(4, 19)), 1e-5 * np.eye(19)
-    x = bends.bend(w)
+    x = nonlinear.forward(w)
     # the second kind's place of the last site stays what it was
     np.testing.assert_array_equal(x[:, 13], w[:, 13])
-    again, jacobian = bends.straighten(x)
+    again, jacobian = nonlinear.inverse(x)
     np.testing.assert_allclose(again, w, rtol=1e-9, atol=1e-10)
     for i in range(4):
-        slopes = (bends.bend(w[i] + step) - bends.bend(w[i] - step)) / 2e-5
+        slopes = (nonlinear.forward(w[i] + step) - nonlinear.forward(w[i] - step)) / 2e-5
         assert np.linalg.slogdet(slopes)[1] == pytest.approx(jacobian[i], abs=1e-7)
 
 
-def a_mixed_law(rng, sites=4, mixed=3, kinds=2):
+def a_mixed_site_gaussian(rng, sites=4, mixed=3, kinds=2):
     """Log scale of the deviation, effects and their log scale, shares, then sites by kind."""
     first = 2 + mixed - 1
     last = first + sites * (mixed - 1)
     members = last + np.arange(sites * kinds).reshape(kinds, sites).T
     root = rng.normal(size=(sites, kinds, kinds))
     information = root @ root.swapaxes(1, 2) + np.eye(kinds)
-    score, told = rng.normal(size=(sites, kinds)), np.zeros((sites, kinds, first))
-    usual = rng.dirichlet(np.ones(mixed), sites)
-    law = SiteLaw(
-        *(members, np.array([-1, 0]), information, score, told, np.full(first, -1), usual),
+    score, score_slope = rng.normal(size=(sites, kinds)), np.zeros((sites, kinds, first))
+    reference_mix = rng.dirichlet(np.ones(mixed), sites)
+    gaussian = SiteGaussian(
+        *(
+            members,
+            np.array([-1, 0]),
+            information,
+            score,
+            score_slope,
+            np.full(first, -1),
+            reference_mix,
+        ),
         np.array([first, 2, 1, 1]),
     )
-    return law, slice(first, last), last + sites * kinds
+    return gaussian, slice(first, last), last + sites * kinds
 
 
-def a_mixed_density(law, x):
+def a_mixed_density(gaussian, x):
     """Log prior and likelihood of sites' coordinates, written out, at points of shape (..., D)."""
-    sites, mixed = law.usual.shape
-    first, at, scale, kind = law.mix_at
+    sites, mixed = gaussian.reference_mix.shape
+    first, at, scale, kind = gaussian.mix_at
     logits = x[..., first : first + sites * (mixed - 1)].reshape(*x.shape[:-1], sites, -1)
     weights = np.exp(np.concatenate([logits, -logits.sum(-1, keepdims=True)], -1))
     shares = weights / weights.sum(-1, keepdims=True)
@@ -302,28 +316,28 @@ def a_mixed_density(law, x):
     basis = np.vstack([eye - 1 / (mixed + np.sqrt(mixed)), np.full(mixed - 1, -(mixed**-0.5))])
     np.testing.assert_allclose(basis.T @ basis, eye, atol=1e-12)
     effects = np.exp(x[..., scale, None]) * (z @ basis.T)
-    own = x[..., law.members]
+    own = x[..., gaussian.members]
     known = own * np.array([1.0, 0.0]) + np.exp(x[..., 0, None, None]) * own * np.array([0.0, 1.0])
-    offset = np.einsum("...sm,...m->...s", shares - law.usual, effects)
-    known[..., kind] += offset
-    value = np.einsum("sk,...sk->...", law.score, known)
-    value -= 0.5 * np.einsum("...sk,skl,...sl->...", known, law.information, known)
+    shift = np.einsum("...sm,...m->...s", shares - gaussian.reference_mix, effects)
+    known[..., kind] += shift
+    value = np.einsum("sk,...sk->...", gaussian.score, known)
+    value -= 0.5 * np.einsum("...sk,skl,...sl->...", known, gaussian.information, known)
     return value - 0.5 * (own[..., kind] ** 2).sum(axis=(-1))
 
 
 def test_a_site_follows_its_mix(rng):
     """In coordinates w a site is standard normal whatever shares and effects are."""
-    law, _, size = a_mixed_law(rng)
-    bends = Bends(law=law)
+    gaussian, _, size = a_mixed_site_gaussian(rng)
+    nonlinear = NonlinearMap(gaussian=gaussian)
     others = rng.normal(size=(40, size))
     values = []
     for w in (np.zeros(8), rng.normal(size=8), 3.0 * rng.normal(size=8)):
         at = others.copy()
-        at[:, law.members.T.ravel()] = w
-        x = bends.bend(at)
-        again, jacobian = bends.straighten(x)
+        at[:, gaussian.members.T.ravel()] = w
+        x = nonlinear.forward(at)
+        again, jacobian = nonlinear.inverse(x)
         np.testing.assert_allclose(again, at, rtol=1e-9, atol=1e-9)
-        values.append(a_mixed_density(law, x) + jacobian + 0.5 * w @ w)
+        values.append(a_mixed_density(gaussian, x) + jacobian + 0.5 * w @ w)
     assert np.ptp(values[0]) > 1
     for value in values[1:]:
         np.testing.assert_allclose(value, values[0], rtol=1e-9, atol=1e-9)
@@ -332,14 +346,14 @@ def test_a_site_follows_its_mix(rng):
 def test_what_follows_shares_is_no_longer_known_of_them(rng):
     """Second derivatives in shares, sites' x held against sites' w held, where nothing is left
     over for the curvature of the shares themselves."""
-    law, shares, size = a_mixed_law(rng)
-    law = replace(law, score=np.zeros_like(law.score))
-    bends = Bends(law=law)
+    gaussian, shares, size = a_mixed_site_gaussian(rng)
+    gaussian = replace(gaussian, score=np.zeros_like(gaussian.score))
+    nonlinear = NonlinearMap(gaussian=gaussian)
     x = rng.normal(size=size)
-    x[law.members] = 0.0
-    law.usual[:] = law.shares(x)
-    w, _ = bends.straighten(x)
-    np.testing.assert_allclose(w[law.members], 0.0, atol=1e-12)
+    x[gaussian.members] = 0.0
+    gaussian.reference_mix[:] = gaussian.shares(x)
+    w, _ = nonlinear.inverse(x)
+    np.testing.assert_allclose(w[gaussian.members], 0.0, atol=1e-12)
     step, at = 1e-3, np.arange(shares.start, shares.stop)
 
     def second(density, point):
@@ -349,13 +363,13 @@ def test_what_follows_shares_is_no_longer_known_of_them(rng):
         return -(both - apart) / (4 * step**2)
 
     def in_w(point):
-        x = bends.bend(point)
-        return a_mixed_density(law, x) + bends.straighten(x)[1]
+        x = nonlinear.forward(point)
+        return a_mixed_density(gaussian, x) + nonlinear.inverse(x)[1]
 
-    taken = second(lambda point: a_mixed_density(law, point), x) - second(in_w, w)
+    taken = second(lambda point: a_mixed_density(gaussian, point), x) - second(in_w, w)
     blocks = taken.reshape(4, 2, 4, 2)
     own = np.stack([blocks[i, :, i] for i in range(4)])
-    np.testing.assert_allclose(law.followed(x), own, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(gaussian.explained_curvature(x), own, rtol=1e-4, atol=1e-6)
     assert np.abs(own).max() > 0.01
     # and sites do not follow each other's
     np.testing.assert_allclose(np.abs(blocks).sum(), np.abs(own).sum(), rtol=1e-4, atol=1e-6)
@@ -363,25 +377,25 @@ def test_what_follows_shares_is_no_longer_known_of_them(rng):
 
 def test_coordinates_of_shares_have_what_following_leaves_of_their_curvature(rng):
     """A normal density whose curvature in shares is what sites take off, and a known rest."""
-    law, shares, size = a_mixed_law(rng)
+    gaussian, shares, size = a_mixed_site_gaussian(rng)
     x = rng.normal(size=size)
     root = rng.normal(size=(4, 2, 2))
     rest = root @ root.swapaxes(1, 2) + 0.5 * np.eye(2)
     members = np.arange(shares.start, shares.stop).reshape(4, 2)
     precision = np.eye(size)
-    for at, block in zip(members, law.followed(x) + rest, strict=True):
+    for at, block in zip(members, gaussian.explained_curvature(x) + rest, strict=True):
         precision[np.ix_(at, at)] = block
     curvature = Curvature(
         of_normal(np.linalg.inv(precision), x), np.tile(x, (32, 1)), np.full(size, 1e-3)
     )
-    local = _within(curvature, Bends(law=law), members, np.ones(size))
+    local = _within(curvature, NonlinearMap(gaussian=gaussian), members, np.ones(size))
     np.testing.assert_allclose(local @ local.swapaxes(1, 2), np.linalg.inv(rest), rtol=1e-6)
-    assert np.abs(law.followed(x)).max() > 0.1
+    assert np.abs(gaussian.explained_curvature(x)).max() > 0.1
 
 
 @pytest.mark.parametrize("size", [2, 10, 60])
 def test_steep_directions_are_shortened_to_their_length(rng, size):
-    """A normal law with some eigenvalues far above 1: found, and 1 afterwards; others left."""
+    """A normal with some eigenvalues far above 1: found, and 1 afterwards; others left."""
     turn = np.linalg.qr(rng.normal(size=(size, size)))[0]
     values = np.ones(size)
     values[: min(6, size)] = [900.0, 5.0, 30.0, 3.0, 2.0, 0.1][: min(6, size)]
@@ -392,10 +406,12 @@ def test_steep_directions_are_shortened_to_their_length(rng, size):
     def gradient(y, out):
         out[:] = -precision @ y
 
-    found = stretched(Metric.diagonal(mean, scale), x, gradient)
+    found = with_residual_scaling(Coordinates.diagonal(mean, scale), x, gradient)
     steep = values > 4
-    assert len(found.stretch) == steep.sum()
-    np.testing.assert_allclose(found.stretch, np.sort(values[steep])[::-1] ** -0.5, rtol=1e-3)
+    assert len(found.residual_scaling) == steep.sum()
+    np.testing.assert_allclose(
+        found.residual_scaling, np.sort(values[steep])[::-1] ** -0.5, rtol=1e-3
+    )
     near = turn[:, steep] @ turn[:, steep].T
     np.testing.assert_allclose(found.directions.T @ found.directions, near, atol=1e-2)
     # as the sampler sees it
@@ -414,26 +430,28 @@ def test_steep_directions_are_those_of_the_mean_over_draws(rng):
     def gradient(y, out):
         out[:] = -(y**3)
 
-    found = stretched(Metric.diagonal(np.zeros(20), np.ones(20)), x, gradient)
+    found = with_residual_scaling(Coordinates.diagonal(np.zeros(20), np.ones(20)), x, gradient)
     mean = 3 * (x[0] ** 2).mean(axis=0)
-    assert len(found.stretch) == 12
-    np.testing.assert_allclose(found.stretch, np.sort(mean)[::-1][:12] ** -0.5, rtol=1e-3)
+    assert len(found.residual_scaling) == 12
+    np.testing.assert_allclose(found.residual_scaling, np.sort(mean)[::-1][:12] ** -0.5, rtol=1e-3)
     assert (np.sort(np.abs(found.directions), axis=1)[:, -1] > 0.99).all()
 
 
-def test_linear_coordinates_of_a_law_have_its_covariance(rng):
-    """Where no scale multiplies, the law is linear itself."""
-    law = a_law(rng, scalars=(-1, -1, -1), products=(-1, -1, -1))
-    law.information[-1, 1, 1] = 1.0
+def test_linear_coordinates_of_a_site_gaussian_have_its_covariance(rng):
+    """Where no scale multiplies, the map is linear itself."""
+    gaussian = a_site_gaussian(rng, scalars=(-1, -1, -1), shared_scalars=(-1, -1, -1))
+    gaussian.information[-1, 1, 1] = 1.0
     factor = np.vstack([np.diag([0.5, 1.2, 0.8]), rng.normal(0, 0.4, (15, 3))])
     scale = np.r_[np.zeros(3), rng.uniform(0.5, 1.5, 15)]
     nothing = np.zeros((0, 0, 0)), np.zeros((0, 0), dtype=np.int64)
-    bent = Metric(rng.normal(size=18), scale, factor, *nothing, Bends(law=law))
-    plain = without_bends(bent)
-    assert not plain.bends.law.members.size
+    curved = Coordinates(
+        rng.normal(size=18), scale, factor, *nothing, NonlinearMap(gaussian=gaussian)
+    )
+    plain = linearised(curved)
+    assert not plain.nonlinear.gaussian.members.size
     zero, one = np.zeros(18), np.eye(18)
-    np.testing.assert_allclose(plain.to_x(zero), bent.to_x(zero), rtol=1e-10)
-    wide = [(m.to_x(one) - m.to_x(zero)).T for m in (plain, bent)]
+    np.testing.assert_allclose(plain.to_x(zero), curved.to_x(zero), rtol=1e-10)
+    wide = [(m.to_x(one) - m.to_x(zero)).T for m in (plain, curved)]
     np.testing.assert_allclose(wide[0] @ wide[0].T, wide[1] @ wide[1].T, atol=1e-10)
 
 
@@ -480,7 +498,7 @@ def test_curvature_is_that_at_the_points_themselves(rng):
     expected = np.exp(curvature.points)[:, members]
     found = np.diagonal(curvature.within(members), axis1=2, axis2=3)
     np.testing.assert_allclose(found, expected, rtol=3e-5)
-    along = curvature.bend_at(draws[0])(np.eye(6))
+    along = curvature.product_at(draws[0])(np.eye(6))
     np.testing.assert_allclose(np.diag(along), np.exp(draws[0]), rtol=3e-5)
 
 
@@ -488,21 +506,21 @@ def test_curvature_is_that_at_the_points_themselves(rng):
 def test_signs_of_so_many_groups_cancel(groups):
     signs = _signs(32, groups)
     assert (np.abs(signs) == 1).all()
-    products = np.abs(signs.T @ signs) - 32 * np.eye(groups)
+    outer = np.abs(signs.T @ signs) - 32 * np.eye(groups)
     near = np.abs(np.subtract.outer(np.arange(groups), np.arange(groups))) < 32
-    assert (products[near] == 0).all()
+    assert (outer[near] == 0).all()
 
 
 def test_products_are_kept_where_scales_become_typical(rng):
-    parts = MetricParts(
+    groups = CoordinateGroups(
         3, sites=np.array([[3, 5], [4, -1]]), scalars=np.array([0, -1]), runs=(Run(1, 2, 3),)
     )
     points, typical = rng.normal(size=(7, 6)), np.array([0.2, -0.4, 9.0, 9.0, 9.0, 9.0])
-    found = _at_typical_scales(points, typical, parts)
+    found = _at_typical_scales(points, typical, groups)
     np.testing.assert_array_equal(found[:, :2], np.tile(typical[:2], (7, 1)))
     for at, scale in ((3, 0), (4, 0), (2, 1)):
-        products = [x[:, at] * np.exp(x[:, scale]) for x in (points, found)]
-        np.testing.assert_allclose(products[0], products[1], rtol=1e-12)
+        outer = [x[:, at] * np.exp(x[:, scale]) for x in (points, found)]
+        np.testing.assert_allclose(outer[0], outer[1], rtol=1e-12)
     np.testing.assert_array_equal(found[:, 5], points[:, 5])
 
 
@@ -511,8 +529,8 @@ def test_curvature_along_a_direction_is_its_product(rng):
     precision = root @ root.T
     draws = rng.normal(size=(50, 5))
     directions = np.vstack([rng.normal(size=(3, 5)), np.zeros(5), 1e4 * np.eye(5)[:1]])
-    bend = curvature_at(draws, of_normal(np.linalg.inv(precision))).bend_at(draws[0])
-    np.testing.assert_allclose(bend(directions), directions @ precision, rtol=1e-5, atol=1e-6)
+    product = curvature_at(draws, of_normal(np.linalg.inv(precision))).product_at(draws[0])
+    np.testing.assert_allclose(product(directions), directions @ precision, rtol=1e-5, atol=1e-6)
 
 
 def test_conjugate_gradients_stop_when_they_are_near_enough(rng):
@@ -557,7 +575,7 @@ def test_conjugate_gradients_solve_what_blocks_alone_would_not(rng):
     np.testing.assert_array_equal(nothing, 0.0)
 
 
-def test_a_law_stays_one_where_the_likelihood_curves_the_wrong_way(rng):
+def test_a_site_gaussian_stays_one_where_the_likelihood_curves_the_wrong_way(rng):
     """As in a tail: no information is less than none."""
     members = 1 + np.arange(8).reshape(2, 4).T
     x = rng.normal(size=(2, 300, 9))
@@ -565,14 +583,14 @@ def test_a_law_stays_one_where_the_likelihood_curves_the_wrong_way(rng):
     def gradient(point, out):
         out[:] = 3.0 * point
 
-    parts = MetricParts(1, sites=members, scalars=np.array([0, -1]))
-    found = metric_from(x, parts, gradient)
-    law = found.bends.law
-    assert (np.linalg.eigvalsh(law.information) >= 0).all()
-    assert (law.information[:, 1, 1] > 0).all()
+    groups = CoordinateGroups(1, sites=members, scalars=np.array([0, -1]))
+    found = coordinates_from(x, groups, gradient)
+    gaussian = found.nonlinear.gaussian
+    assert (np.linalg.eigvalsh(gaussian.information) >= 0).all()
+    assert (gaussian.information[:, 1, 1] > 0).all()
     assert np.isfinite(found.to_x(rng.normal(size=9))).all()
-    # and where the draws never moved a coordinate of the law keeps some of its spread
-    stuck = metric_from(np.ones((1, 40, 9)), parts, of_normal(np.eye(9)))
+    # and where the draws never moved a coordinate of a site keeps some of its spread
+    stuck = coordinates_from(np.ones((1, 40, 9)), groups, of_normal(np.eye(9)))
     assert (stuck.scale[members] >= 0.2).all()
 
 
@@ -584,8 +602,8 @@ def test_regressions_keep_what_halves_agree_about(rng):
     times = 5
     true = np.column_stack([np.full(alike, 0.4), rng.normal(0, 0.5, alike)])
     z = np.hstack([whitened, whitened @ true.T + rng.normal(size=(n, alike))])
-    parts = MetricParts(2, np.arange(2, 2 + alike)[:, None])
-    found = regressions(np.repeat(z, times, axis=0), np.repeat(whitened, times, axis=0), parts)
+    groups = CoordinateGroups(2, np.arange(2, 2 + alike)[:, None])
+    found = regressions(np.repeat(z, times, axis=0), np.repeat(whitened, times, axis=0), groups)
     plain = (z[:, 2:].T @ whitened) / n
     # a coefficient has a standard error of 0.05
     assert plain[:, 0].std() > 0.04
