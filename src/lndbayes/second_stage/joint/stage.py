@@ -10,7 +10,9 @@ import xarray as xr
 
 from lndbayes.base.errors import DataError, Problem
 from lndbayes.base.names import SAMPLE_DIMS, SITE
+from lndbayes.estimands.deviations import site_deviations
 from lndbayes.estimands.effects import mean_effect, site_effects
+from lndbayes.estimands.reported import prior_as_posterior
 from lndbayes.estimands.treated import Window
 from lndbayes.second_stage.joint.model import JointPrior
 from lndbayes.second_stage.likelihood import FLOOR, SiteLikelihood, remove_prior
@@ -83,7 +85,11 @@ def effect_likelihood(
         If a variable is absent, a draw is not finite, or there are too few draws.
     """
     effects = site_effects(fit, "link", window, withheld=False).stack(sample=SAMPLE_DIMS)
-    deviations, sd = _deviations(fit, window)
+    posterior = fit["posterior"]
+    absent = [n for n in ("site_deviation", "site_effect_sd") if n not in posterior]
+    if absent:
+        raise DataError(_problem(fit, f"has no {' and no '.join(absent)}: fit it again"))
+    deviations, sd = site_deviations(fit, window)
     sites = [str(site) for site in effects[SITE].to_numpy()]
     try:
         likelihood = remove_prior(
@@ -98,29 +104,6 @@ def effect_likelihood(
 
 def _problem(fit: xr.DataTree, rule: str) -> Problem:
     return Problem(f"fits/{fit.attrs.get('outcome', '?')}.nc", rule)
-
-
-def _deviations(fit: xr.DataTree, window: Window | None) -> tuple[xr.DataArray, xr.DataArray]:
-    """Site effects less their conditional prior mean, and their conditional prior sd."""
-    posterior = fit["posterior"].to_dataset()
-    absent = [n for n in ("site_deviation", "site_effect_sd") if n not in posterior]
-    if absent:
-        raise DataError(_problem(fit, f"has no {' and no '.join(absent)}: fit it again"))
-    # the window's mean of the ramp multiplies all that makes a site's effect; a pulse is no part of
-    # what differs between sites
-    moved = posterior.drop_vars("pulse_months", errors="ignore").assign(
-        site_effect=posterior["site_deviation"], effect_mean=posterior["site_effect_sd"]
-    )
-    tree = _tree(fit, moved)
-    return site_effects(tree, "link", window, withheld=False), mean_effect(tree, window)
-
-
-def _tree(fit: xr.DataTree, posterior: xr.Dataset) -> xr.DataTree:
-    tree = xr.DataTree.from_dict(
-        {"/posterior": posterior, "/constant_data": fit["constant_data"].to_dataset()}
-    )
-    tree.attrs = dict(fit.attrs)
-    return tree
 
 
 def effect_prior(fit: xr.DataTree, window: Window | None = None) -> tuple[float, float, float]:
@@ -141,7 +124,7 @@ def effect_prior(fit: xr.DataTree, window: Window | None = None) -> tuple[float,
     """
     if "prior" not in fit.children:
         raise DataError(_problem(fit, "has no prior draws: fit it again"))
-    tree = _tree(fit, fit["prior"].to_dataset())
+    tree = prior_as_posterior(fit)
     centre = mean_effect(tree, window)
     sites = site_effects(tree, "link", window, withheld=False)
     spread = float(np.sqrt((((sites - centre).to_numpy()) ** 2).mean()))

@@ -16,7 +16,8 @@ import xarray as xr
 
 from lndbayes.base.errors import DataError, Problem, SpecError
 from lndbayes.base.names import CI_PROB, SAMPLE_DIMS
-from lndbayes.estimands.effects import mean_effect, pooled_effect
+from lndbayes.estimands.deviations import ramp_mean
+from lndbayes.estimands.effects import pooled_effect
 from lndbayes.estimands.identification import NO_EFFECT, site_tiers
 from lndbayes.estimands.summaries import summarise
 from lndbayes.estimands.treated import treated_sites
@@ -114,16 +115,7 @@ def stratum_likelihood(
         If a draw is not finite, draws are too few or do not vary.
     """
     posterior = fit["posterior"].to_dataset()
-    unit = posterior.assign(effect_mean=xr.ones_like(posterior["effect_mean"]))
-    tree = xr.DataTree.from_dict(
-        {
-            # without a pulse the mean effect of a plateau of one is the ramp's mean itself
-            "/posterior": unit.drop_vars("pulse_months", errors="ignore"),
-            "/constant_data": fit["constant_data"].to_dataset(),
-        }
-    )
-    tree.attrs = dict(fit.attrs)
-    ramp = mean_effect(tree, window).transpose(*SAMPLE_DIMS).to_numpy()
+    ramp = ramp_mean(fit, window).transpose(*SAMPLE_DIMS).to_numpy()
     gap = posterior["effect_mean"].transpose(*SAMPLE_DIMS).to_numpy() - prior[0]
     effect = pooled_effect(fit, "link", window).transpose(*SAMPLE_DIMS).to_numpy()
     try:
