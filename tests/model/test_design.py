@@ -14,8 +14,9 @@ from scipy.special import logit
 from lndbayes.base.errors import DataError
 from lndbayes.data.evaluation import read_evaluation, with_rows_of
 from lndbayes.fitting.fit import fit_key
-from lndbayes.model.design import NEVER, OFF_SD, Design, build_design
+from lndbayes.model.design import OFF_SD, Design, build_design
 from lndbayes.model.mask import without_treated
+from lndbayes.model.shown import NEVER
 from lndbayes.spec.model_spec import CHANNELS, ModelSpec, load_spec, with_changes
 from model_cases import Tables, read_tables, tiny_tables
 

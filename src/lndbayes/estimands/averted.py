@@ -10,6 +10,7 @@ from lndbayes.estimands.effects import CHUNK, named, natural, weighted_change
 from lndbayes.estimands.identification import unidentified_sites
 from lndbayes.estimands.predictors import predictors
 from lndbayes.estimands.treated import treated_sites
+from lndbayes.model.shown import live_cells
 from lndbayes.model.surface import stage_predictors
 from lndbayes.spec.families import FAMILIES, inverse
 
@@ -47,7 +48,7 @@ def events_averted(fit: xr.DataTree, given: xr.DataTree | None = None) -> xr.Dat
         return _chained(fit, given)
     constants = fit["constant_data"]
     event = constants["event_time"].to_numpy()
-    weight = constants["exposure_all"].to_numpy() * (np.nan_to_num(event, nan=-1.0) >= 0)
+    weight = constants["exposure_all"].to_numpy() * live_cells(event)
     return _by_site(fit, 0.0 - weighted_change(fit, weight))
 
 
@@ -68,7 +69,7 @@ def _chained(fit: xr.DataTree, given: xr.DataTree) -> xr.DataArray:
     if any(ours[d].to_numpy().tolist() != theirs[d].to_numpy().tolist() for d in ("site", "month")):
         raise ValueError("the two fits must have the same sites and months")
     event = theirs["event_time"].to_numpy()
-    weight = theirs["exposure_all"].to_numpy() * (np.nan_to_num(event, nan=-1.0) >= 0)
+    weight = theirs["exposure_all"].to_numpy() * live_cells(event)
     sizes = [tree["posterior"].sizes for tree in (fit, given)]
     chains, draws = (min(s[d] for s in sizes) for d in SAMPLE_DIMS)
     parts = []
@@ -115,7 +116,7 @@ def averted_by_band(fit: xr.DataTree) -> xr.DataArray | None:
         return None
     constants = fit["constant_data"].to_dataset()
     event = constants["event_time"].to_numpy()
-    weight = constants["exposure_all"].to_numpy() * (np.nan_to_num(event, nan=-1.0) >= 0)
+    weight = constants["exposure_all"].to_numpy() * live_cells(event)
     weight = weight * treated_sites(fit)[:, None]
     posterior = fit["posterior"].to_dataset()
     site, month = np.nonzero(weight)

@@ -8,6 +8,7 @@ import xarray as xr
 from lndbayes.base.names import PERIOD_MONTHS, TIER_A_MONTHS
 from lndbayes.estimands.treated import Window, asked_window, treated_sites
 from lndbayes.model.channels import OFF_SD
+from lndbayes.model.shown import live_cells
 
 __all__ = [
     "NO_EFFECT",
@@ -53,7 +54,7 @@ def site_tiers(fit: xr.DataTree, window: Window | None = None) -> xr.DataArray:
     window = asked_window(fit, window)
     data = fit["constant_data"].to_dataset()
     event = data["event_time"].to_numpy()
-    clean = (data["site_weight"].to_numpy() > 0) & ~(event >= 0)
+    clean = (data["site_weight"].to_numpy() > 0) & ~live_cells(event)
     own = clean.sum(axis=1) * PERIOD_MONTHS[fit.attrs["period"]]
     untreated_sites = clean.sum(axis=0)
     treated, unidentified = treated_sites(fit), unidentified_sites(fit)
@@ -81,7 +82,7 @@ def unidentified_sites(fit: xr.DataTree) -> np.ndarray:
     """
     data = fit["constant_data"].to_dataset()
     event = data["event_time"].to_numpy()
-    own = ((data["site_weight"].to_numpy() > 0) & ~(event >= 0)).any(axis=1)
+    own = ((data["site_weight"].to_numpy() > 0) & ~live_cells(event)).any(axis=1)
     return np.array([not (own[s] or _own_channel(data, s)) for s in range(len(own))], dtype=bool)
 
 
@@ -122,8 +123,8 @@ def identified_share(fit: xr.DataTree) -> float:
     """
     data = fit["constant_data"].to_dataset()
     event = data["event_time"].to_numpy()
-    clean = (data["site_weight"].to_numpy() > 0) & ~(event >= 0)
-    treated = data["exposure_all"].to_numpy() * (np.nan_to_num(event, nan=-1.0) >= 0)
+    clean = (data["site_weight"].to_numpy() > 0) & ~live_cells(event)
+    treated = data["exposure_all"].to_numpy() * live_cells(event)
     treated = treated * treated_sites(fit)[:, None]
     covered = clean.any(axis=1)[:, None] & clean.any(axis=0)[None, :]
     total = treated.sum()

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from lndbayes.base.names import PERIOD_MONTHS, SAMPLE_DIMS
+from lndbayes.model.shown import live_cells, whole_event_time
 from lndbayes.model.surface import linear_predictors, untreated
 
 __all__ = ["predictors", "untreated_level", "untreated_predictor"]
@@ -66,7 +67,7 @@ def untreated_level(tree: xr.DataTree) -> xr.DataArray:
     """
     data = tree["constant_data"].to_dataset()
     event, step = data["event_time"].to_numpy(), PERIOD_MONTHS[tree.attrs["period"]]
-    started = (event >= 0).any(axis=0)
+    started = live_cells(event).any(axis=0)
     first = int(np.argmax(started)) if started.any() else event.shape[1]
     window = slice(max(first - 12 // step, 0), max(first, 1))
     return untreated_predictor(tree, months=window).mean("month", skipna=False)
@@ -81,6 +82,6 @@ def _parts(
     values, arrays = (
         {str(k): v.to_numpy() for k, v in ds.data_vars.items()} for ds in (posterior, constants)
     )
-    arrays["event_time"] = np.nan_to_num(arrays["event_time"], nan=-1.0)
+    arrays["event_time"] = whole_event_time(arrays["event_time"])
     coords = {dim: posterior[dim] for dim in (*SAMPLE_DIMS, "site")} | {"month": constants["month"]}
     return values, arrays, coords

@@ -16,6 +16,7 @@ from lndbayes.estimands.identification import NO_EFFECT, identified_share, site_
 from lndbayes.estimands.mix_effects import component_effects, substitution_effects
 from lndbayes.estimands.summaries import SUMMARY_COLUMNS, summarise
 from lndbayes.estimands.treated import Window, treated_sites
+from lndbayes.model.shown import live_cells
 from lndbayes.spec.families import LOG_RATIO
 
 __all__ = [
@@ -220,7 +221,7 @@ def effects_table(
 def _without_effect(fit: xr.DataTree) -> list[str]:
     """Sites that went live within the months and have no treated cell in the likelihood."""
     event = fit["constant_data"]["event_time"].to_numpy()
-    live = (np.nan_to_num(event, nan=-1.0) >= 0).any(axis=1)
+    live = live_cells(event).any(axis=1)
     return [str(x) for x in fit["constant_data"]["site"].to_numpy()[live & ~treated_sites(fit)]]
 
 

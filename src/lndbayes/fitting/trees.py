@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 
 from lndbayes.base.names import PERIOD_MONTHS, SAMPLE_DIMS
-from lndbayes.model.design import NEVER, Design
+from lndbayes.model.design import Design
 from lndbayes.model.layout import inactive
+from lndbayes.model.shown import NEVER
 from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = [

@@ -25,12 +25,10 @@ from lndbayes.model.channels import (
     national_arrays,
     retrospective_arrays,
 )
+from lndbayes.model.shown import NEVER
 from lndbayes.spec.model_spec import ModelSpec
 
-__all__ = ["NEVER", "OFF_SD", "Design", "acting_seams", "build_design", "site_weights"]
-
-#: Event time of a site that never goes live, or goes live after the last month.
-NEVER = -100_000
+__all__ = ["OFF_SD", "Design", "acting_seams", "build_design", "site_weights"]
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,48 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["Window", "own_treated", "shown_months", "window_fault"]
+__all__ = [
+    "NEVER",
+    "Window",
+    "live_cells",
+    "own_treated",
+    "shown_months",
+    "whole_event_time",
+    "window_fault",
+]
 
 Window = tuple[int, int]
+
+#: Event time of a site that never goes live, or goes live after the last month, where it must be a
+#: whole number: in designs, for the density. Labelled data hold NaN for it.
+NEVER = -100_000
+
+
+def live_cells(event: np.ndarray) -> np.ndarray:
+    """Cells from go-live on.
+
+    Parameters
+    ----------
+    event : ndarray, shape (...)
+        Months since go-live, of a design or of labelled data.
+
+    Returns
+    -------
+    ndarray of bool, shape (...)
+        False throughout for a site that never goes live.
+    """
+    return np.asarray(event) >= 0
+
+
+def whole_event_time(event: np.ndarray) -> np.ndarray:
+    """Event times of labelled data as a design holds them: `NEVER` for NaN.
+
+    Parameters
+    ----------
+    event : ndarray, shape (...)
+        Months since go-live.
+    """
+    return np.where(np.isnan(event), NEVER, event).astype(np.int64)
 
 
 def own_treated(event: np.ndarray, used: np.ndarray) -> np.ndarray:
@@ -15,7 +54,7 @@ def own_treated(event: np.ndarray, used: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     event : ndarray, shape (S, T)
-        Months since go-live; NaN or negative where a site is untreated.
+        Months since go-live, of a design or of labelled data.
     used : ndarray of bool, shape (S, T)
         Whether the cell is in the likelihood.
 
@@ -23,7 +62,7 @@ def own_treated(event: np.ndarray, used: np.ndarray) -> np.ndarray:
     -------
     ndarray of bool, shape (S, T)
     """
-    return np.asarray(used & (np.nan_to_num(event, nan=-1.0) >= 0))
+    return np.asarray(used & live_cells(event))
 
 
 def shown_months(event: np.ndarray, treated: np.ndarray) -> np.ndarray:

@@ -32,6 +32,7 @@ from scipy.special import betaln, gammaln
 from lndbayes.base.names import PERIOD_MONTHS
 from lndbayes.estimands.treated import treated_cells
 from lndbayes.model.course import ramp
+from lndbayes.model.shown import live_cells
 from lndbayes.spec.families import inverse
 from lndbayes.spec.model_spec import ModelSpec
 
@@ -153,9 +154,9 @@ def cut_fault(spec: ModelSpec, main: xr.DataTree) -> str:
 def cut_cells(main: xr.DataTree) -> CutData:
     """Treated cells with an exact first-stage count that are in the likelihood of a fit."""
     data = main["constant_data"].to_dataset()
-    event = data["event_time"].fillna(-1.0).to_numpy()
+    event = data["event_time"].to_numpy()
     n = data["exposure"].to_numpy()
-    used = (event >= 0) & (n > 0) & (data["exposure_exact"].to_numpy() > 0)
+    used = live_cells(event) & (n > 0) & (data["exposure_exact"].to_numpy() > 0)
     sites = np.flatnonzero(used.any(axis=1))
     width = int(used.sum(axis=1).max(initial=0))
     at = np.zeros((len(sites), width), dtype=int)

@@ -21,6 +21,7 @@ from lndbayes.estimands.effects import pooled_effect
 from lndbayes.estimands.identification import NO_EFFECT, site_tiers
 from lndbayes.estimands.summaries import summarise
 from lndbayes.estimands.treated import treated_sites
+from lndbayes.model.shown import live_cells
 from lndbayes.second_stage.joint.stage import effect_prior
 from lndbayes.second_stage.likelihood import SiteLikelihood, remove_prior
 from lndbayes.second_stage.strata.pool import CHAINS, DRAWS, pool_strata
@@ -130,8 +131,7 @@ def stratum_likelihood(
 def treated_exposure(fit: xr.DataTree) -> float:
     """Exposure from go-live on of the sites with an effect of their own, in the outcome's unit."""
     data = fit["constant_data"].to_dataset()
-    live = np.nan_to_num(data["event_time"].to_numpy(), nan=-1.0) >= 0
-    live &= treated_sites(fit)[:, None]
+    live = live_cells(data["event_time"].to_numpy()) & treated_sites(fit)[:, None]
     return float((data["exposure_all"].to_numpy() * live).sum())
 
 

@@ -30,6 +30,7 @@ from lndbayes.files.provenance import record_product
 from lndbayes.fitting.fit import fit_key, load_fit, versions
 from lndbayes.fitting.parallel import FitJob, fit_many
 from lndbayes.model.design import Design
+from lndbayes.model.shown import live_cells
 from lndbayes.model.support import supported_design
 from lndbayes.spec.model_spec import CHANNELS, ModelSpec, with_changes
 from lndbayes.validation.backtest.page import write_backtest
@@ -276,9 +277,9 @@ def hidden_counts(tree: xr.DataTree) -> xr.DataTree:
         number of draws of a hidden cell's rate.
     """
     constants = tree["constant_data"].to_dataset()
-    event = constants["event_time"].fillna(-np.inf).to_numpy()
+    event = constants["event_time"].to_numpy()
     first = json.loads(tree.attrs["spec_text"])["effect"]["transition"][0]
-    live = (event >= 0).any(axis=1, keepdims=True)
+    live = live_cells(event).any(axis=1, keepdims=True)
     masked = (constants["exposure"] == 0) & (constants["exposure_exact"] > 0)
     hidden = masked.to_numpy() & (event < first) & live
     exposure = np.where(hidden, constants["exposure_exact"].to_numpy(), 0.0)
