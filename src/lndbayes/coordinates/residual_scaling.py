@@ -10,7 +10,7 @@ import numpy as np
 from lndbayes.coordinates.site_gaussian_draws import Gradient
 from lndbayes.coordinates.transform import Coordinates
 
-__all__ = ["with_residual_scaling"]
+__all__ = ["largest", "with_residual_scaling"]
 
 #: Draws at which the curvature is looked at, and directions at most.
 _POINTS, _MOST = 16, 12
@@ -55,7 +55,7 @@ def with_residual_scaling(
     """
     draws = x.reshape(-1, x.shape[-1])
     points = coordinates.to_y(draws[np.linspace(0, len(draws) - 1, _POINTS).astype(int)])
-    values, vectors = _largest(_mean_curvature(points, gradient), points.shape[1])
+    values, vectors = largest(_mean_curvature(points, gradient), points.shape[1])
     steep = values > _STEEP
     return replace(coordinates, directions=vectors[steep], residual_scaling=values[steep] ** -0.5)
 
@@ -76,10 +76,31 @@ def _mean_curvature(points: np.ndarray, gradient: Gradient) -> Callable[[np.ndar
     return along
 
 
-def _largest(
+def largest(
     product: Callable[[np.ndarray], np.ndarray], size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Largest eigenvalues of a symmetric matrix, and their vectors as rows, largest first."""
+    """Largest eigenvalues of a symmetric matrix that is known by its products, by Lanczos's method.
+
+    Parameters
+    ----------
+    product : callable
+        The matrix times a vector, shape (size,).
+    size : int
+        Number of rows.
+
+    Returns
+    -------
+    values : ndarray, shape (at most 12,)
+        Largest first.
+    vectors : ndarray, shape (as many, size)
+        Rows of length 1.
+
+    Notes
+    -----
+    A fixed number of products. `scipy.sparse.linalg.eigsh` goes on until the largest are known to a
+    tolerance, which takes two to four times as many where none is large and none is wanted
+    (docs/dependencies.md).
+    """
     basis = np.zeros((min(_PRODUCTS, size), size))
     image = np.zeros_like(basis)
     left = np.random.default_rng(0).normal(size=size)
