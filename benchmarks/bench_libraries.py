@@ -1,7 +1,7 @@
 """Own code beside the library's that could take its place: same answer, what it costs.
 
-Largest eigenvalues of a curvature that is known by its products (each is 16 gradients), with no steep
-direction, as shipped data mostly have, and with some; and Pareto k of many cells at once.
+Largest eigenvalues of a curvature that is known by its products (each is 16 gradients), with no
+steep direction, as shipped data mostly have, and with some; and Pareto k of many cells at once.
 
     python benchmarks/bench_libraries.py
 """
@@ -48,7 +48,10 @@ def eigenvalues(steep: int) -> str:
         LinearOperator((SIZE, SIZE), product, dtype=float), MOST, which="LA", v0=start, tol=1e-2
     )[0]
     found = [int((w > STEEP_FROM).sum()) for w in (ours, theirs)]
-    return f"| {steep} steep directions | {own} products, {found[0]} found | {asked[0]} products, {found[1]} found |"
+    return (
+        f"| {steep} steep directions | {own} products, {found[0]} found "
+        f"| {asked[0]} products, {found[1]} found |"
+    )
 
 
 def pareto() -> str:

@@ -1,11 +1,11 @@
 """What a PyTensor surface with a likelihood of our own would cost at least: a lower bound.
 
-A design that was weighed: the linear predictors as a PyTensor graph, compiled by Numba, and only the
-likelihood as an operation of ours with its own gradient. Its cost is that of the graph with a
-likelihood that costs nothing, plus the likelihood. This script measures the first: log priors and a
-linear functional of both predictors, so that every derivative that the likelihood would send back is
-needed. Compared with one gradient of the whole compiled density, evidence and cells included, through
-the same kind of call.
+A design that was weighed: the linear predictors as a PyTensor graph, compiled by Numba, and only
+the likelihood as an operation of ours with its own gradient. Its cost is that of the graph with a
+likelihood that costs nothing, plus the likelihood. This script measures the first: log priors and
+a linear functional of both predictors, so that every derivative that the likelihood would send
+back is needed. Compared with one gradient of the whole compiled density, evidence and cells
+included.
 
     python benchmarks/spike_graph.py [models/custody.toml]
 """
@@ -85,7 +85,8 @@ def main() -> None:
     built, busy = time.perf_counter() - start, time.process_time() - busy
     graph = least(lambda: function(x))
     print(
-        f"graph without cells and evidence: compiled in {built:.0f} s ({busy:.0f} s of one core), {1e6 * graph:.0f} us"
+        f"graph without cells and evidence: compiled in {built:.0f} s ({busy:.0f} s of one core), "
+        f"{1e6 * graph:.0f} us"
     )
     print(f"gradient at least {graph / whole:.2f} times, before any likelihood")
 
