@@ -77,7 +77,7 @@ COMMANDS = (
     "calibrate",
     "backtest",
     "tipping",
-    "ledger",
+    "attribution",
     "check",
     "savings",
     "joint",
@@ -86,7 +86,11 @@ COMMANDS = (
 )
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
+#: A command by the name that it had.
+OLD_NAME = "ledger"
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS, OLD_NAME])
 def test_help_is_given_and_ends_well(command, capsys) -> None:
     assert main([command, "--help"] if command else ["--help"]) == 0
     printed = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""The full ledger of one outcome: refits, numbers, verdicts, and a page; resumable."""
+"""Attribution of one outcome's evidence: refits, numbers, verdicts, and a page; resumable."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from lndbayes.estimands.summaries import summarise
 from lndbayes.estimands.treated import treated_sites
 from lndbayes.evidence.attribution.cut import cut_fault, full_cut
 from lndbayes.evidence.attribution.measures import FULL_COLUMNS, measures
-from lndbayes.evidence.attribution.page import ledger_page
-from lndbayes.evidence.attribution.refits import CUT, EFFORT, ledger_refits, present
+from lndbayes.evidence.attribution.page import attribution_page
+from lndbayes.evidence.attribution.refits import CUT, EFFORT, attribution_refits, present
 from lndbayes.evidence.attribution.verdicts import verdicts_table
 from lndbayes.evidence.refits import run_refits
 from lndbayes.evidence.sensitivity import VARIANTS, run_variants
@@ -35,9 +35,9 @@ from lndbayes.model.shown import own_treated
 from lndbayes.model.support import supported_design
 from lndbayes.spec.model_spec import ModelSpec
 
-__all__ = ["Ledger", "borrowed_folds", "ledger"]
+__all__ = ["Attribution", "attribute_evidence", "borrowed_folds"]
 
-#: Folder of a run that holds the ledger's refits.
+#: Folder of a run that holds the refits.
 FOLDER = "ledger"
 #: Folds of sites whose own evidence is hidden together, unless asked otherwise.
 FOLDS = 3
@@ -46,8 +46,8 @@ _VARIANTS = tuple(v for v in VARIANTS if v.name in ("bias_on", "ramp_hidden"))
 
 
 @dataclass(frozen=True)
-class Ledger:
-    """What a ledger found.
+class Attribution:
+    """What an attribution found.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Ledger:
 
 
 @alone("out")
-def ledger(
+def attribute_evidence(
     spec: ModelSpec,
     data: EvaluationData,
     out: str | Path,
@@ -72,8 +72,8 @@ def ledger(
     workers: int = 1,
     scheduler: str | None = None,
     say: Callable[[str], None] | None = None,
-) -> Ledger:
-    """Make the full ledger of one outcome in a run directory.
+) -> Attribution:
+    """Attribute the baselines and the pooled effect of one outcome to its sources of evidence.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def ledger(
 
     Returns
     -------
-    Ledger
+    Attribution
         Also written to ``ledger_full.csv``, ``ledger_verdicts.csv`` and ``ledger.md``.
 
     Raises
@@ -110,30 +110,30 @@ def ledger(
     main = _main_fit(spec, data, out, workers, say)
     channels = present(spec, data, main)
     if not channels:
-        rule = "no source speaks of the untreated state: the ledger has nothing to share out"
+        rule = "no source speaks of the untreated state: there is nothing to attribute"
         raise UsageError(Problem("spec", rule, column="baseline.channels"))
     members = borrowed_folds(main, folds or FOLDS)
     pool: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "say": say}
     jobs, outcome = [(spec, data, main)], spec.outcome.name
     variants = run_variants(jobs, out / VARIANT_FOLDER, variants=_VARIANTS, **pool)[outcome]
-    wanted = ledger_refits(channels, members)
+    wanted = attribution_refits(channels, members)
     refits = run_refits(jobs, wanted, out / FOLDER, effort=EFFORT, **pool)[outcome]
     full = measures(spec, main, refits, variants, channels, members)
     full = pd.concat([full, cut_rows(spec, main, refits[CUT])], ignore_index=True)
     verdicts = verdicts_table(full, *_means(spec, main), link=spec.family.link)
     divergent = {n: int(kept.attrs["divergences"]) for n, kept in refits.items()}
-    page = ledger_page(spec, data, full, verdicts, len(members), divergent)
+    page = attribution_page(spec, data, full, verdicts, len(members), divergent)
     write_table(full, out / "ledger_full.csv")
     write_table(verdicts, out / "ledger_verdicts.csv")
     write_bytes(page.encode(), out / "ledger.md")
     record_product(out, "ledger", {outcome: str(main.attrs["fit_key"])})
-    return Ledger(full, verdicts, page)
+    return Attribution(full, verdicts, page)
 
 
 def _refuse(spec: ModelSpec, data: EvaluationData, out: Path, folds: int | None) -> None:
     """Everything that can be said against the work before any of it is done."""
     if spec.outcome.selected:
-        rule = "is true: no effect is reported, so there is no ledger of one; see the bounds"
+        rule = "is true: no effect is reported, so there is none to attribute; see the bounds"
         raise UsageError(Problem("spec", rule, column="outcome.selected"))
     design = supported_design(spec, data)
     treated = own_treated(design["event_time"], design["site_weight"] > 0).any(axis=1).sum()
@@ -192,7 +192,7 @@ def borrowed_folds(main: xr.DataTree, folds: int) -> list[list[str]]:
 
 
 def cut_rows(spec: ModelSpec, main: xr.DataTree, baselines: xr.Dataset) -> pd.DataFrame:
-    """Rows of the full cut beside those of the joint fit, in the ledger's columns.
+    """Rows of the full cut beside those of the joint fit, in the columns of `measures`.
 
     Where the two would not be comparable the cut's rows have no value and say why.
     """

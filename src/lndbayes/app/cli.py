@@ -110,8 +110,8 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-#: Adds a command by name, what it runs and what it says of itself.
-_Add = Callable[[str, Callable[[argparse.Namespace], int], str], Any]
+#: Adds a command by name, what it runs, what it says of itself, and other names it goes by.
+_Add = Callable[..., Any]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -121,8 +121,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version)
     choices = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> Any:
-        command = choices.add_parser(name, help=text, description=text)
+    def add(
+        name: str, run: Callable[[argparse.Namespace], int], text: str, aliases: Sequence[str] = ()
+    ) -> Any:
+        command = choices.add_parser(name, help=text, description=text, aliases=aliases)
         command.add_argument("--quiet", action="store_true", help="no progress messages")
         command.set_defaults(run=run)
         return command
@@ -185,7 +187,8 @@ def _spec_commands(add: _Add) -> None:
     one.add_argument("--each-channel", action="store_true", help="also leave out each channel")
     one.add_argument("--jobs", type=_positive, metavar="N", help="refits at the same time")
     one.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler that runs the refits")
-    one = add("ledger", commands.ledger, "what each baseline rests on, with refits; resumable")
+    text = "what each source of evidence contributes to each baseline, with refits; resumable"
+    one = add("attribution", commands.attribution, text, aliases=("ledger",))
     one.add_argument("spec", metavar="SPEC")
     one.add_argument("--data", required=True, metavar="DIR")
     one.add_argument("--out", required=True, metavar="RUN")

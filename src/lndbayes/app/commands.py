@@ -15,12 +15,12 @@ from lndbayes.files.places import require_directory
 
 __all__ = [
     "assemble",
+    "attribution",
     "backtest",
     "calibrate",
     "evaluate",
     "fit",
     "joint",
-    "ledger",
     "priors",
     "report",
     "savings",
@@ -305,16 +305,16 @@ def strata(options: argparse.Namespace) -> int:
     return _exit(status, options)
 
 
-def ledger(options: argparse.Namespace) -> int:
-    """Say what each baseline rests on, with refits."""
-    from lndbayes.app.attribution import ledger as full_ledger
+def attribution(options: argparse.Namespace) -> int:
+    """Attribute each baseline to sources of evidence, with refits."""
+    from lndbayes.app.attribution import attribute_evidence
     from lndbayes.app.prepare import prepared_spec
 
     spec, data = prepared_spec(
         options.spec, options.data, out=options.out, scheduler=options.scheduler
     )
     _warn(data.disclosure)
-    found = full_ledger(
+    found = attribute_evidence(
         spec,
         data,
         options.out,

@@ -10,7 +10,7 @@ from lndbayes.base.errors import Code, Problem
 from lndbayes.data.schema import OUTCOMES
 from lndbayes.data.tables import Parsed
 
-__all__ = ["check_labels", "twins"]
+__all__ = ["check_labels", "look_alikes"]
 
 #: Letters of the Cyrillic and Greek alphabets that look like Latin ones, by what they look like.
 _LOOKS = {
@@ -41,13 +41,13 @@ _LOOKS = {
 _ALIKE = str.maketrans(_LOOKS)
 
 
-def twins(labels: Iterable[str]) -> dict[str, str]:
-    """Labels that look like another one.
+def look_alikes(labels: Iterable[str]) -> dict[str, str]:
+    """Find labels that look like another one.
 
     Parameters
     ----------
     labels : iterable of str
-        Labels, in the order in which they are told.
+        Labels, in their order.
 
     Returns
     -------
@@ -71,7 +71,7 @@ _LABELS = ("site", "stratum", "category", "intervention")
 
 def check_labels(parsed: Parsed) -> list[Problem]:
     """Check that labels which look the same are the same, and that all of a label is seen."""
-    problems = _case_twins(parsed)
+    problems = _same_but_for_case(parsed)
     for column in _LABELS:
         if column not in parsed.frame:
             continue
@@ -79,7 +79,7 @@ def check_labels(parsed: Parsed) -> list[Problem]:
         broken = parsed.frame[column].isin(faults).to_numpy(bool)
         rules = [faults[label] for label in parsed.frame.loc[broken, column]]
         problems += parsed.problems(broken, column, rules, Code.UNSEEN_CHARACTER)
-        found = twins(parsed.frame[column].tolist())
+        found = look_alikes(parsed.frame[column].tolist())
         broken = parsed.frame[column].isin(found).to_numpy(bool)
         rules = [
             f"must not look like a label that has other characters ({found[label]!a})"
@@ -89,7 +89,7 @@ def check_labels(parsed: Parsed) -> list[Problem]:
     return problems
 
 
-def _case_twins(parsed: Parsed) -> list[Problem]:
+def _same_but_for_case(parsed: Parsed) -> list[Problem]:
     """Rows of an outcome whose name differs from an earlier one by case only: both name files."""
     if parsed.table.file != OUTCOMES.file:
         return []

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from lndbayes.base.names import SAMPLE_DIMS
-from lndbayes.estimands.effects import CHUNK, named, natural, weighted_change
+from lndbayes.estimands.effects import CHUNK, natural, weighted_change, with_unit
 from lndbayes.estimands.identification import unidentified_sites
 from lndbayes.estimands.predictors import predictors
 from lndbayes.estimands.treated import treated_sites
@@ -55,7 +55,7 @@ def events_averted(fit: xr.DataTree, given: xr.DataTree | None = None) -> xr.Dat
 def _by_site(fit: xr.DataTree, averted: xr.DataArray) -> xr.DataArray:
     """Draws of the sites with an effect of their own, naming those of which none is told."""
     treated = treated_sites(fit)
-    draws = named(averted.isel(site=treated), str(fit.attrs["unit"]))
+    draws = with_unit(averted.isel(site=treated), str(fit.attrs["unit"]))
     hidden = unidentified_sites(fit)[treated]
     if not hidden.any():
         return draws
@@ -152,7 +152,7 @@ def averted_by_band(fit: xr.DataTree) -> xr.DataArray | None:
     averted = xr.DataArray(
         np.concatenate(parts, axis=1), dims=(*SAMPLE_DIMS, "band"), coords=coords
     )
-    return named(averted, str(fit.attrs["unit"]))
+    return with_unit(averted, str(fit.attrs["unit"]))
 
 
 def _site_sums(site: np.ndarray, sites: int) -> np.ndarray:

@@ -24,7 +24,6 @@ __all__ = [
     "course_effects",
     "effect_over",
     "mean_effect",
-    "named",
     "natural",
     "new_site_effect",
     "plateau_effects",
@@ -33,6 +32,7 @@ __all__ = [
     "unit_of",
     "weighted_change",
     "window_shape",
+    "with_unit",
 ]
 
 Scale = Literal["link", "natural"]
@@ -115,12 +115,12 @@ def site_effects(
     window = asked_window(fit, window)
     treated = treated_sites(fit)
     if scale == "link":
-        draws = named(_link_effects(fit, window).isel(site=treated), unit_of(fit))
+        draws = with_unit(_link_effects(fit, window).isel(site=treated), unit_of(fit))
     else:
         weight = _window_weights(fit, window)
         effect = weighted_change(fit, weight)
         seen = effect.where(xr.DataArray(weight.sum(axis=1) > 0, dims="site"))
-        draws = named(seen.isel(site=treated), "rate difference")
+        draws = with_unit(seen.isel(site=treated), "rate difference")
     if not withheld:
         return draws
     hidden = unidentified_sites(fit)[treated]
@@ -164,7 +164,7 @@ def weighted_change(fit: xr.DataTree, weight: np.ndarray) -> xr.DataArray:
     return xr.DataArray(np.concatenate(parts, axis=1), dims=dims, coords=coords)
 
 
-def named(draws: xr.DataArray, unit: str) -> xr.DataArray:
+def with_unit(draws: xr.DataArray, unit: str) -> xr.DataArray:
     """Return draws with sample dims first and their unit as the only attribute."""
     draws = draws.transpose(*SAMPLE_DIMS, ...)
     draws.attrs = {"unit": unit}
@@ -180,7 +180,7 @@ def plateau_effects(fit: xr.DataTree) -> xr.DataArray:
         Dims (chain, draw, site), link scale.
     """
     effect = fit["posterior"].to_dataset()["site_effect"]
-    return named(effect.isel(site=treated_sites(fit)), unit_of(fit))
+    return with_unit(effect.isel(site=treated_sites(fit)), unit_of(fit))
 
 
 def pooled_effect(
@@ -234,7 +234,7 @@ def _mean_over(effects: xr.DataArray, weight: np.ndarray) -> xr.DataArray:
         raise ValueError("no site has a window month in the data, or no referrals are recorded")
     values = np.nan_to_num(effects.to_numpy()) @ (weight / weight.sum())
     coords = {dim: effects[dim] for dim in SAMPLE_DIMS}
-    return named(xr.DataArray(values, dims=SAMPLE_DIMS, coords=coords), effects.attrs["unit"])
+    return with_unit(xr.DataArray(values, dims=SAMPLE_DIMS, coords=coords), effects.attrs["unit"])
 
 
 def effect_over(fit: xr.DataTree, window: Window, sites: np.ndarray) -> xr.DataArray:
@@ -256,7 +256,7 @@ def effect_over(fit: xr.DataTree, window: Window, sites: np.ndarray) -> xr.DataA
     xarray.DataArray
         Dims (chain, draw).
     """
-    effects = named(_link_effects(fit, window).isel(site=sites), unit_of(fit))
+    effects = with_unit(_link_effects(fit, window).isel(site=sites), unit_of(fit))
     return _mean_over(effects, np.ones(effects.sizes["site"]))
 
 
@@ -270,7 +270,7 @@ def mean_effect(fit: xr.DataTree, window: Window | None = None) -> xr.DataArray:
     """
     posterior = fit["posterior"].to_dataset()
     ramp, passing = window_shape(fit, asked_window(fit, window))
-    return named(posterior["effect_mean"] * ramp + passing, unit_of(fit))
+    return with_unit(posterior["effect_mean"] * ramp + passing, unit_of(fit))
 
 
 def new_site_effect(
@@ -313,7 +313,7 @@ def new_site_effect(
         shares = xr.DataArray([mix[k] for k in labels], dims="intervention")
         plateau = plateau + ((shares - centre) * posterior["mix_effect"]).sum("intervention")
     ramp, passing = window_shape(fit, asked_window(fit, window))
-    return named(plateau * ramp + passing, unit_of(fit))
+    return with_unit(plateau * ramp + passing, unit_of(fit))
 
 
 def baseline_rates(fit: xr.DataTree, draws: int = 1000) -> xr.DataArray:
@@ -334,7 +334,7 @@ def baseline_rates(fit: xr.DataTree, draws: int = 1000) -> xr.DataArray:
     posterior = fit["posterior"]
     step = max(1, posterior.sizes["draw"] * posterior.sizes["chain"] // draws)
     eta0 = untreated_predictor(fit, slice(None, None, step))
-    return named(
+    return with_unit(
         xr.DataArray(natural(fit, eta0.to_numpy()), dims=eta0.dims, coords=eta0.coords), "rate"
     )
 
@@ -364,4 +364,4 @@ def course_effects(fit: xr.DataTree) -> xr.DataArray:
     if not parts:
         raise ValueError("no site has a treated month in the likelihood: there is no course")
     joined = xr.concat(parts, dim="window", coords="minimal")
-    return named(joined.assign_coords(window=labels), unit_of(fit))
+    return with_unit(joined.assign_coords(window=labels), unit_of(fit))

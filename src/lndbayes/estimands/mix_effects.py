@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from lndbayes.estimands.effects import named, unit_of, window_shape
+from lndbayes.estimands.effects import unit_of, window_shape, with_unit
 from lndbayes.estimands.treated import Window, asked_window, treated_sites
 
 __all__ = ["component_effects", "mix_is_told", "substitution_effects"]
@@ -40,7 +40,7 @@ def component_effects(fit: xr.DataTree, window: Window | None = None) -> xr.Data
     ramp, _ = window_shape(fit, asked_window(fit, window))
     mean = (centre * posterior["mix_effect"]).sum("intervention")
     slope = (posterior["mix_effect"] - mean) / (1 - centre).clip(min=1e-12)
-    return named(0.1 * slope * ramp, f"{unit_of(fit)} per 10 percentage points")
+    return with_unit(0.1 * slope * ramp, f"{unit_of(fit)} per 10 percentage points")
 
 
 def substitution_effects(fit: xr.DataTree, window: Window | None = None) -> xr.DataArray:
@@ -61,7 +61,7 @@ def substitution_effects(fit: xr.DataTree, window: Window | None = None) -> xr.D
         for a, b in pairs
     ]
     if not parts:
-        return named((effect * ramp).isel(intervention=slice(0, 0)), unit_of(fit))
+        return with_unit((effect * ramp).isel(intervention=slice(0, 0)), unit_of(fit))
     joined = xr.concat(parts, dim="intervention", coords="minimal")
     joined = joined.assign_coords(intervention=[f"{a} -> {b}" for a, b in pairs])
-    return named(joined, f"{unit_of(fit)} per 10 percentage points")
+    return with_unit(joined, f"{unit_of(fit)} per 10 percentage points")

@@ -40,7 +40,7 @@ def sites_of(spec: ModelSpec, data: EvaluationData) -> np.ndarray:
 
 
 def kept_draws(tree: xr.DataTree, window: Window, sites: np.ndarray | None = None) -> xr.Dataset:
-    """Draws that sensitivity and ledger need: pooled effect and untreated levels.
+    """Draws that sensitivity and attribution need: pooled effect and untreated levels.
 
     `sites`, bool (S,), are those to pool over; default, those with a treated cell in `tree`. A
     refit that hides treated cells is still about the sites of the main fit.

@@ -1,8 +1,8 @@
 """What the files of a run were made from: compared before they are read, dropped when out of date.
 
 The manifest holds a digest of every file that a run wrote. What commands of their own add later
-(the joint model, strata, the ledger, a back-test) is listed in ``products.json`` with the keys of
-the fits that it rests on.
+(the joint model, strata, the attribution, a back-test) is listed in ``products.json`` with the keys
+of the fits that it rests on.
 """
 
 from __future__ import annotations

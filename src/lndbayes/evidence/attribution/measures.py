@@ -1,7 +1,7 @@
-"""Numbers of the full ledger: what each site's baseline and the pooled effect rest on.
+"""Numbers of the attribution: what each site's baseline and the pooled effect rest on.
 
 Shares are of the log precision (minus the log variance) of draws that a main fit and its refits
-left; `docs/ledger.md` defines each quantity.
+left; `docs/attribution.md` defines each quantity.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def measures(
     channels: Sequence[str],
     folds: Sequence[Sequence[str]],
 ) -> pd.DataFrame:
-    """All numbers of the ledger but those of the cut, in long form.
+    """All numbers of the attribution but those of the cut, in long form.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The page of the ledger: one table and plain words."""
+"""The page of the attribution: one table and plain words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lndbayes.data.evaluation import EvaluationData
 from lndbayes.estimands.identification import TIERS
 from lndbayes.spec.model_spec import ModelSpec
 
-__all__ = ["ledger_page"]
+__all__ = ["attribution_page"]
 
 #: Conflict beyond which a page speaks of one.
 _CONFLICT = 2.0
@@ -24,7 +24,7 @@ _LABELS = {
 }
 
 
-def ledger_page(
+def attribution_page(
     spec: ModelSpec,
     data: EvaluationData,
     full: pd.DataFrame,
@@ -39,7 +39,7 @@ def ledger_page(
     spec, data
         The outcome's spec and data.
     full, verdicts : pandas.DataFrame
-        The ledger's tables.
+        Tables of the attribution.
     folds : int
         Refits that the borrowed prior took.
     divergent : mapping of str to int
@@ -56,7 +56,7 @@ def ledger_page(
     lines += [
         "Gains are in log precision over the prior (0.69 halves the variance), shared out over the",
         "sources by their Shapley values. `ledger_full.csv` has every number with its Monte Carlo",
-        "error; docs/ledger.md defines them.",
+        "error; docs/attribution.md defines them.",
         "",
         *_table(verdicts),
         "",

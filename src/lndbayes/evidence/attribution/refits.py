@@ -1,4 +1,4 @@
-"""Refits of the ledger: every subset of the sources, and sites without their own evidence.
+"""Refits of the attribution: every subset of the sources, and sites without their own evidence.
 
 `lndbayes.evidence.refits` makes and keeps them.
 """
@@ -20,8 +20,8 @@ __all__ = [
     "CUT",
     "EFFORT",
     "SOFT",
+    "attribution_refits",
     "borrowed_name",
-    "ledger_refits",
     "present",
     "subset_name",
 ]
@@ -42,8 +42,8 @@ _CAREFUL = {"sampling.target_accept": 0.9, "sampling.tune": 300}
 CUT = "untreated_only"
 #: The refit in which sites' effects are free of each other: a soft cut. A spread of one on the link
 #: scale, known, says nothing of an effect (a ratio between 0.4 and 2.7 is within one sd).
-SOFT = "effects_apart"
-_APART = {"priors.site_effect_sd": {"dist": "LogNormal", "mu": 0.0, "sigma": 0.05}}
+SOFT = "unpooled_effects"
+_UNPOOLED = {"priors.site_effect_sd": {"dist": "LogNormal", "mu": 0.0, "sigma": 0.05}}
 
 
 def present(spec: ModelSpec, data: EvaluationData, main: xr.DataTree) -> list[str]:
@@ -79,8 +79,8 @@ def borrowed_name(fold: int) -> str:
     return f"borrowed_{fold + 1}"
 
 
-def ledger_refits(channels: Sequence[str], folds: Sequence[Sequence[str]]) -> list[Refit]:
-    """All refits of a ledger; that with every source is the main fit and not among them.
+def attribution_refits(channels: Sequence[str], folds: Sequence[Sequence[str]]) -> list[Refit]:
+    """All refits of an attribution; that with every source is the main fit and not among them.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def ledger_refits(channels: Sequence[str], folds: Sequence[Sequence[str]]) -> li
         Refit(
             SOFT,
             "each site's effect free of the others'",
-            {**_CAREFUL, **_APART},
+            {**_CAREFUL, **_UNPOOLED},
             pilot=Pilot.ALONE,
         ),
     ]

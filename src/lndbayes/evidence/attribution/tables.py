@@ -1,4 +1,4 @@
-"""The exported ledger: what each site's baseline rests on, from the main fit and its refits."""
+"""The exported ``ledger.csv``: what each site's baseline rests on, from fit and refits."""
 
 from __future__ import annotations
 

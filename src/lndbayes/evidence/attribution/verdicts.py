@@ -1,4 +1,4 @@
-"""Verdicts of the ledger in words: what a site's baseline, and the pooled effect, rest on."""
+"""Verdicts of the attribution in words: what a site's baseline, and the pooled effect, rest on."""
 
 from __future__ import annotations
 

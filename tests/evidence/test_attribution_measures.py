@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from lndbayes.evidence.attribution import measures as ledger_measures
+from lndbayes.evidence.attribution import measures as attribution_measures
 from lndbayes.evidence.attribution.measures import POOLED, TREATED, conflicts
 from lndbayes.evidence.attribution.refits import borrowed_name, subset_name
 from lndbayes.evidence.attribution.shares import subsets
@@ -61,7 +61,7 @@ def of_subset(chosen: frozenset[str]) -> xr.Dataset:
 def rows() -> dict[tuple[str, str, str], tuple[float, float, str]]:
     refits = {subset_name(s): of_subset(s) for s in subsets(CHANNELS)[:-1]}
     prior = kept(with_precision(1), {"A": with_precision(1), "B": with_precision(1)})
-    found = ledger_measures._shares(of_subset(frozenset(CHANNELS)), prior, refits, CHANNELS)
+    found = attribution_measures._shares(of_subset(frozenset(CHANNELS)), prior, refits, CHANNELS)
     return {(site, quantity, item): rest for site, quantity, item, *rest in found}
 
 
@@ -87,7 +87,7 @@ def test_gains_sum_to_the_whole_way_from_the_prior(rows, site, total) -> None:
 def test_a_total_within_its_own_error_has_no_shares() -> None:
     same = {subset_name(s): of_subset(frozenset()) for s in subsets(CHANNELS)[:-1]}
     prior = kept((0, 1), {"A": (0, 1), "B": (0, 1)})
-    found = ledger_measures._shares(of_subset(frozenset()), prior, same, CHANNELS)
+    found = attribution_measures._shares(of_subset(frozenset()), prior, same, CHANNELS)
     share = [row for row in found if row[1] == "shapley_share"]
     assert share
     assert all(np.isnan(row[3]) and "Monte Carlo" in row[5] for row in share)
@@ -100,26 +100,28 @@ def test_contractions_and_feedback_by_hand() -> None:
         borrowed_name(0): kept((0, 1), {"A": (0, 0.4), "B": (0, 9.0)}),
         borrowed_name(1): kept((0, 1), {"A": (0, 9.0), "B": (0, 0.3)}),
     }
-    found = ledger_measures._contractions(base, prior, borrowed, [["A"], ["B"]])
+    found = attribution_measures._contractions(base, prior, borrowed, [["A"], ["B"]])
     values = {(row[0], row[1]): row[3] for row in found}
     assert values[POOLED, "contraction_prior"] == pytest.approx(1 - 0.04)
     assert values["A", "contraction_prior"] == pytest.approx(1 - 0.04)
     assert values["A", "contraction_borrowed"] == pytest.approx(0.75)
     assert values["B", "contraction_borrowed"] == pytest.approx(0, abs=1e-12)
     alone = kept((0, 1), {"A": (-0.6, 0.4), "B": (-1.5, 0.3)})
-    values = {(row[0], row[1]): row[3] for row in ledger_measures._feedback(base, alone)}
+    values = {(row[0], row[1]): row[3] for row in attribution_measures._feedback(base, alone)}
     assert values["A", "feedback_share"] == pytest.approx(0.75)
     assert values["A", "feedback_shift"] == pytest.approx(-1.0)
     assert (POOLED, "feedback_share") not in values
     soft = kept((-0.5, 0.3), {"A": (-0.95, 0.9), "B": (-1.0, 0.3)})
-    rows = {(row[0], row[1]): (row[3], row[5]) for row in ledger_measures._soft_cut(base, soft)}
+    rows = {
+        (row[0], row[1]): (row[3], row[5]) for row in attribution_measures._soft_cut(base, soft)
+    }
     assert rows[POOLED, "soft_cut_mean"][0] == pytest.approx(-0.5)
     assert rows[POOLED, "soft_cut_sd"][0] == pytest.approx(0.3)
     work = "that effects are alike does the work"
     assert rows[POOLED, "soft_cut_shift"] == (pytest.approx(2.0), work)
     assert rows["A", "soft_cut_shift"] == (pytest.approx(-0.25), "")
     assert rows["B", "soft_cut_shift"] == (pytest.approx(-0.5 / 0.3), work)
-    leak = {row[0]: row[3] for row in ledger_measures._leak(base, alone)}
+    leak = {row[0]: row[3] for row in attribution_measures._leak(base, alone)}
     assert leak["A"] == pytest.approx(2)
     assert leak[POOLED] == pytest.approx(10)
 
@@ -154,7 +156,7 @@ def test_conflicts_use_the_right_refits_and_sites() -> None:
         subset_name(frozenset({"not_yet_treated"})): level(-2.0),
     }
     assert set(refits) == {subset_name(s) for s in subsets(channels)[:-1]}
-    found = {(c, end): z for end, c, z in ledger_measures._all_z(main, level(-1.4), refits)}
+    found = {(c, end): z for end, c, z in attribution_measures._all_z(main, level(-1.4), refits)}
     both = np.hypot(0.3, 0.3)
     assert found["retrospective", "_alone"] == pytest.approx(1.0 / both)
     # with the panel beside it, it is the whole
@@ -182,7 +184,7 @@ def test_biases_against_their_priors() -> None:
     channels = ["retrospective", "history"]
     found = {
         (quantity, item): (value, note)
-        for _, quantity, item, value, _, note in ledger_measures._biases(
+        for _, quantity, item, value, _, note in attribution_measures._biases(
             spec, main, bias_on, channels
         )
     }
@@ -193,5 +195,5 @@ def test_biases_against_their_priors() -> None:
     assert found["bias_sd_ratio", "shared_bias"] == (pytest.approx(0.145 / 0.15), "not learned")
     assert found["bias_shift", "drift"][0] == pytest.approx(1.0)
     # of a source that is absent nothing is said
-    without = ledger_measures._biases(spec, main, bias_on, ["history"])
+    without = attribution_measures._biases(spec, main, bias_on, ["history"])
     assert "retrospective_bias" not in {row[2] for row in without}

@@ -29,7 +29,7 @@ from lndbayes.spec.families import FAMILIES
 from lndbayes.spec.model_spec import ModelSpec, load_spec
 
 OUT = "outcomes.csv"
-Twin = Callable[[Made], Made]
+Change = Callable[[Made], Made]
 
 
 def made(family: str, **changes: Any) -> Made:
@@ -55,28 +55,28 @@ def same(one: Design, other: Design) -> None:
     assert one.dims == other.dims
 
 
-def on(file: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Twin:
-    def twin(made: Made) -> Made:
+def on(file: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Change:
+    def changed(made: Made) -> Made:
         return replace(made, frames=made.frames | {file: change(made.frames[file])})
 
-    return twin
+    return changed
 
 
-def everywhere(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Twin:
-    def twin(made: Made) -> Made:
+def everywhere(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Change:
+    def changed(made: Made) -> Made:
         return replace(made, frames={k: change(frame) for k, frame in made.frames.items()})
 
-    return twin
+    return changed
 
 
-def facts(**changes: Any) -> Twin:
-    def twin(made: Made) -> Made:
+def facts(**changes: Any) -> Change:
+    def changed(made: Made) -> Made:
         return replace(made, facts=made.facts | changes)
 
-    return twin
+    return changed
 
 
-def renamed(column: str, new: Callable[[str], str]) -> Twin:
+def renamed(column: str, new: Callable[[str], str]) -> Change:
     """Give other names, in the same order."""
 
     def change(frame: pd.DataFrame) -> pd.DataFrame:
@@ -138,7 +138,7 @@ def with_proxies(made: Made) -> Made:
     return replace(made, frames=made.frames | {"evidence/proxy.csv": proxies})
 
 
-TWINS: dict[str, Twin] = {
+CHANGES: dict[str, Change] = {
     "rows shuffled": everywhere(shuffled),
     "sites renamed": renamed("site", lambda name: name.replace("S", "Area no ")),
     "interventions renamed": renamed("intervention", lambda name: f"{name} (new)"),
@@ -159,10 +159,10 @@ TWINS: dict[str, Twin] = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("twin", TWINS)
-def test_what_holds_the_same_information_is_the_same_design(family, twin, tmp_path) -> None:
+@pytest.mark.parametrize("changed", CHANGES)
+def test_what_holds_the_same_information_is_the_same_design(family, changed, tmp_path) -> None:
     base = made(family)
-    same(designed(base, tmp_path / "a"), designed(TWINS[twin](base), tmp_path / "b"))
+    same(designed(base, tmp_path / "a"), designed(CHANGES[changed](base), tmp_path / "b"))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -253,8 +253,8 @@ def test_a_go_live_after_the_last_month_has_the_cells_of_none(family, tmp_path) 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[ModelSpec, xr.DataTree]]:
     fits = []
-    for twin in never_or_later("beta_binomial"):
-        spec, data = read(twin, tmp_path_factory.mktemp("twin"))
+    for changed in never_or_later("beta_binomial"):
+        spec, data = read(changed, tmp_path_factory.mktemp("twin"))
         fits.append((spec, fit(spec, data, cores=1)))
     return fits
 

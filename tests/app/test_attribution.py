@@ -9,18 +9,18 @@ import pandas as pd
 import pytest
 
 from lndbayes.app import attribution
-from lndbayes.app.attribution import ledger
+from lndbayes.app.attribution import attribute_evidence
 from lndbayes.app.cli import main
 from lndbayes.base.errors import DataError, UsageError
 from lndbayes.data.evaluation import read_evaluation
-from lndbayes.evidence.attribution import refits as ledger_refits
+from lndbayes.evidence.attribution import refits as attribution_refits
 from lndbayes.evidence.refits import Effort
 from lndbayes.spec.model_spec import load_spec, with_changes
 from small import write_small
 
 FILES = ("ledger_full.csv", "ledger_verdicts.csv", "ledger.md")
 FEW = {"sampling.tune": 80, "sampling.draws": 60, "sampling.chains": 2}
-SHORT = Effort({**ledger_refits.EFFORT.settings, **FEW})
+SHORT = Effort({**attribution_refits.EFFORT.settings, **FEW})
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attribution, "EFFORT", SHORT)
-        patch.setattr(ledger_refits, "_CAREFUL", {})
+        patch.setattr(attribution_refits, "_CAREFUL", {})
         arguments = ["ledger", str(root / "models/custody.toml"), "--data", str(root / "data")]
         assert main([*arguments, "--out", str(root / "run"), "--folds", "1", "--quiet"]) == 0
     return root
@@ -66,10 +66,10 @@ def test_files_agree_with_each_other(made: Path) -> None:
 def test_again_it_reads_what_is_finished(made: Path, monkeypatch) -> None:
     spec, data = load_spec(made / "models/custody.toml"), read_evaluation(made / "data")
     monkeypatch.setattr(attribution, "EFFORT", SHORT)
-    monkeypatch.setattr(ledger_refits, "_CAREFUL", {})
+    monkeypatch.setattr(attribution_refits, "_CAREFUL", {})
     before = {name: (made / "run" / name).read_bytes() for name in FILES}
     said: list[str] = []
-    ledger(spec, data, made / "run", folds=1, say=said.append)
+    attribute_evidence(spec, data, made / "run", folds=1, say=said.append)
     assert not [line for line in said if "refit 1 of" in line or "sampling" in line]
     assert {name: (made / "run" / name).read_bytes() for name in FILES} == before
 
@@ -111,7 +111,7 @@ def test_more_folds_than_sites_are_refused_before_anything_is_fitted(
     spec, data = load_spec(inputs / "models/custody.toml"), read_evaluation(inputs / "data")
     for folds in (50, 0):
         with pytest.raises(DataError, match="--folds"):
-            ledger(spec, data, tmp_path / "run", folds=folds)
+            attribute_evidence(spec, data, tmp_path / "run", folds=folds)
     assert not (tmp_path / "run").exists()
 
 
@@ -121,5 +121,5 @@ def test_a_selected_outcome_has_no_ledger(inputs: Path, tmp_path: Path) -> None:
         {"outcome.selected": True, "outcome.given": "referrals"},
     )
     with pytest.raises(UsageError, match="bounds"):
-        ledger(spec, read_evaluation(inputs / "data"), tmp_path / "run")
+        attribute_evidence(spec, read_evaluation(inputs / "data"), tmp_path / "run")
     assert not (tmp_path / "run").exists()

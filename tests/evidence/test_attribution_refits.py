@@ -14,8 +14,8 @@ from lndbayes.evidence.attribution.refits import (
     CUT,
     EFFORT,
     SOFT,
+    attribution_refits,
     borrowed_name,
-    ledger_refits,
     present,
     subset_name,
 )
@@ -35,7 +35,7 @@ def changed(spec: ModelSpec, refit: Refit) -> ModelSpec:
 
 
 def test_every_subset_but_the_whole_is_a_refit(spec) -> None:
-    found = {refit.name: refit for refit in ledger_refits(CHANNELS, FOLDS)}
+    found = {refit.name: refit for refit in attribution_refits(CHANNELS, FOLDS)}
     names = {subset_name(s) for s in subsets(CHANNELS)[:-1]}
     assert set(found) == names | {CUT, SOFT, borrowed_name(0), borrowed_name(1)}
     assert len(names) == 31
@@ -60,13 +60,13 @@ def test_every_subset_but_the_whole_is_a_refit(spec) -> None:
 
 
 def test_each_is_made(spec, data, fits, main, tmp_path) -> None:
-    wanted = ledger_refits(CHANNELS[:1], FOLDS)
+    wanted = attribution_refits(CHANNELS[:1], FOLDS)
     found = run_refits([(spec, data, main)], wanted, tmp_path, effort=EFFORT)["custody"]
     assert list(found) == [CUT, SOFT, "only_nothing", borrowed_name(0), borrowed_name(1)]
     assert len(fits.calls) == len(found)
     assert {p.name for p in tmp_path.iterdir()} == {f"custody-{name}.nc" for name in found}
     # other sites in a fold: that refit alone is made again
-    again = ledger_refits(CHANNELS[:1], [FOLDS[0], ["S04"]])
+    again = attribution_refits(CHANNELS[:1], [FOLDS[0], ["S04"]])
     run_refits([(spec, data, main)], again, tmp_path, effort=EFFORT)
     assert len(fits.calls) == len(found) + 1
 
@@ -108,7 +108,7 @@ def test_under_the_soft_cut_a_sites_effect_is_its_own(tmp_path) -> None:
     spec = with_changes(load_spec(MODELS / "custody.toml"), few)
     data = read_evaluation(folder)
     main = fit(spec, data, cores=1, predictive=False)
-    soft = next(r for r in ledger_refits(CHANNELS, []) if r.name == SOFT)
+    soft = next(r for r in attribution_refits(CHANNELS, []) if r.name == SOFT)
     alone = with_changes(spec, dict(soft.changes))
     apart = fit(alone, data, cores=1, predictive=False)
     deviations = [
