@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from lndbayes.spec.families import FAMILIES
 from lndbayes.spec.priors import required_slots
-from small import EXTRA, MODELS
+from small import EXTRA, MODELS, complete
 
 __all__ = [
     "CHOICES",
@@ -530,7 +530,7 @@ def _prior(recipe: Recipe, slot: str, prior: dict[str, Any]) -> dict[str, Any]:
 
 
 def _spec(recipe: Recipe, name: str, given: str) -> dict[str, Any]:
-    raw = tomllib.loads((MODELS / f"{SHIPPED[recipe.family][0]}.toml").read_text(encoding="utf-8"))
+    raw = tomllib.loads(complete(SHIPPED[recipe.family][0]))
     raw["outcome"] |= {"name": name, "given": given, "selected": recipe.selected}
     raw["outcome"] |= {"good_direction": recipe.direction, "margin": recipe.margin}
     on = {"all": (True, True), "panel": (True, False), "none": (False, False)}.get(

@@ -21,6 +21,7 @@ import xarray as xr
 
 from lndbayes.spec.families import FAMILIES
 from lndbayes.spec.priors import required_slots
+from lndbayes.spec.shown import shown_spec
 from lndbayes.synthetic import simulate, write_evaluation
 
 ROOT = Path(__file__).parents[1]
@@ -203,9 +204,14 @@ EXTRA: dict[str, dict[str, Any]] = {
 }
 
 
+def complete(name: str) -> str:
+    """Text of a shipped spec with every value that is in force, templates included."""
+    return shown_spec(MODELS / f"{name}.toml")
+
+
 def raw_of(family: str, pulse_sd: float = 0.0) -> dict[str, Any]:
     """The shipped spec in another family, as it would be read from a file."""
-    raw = tomllib.loads((MODELS / "custody.toml").read_text(encoding="utf-8"))
+    raw = tomllib.loads(complete("custody"))
     raw["likelihood"]["family"] = family
     raw["effect"]["pulse_sd"] = pulse_sd
     wanted = required_slots(family, pulse=pulse_sd > 0)
@@ -225,8 +231,8 @@ def write_small(
     data, models = root / "data", root / "models"
     write_evaluation(simulate(simulation, "effect", sites, outcomes=("custody",)), data)
     models.mkdir(parents=True)
-    for name in ("custody.toml", "costs.toml"):
-        shutil.copyfile(MODELS / name, models / name)
+    (models / "custody.toml").write_text(complete("custody"), encoding="utf-8")
+    shutil.copyfile(MODELS / "costs.toml", models / "costs.toml")
     set_keys(models / "custody.toml", **settings)
     return data, models
 

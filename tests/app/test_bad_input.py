@@ -12,6 +12,7 @@ import pytest
 from lndbayes.app.cli import main
 from lndbayes.files.places import run_problems
 from lndbayes.spec.families import FAMILIES
+from small import complete
 
 ROOT = Path(__file__).parents[2]
 Spoil = Callable[[Path, Path], None]
@@ -218,7 +219,7 @@ CASES: list[tuple[str, Spoil, tuple[str, ...]]] = [
     ),
     (
         "unknown prior slot",
-        edit("custody.toml", "site_effect_sd  ", "site_efect_sd  ", models=True),
+        edit("custody.toml", "site_effect_sd =", "site_efect_sd =", models=True),
         ("custody.toml", "priors.site_efect_sd", "did you mean 'site_effect_sd'"),
     ),
     (
@@ -245,8 +246,8 @@ def inputs(tmp_path: Path) -> tuple[Path, Path]:
     data, specs = tmp_path / "data", tmp_path / "models"
     shutil.copytree(ROOT / "data" / "synthetic", data)
     specs.mkdir()
-    for name in ("custody.toml", "costs.toml"):
-        shutil.copyfile(ROOT / "models" / name, specs / name)
+    (specs / "custody.toml").write_text(complete("custody"), encoding="utf-8")
+    shutil.copyfile(ROOT / "models" / "costs.toml", specs / "costs.toml")
     return data, specs
 
 

@@ -13,7 +13,7 @@ from lndbayes.data.evaluation import read_evaluation
 from lndbayes.fitting.fit import SCHEMA, fit, save_fit
 from lndbayes.pytest_plugin import Gate
 from lndbayes.spec.model_spec import load_spec
-from small import MODELS, load, write_small
+from small import complete, load, write_small
 
 pytest_plugins = ["pytester"]
 
@@ -23,7 +23,7 @@ fakes = load("fake_fit.py")
 @pytest.fixture
 def session(pytester: pytest.Pytester) -> pytest.Pytester:
     """A directory with a good spec, a broken one, a clean fit and a broken fit."""
-    good = (MODELS / "custody.toml").read_text(encoding="utf-8")
+    good = complete("custody")
     (pytester.path / "good.toml").write_text(good)
     (pytester.path / "bad.toml").write_text(
         good.replace("national_basis = 8", "national_bases = 8")

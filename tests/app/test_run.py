@@ -18,6 +18,7 @@ import lndbayes.evidence.refits
 from lndbayes.app.cli import main
 from lndbayes.fitting.fit import load_fit
 from lndbayes.money.savings import total_saving
+from small import complete
 
 ROOT = Path(__file__).parents[2]
 FILES = (
@@ -64,8 +65,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     records.write_text("\n".join(kept) + "\n", encoding="utf-8")
     # custody alone: several outcomes have tests of their own
     (folder / "models").mkdir()
-    for name in ("custody.toml", "costs.toml"):
-        shutil.copy(ROOT / "models" / name, folder / "models")
+    (folder / "models" / "custody.toml").write_text(complete("custody"), encoding="utf-8")
+    shutil.copy(ROOT / "models" / "costs.toml", folder / "models")
     spec_with(folder / "models", draws=250, tune=300, chains=4)
     assert run(folder) in (0, 1)
     return folder

@@ -26,7 +26,7 @@ from lndbayes.fitting.fit import coordinates_of, fit, load_fit
 from lndbayes.model.design import build_design
 from lndbayes.spec.model_spec import ModelSpec, load_spec, with_changes
 from lndbayes.synthetic import simulate, write_evaluation
-from small import MODELS
+from small import MODELS, complete
 
 pytestmark = pytest.mark.slow
 
@@ -284,7 +284,7 @@ def test_evidence_that_is_not_used_cannot_be_off(spec, main, name, off) -> None:
 def test_the_command_labels_what_rests_on_the_prior(tmp_path, monkeypatch) -> None:
     """Told from the stored fit: the posterior's sd beside the prior's, whatever the points are."""
     folder = write_evaluation(simulate(6, "effect", 12), tmp_path / "data")
-    text = (MODELS / "custody.toml").read_text(encoding="utf-8")
+    text = complete("custody")
     for key, value in (("draws", 100), ("tune", 100), ("chains", 2)):
         text, hits = re.subn(rf"(?m)^{key} = \d+", f"{key} = {value}", text)
         assert hits == 1

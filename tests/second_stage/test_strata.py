@@ -30,7 +30,7 @@ from lndbayes.second_stage.strata.effects import (
 from lndbayes.spec.model_spec import ModelSpec, load_spec, with_changes
 from lndbayes.synthetic import World, simulate, write_evaluation
 from lndbayes.synthetic.generate import SimulatedEvaluation
-from small import MODELS, fake_fit, set_keys
+from small import MODELS, complete, fake_fit, set_keys
 
 SITES = 6
 #: True plateaus at the mean mix, by number of needs.
@@ -81,7 +81,7 @@ def stratified(seed: int = 5) -> SimulatedEvaluation:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("strata")
     write_evaluation(stratified(), root / "data")
-    shutil.copyfile(MODELS / "custody.toml", root / "custody.toml")
+    (root / "custody.toml").write_text(complete("custody"), encoding="utf-8")
     set_keys(root / "custody.toml", chains=2, draws=300, tune=150)
     return root
 

@@ -21,7 +21,7 @@ from lndbayes.base.errors import Code, Problem, SpecError
 from lndbayes.spec.families import FAMILIES
 from lndbayes.spec.model_spec import CHANNELS, ModelSpec, load_spec, parse_spec, with_changes
 from lndbayes.spec.priors import SLOTS, PriorDistribution
-from small import EXTRA, raw_of
+from small import EXTRA, complete, raw_of
 
 ROOT = Path(__file__).parents[2]
 CUSTODY = ROOT / "models" / "custody.toml"
@@ -37,7 +37,7 @@ def spec() -> ModelSpec:
 
 @pytest.fixture
 def raw() -> Raw:
-    return tomllib.loads(CUSTODY.read_text(encoding="utf-8"))
+    return tomllib.loads(complete("custody"))
 
 
 #: A family that has the slot.
@@ -92,7 +92,7 @@ def leaves(node: Any, path: str = "") -> list[str]:
     return [p for key, value in node.items() for p in leaves(value, f"{path}.{key}".lstrip("."))]
 
 
-LEAVES = leaves(tomllib.loads(CUSTODY.read_text(encoding="utf-8")))
+LEAVES = leaves(tomllib.loads(complete("custody")))
 
 
 # ---- what is read
@@ -164,7 +164,7 @@ def test_values_at_the_edge_are_accepted(raw, key, value):
 
 @pytest.mark.parametrize("key", [key for key in LEAVES if not key.startswith("checks.")])
 def test_every_key_must_be_there(raw, key):
-    """No hidden defaults: whatever is taken away is missed by its name.
+    """No hidden defaults: whatever is taken away from a complete spec is missed by its name.
 
     Thresholds are the exception: those that are not overridden have documented values.
     """
@@ -494,10 +494,24 @@ EVERYWHERE = {
 }
 
 
-def test_all_problems_are_told_at_once():
-    found = problems(lambda: load_spec(SPECS / "wrong_everywhere.toml"))
-    assert {p.column: p.code for p in found} == EVERYWHERE
-    assert len(found) == len(EVERYWHERE)
+#: What the file leaves out and the templates have.
+FROM_TEMPLATES = {
+    "outcome.selected",
+    "baseline.channels.elicited",
+    "sensitivity.wave_sd",
+    "priors.retrospective_bias_sd",
+}
+
+
+@pytest.mark.parametrize("templates", [False, True])
+def test_all_problems_are_told_at_once(templates):
+    path = SPECS / "wrong_everywhere.toml"
+    raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    found = problems(lambda: load_spec(path) if templates else parse_spec(raw, source=path.name))
+    left_out = FROM_TEMPLATES if templates else set()
+    told = {column: code for column, code in EVERYWHERE.items() if column not in left_out}
+    assert {p.column: p.code for p in found} == told
+    assert len(found) == len(told)
     assert {p.file for p in found} == {"wrong_everywhere.toml"}
 
 
@@ -535,10 +549,14 @@ def test_file_must_be_there(tmp_path):
     assert only(lambda: load_spec(tmp_path)).code is Code.UNREADABLE_FILE
 
 
-def test_empty_file_lacks_everything(tmp_path):
+def test_empty_file_lacks_what_is_the_outcomes_own(tmp_path):
+    """And an empty spec lacks every section."""
     path = tmp_path / "empty.toml"
     path.write_text("", encoding="utf-8")
-    columns = {p.column for p in problems(lambda: load_spec(path))}
+    own = {f"outcome.{key}" for key in ("name", "label", "event", "trials", "good_direction")}
+    own |= {"likelihood", "priors.effect_mean", "priors.baseline_level", "sampling.seed", "checks"}
+    assert {p.column for p in problems(lambda: load_spec(path))} == own
+    columns = {p.column for p in problems(lambda: parse_spec({}, source="x"))}
     assert columns == set(ModelSpec.model_fields)
 
 

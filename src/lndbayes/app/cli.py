@@ -155,7 +155,9 @@ def _data_commands(add: _Add) -> None:
 
 
 def _spec_commands(add: _Add) -> None:
-    """Commands that take a spec and data."""
+    """Commands on specs, most of which take data too."""
+    one = add("specs", commands.specs, "shipped specs by name; what is in force in one of them")
+    one.add_argument("--show", metavar="SPEC", help="every value of a spec and where it stands")
     one = add("priors", commands.priors, "prior table and prior predictive summary of a spec")
     one.add_argument("spec", metavar="SPEC")
     one.add_argument("--data", required=True, metavar="DIR")

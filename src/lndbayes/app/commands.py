@@ -25,6 +25,7 @@ __all__ = [
     "report",
     "savings",
     "simulate",
+    "specs",
     "strata",
     "tipping",
     "validate",
@@ -117,6 +118,15 @@ def validate(options: argparse.Namespace) -> int:
     print(describe(ready.data, {k: spec.likelihood.bands for k, spec in ready.specs.items()}))
     for note in (*ready.notes, *ready.savings_notes):
         print(f"note: {note}")
+    return OK
+
+
+def specs(options: argparse.Namespace) -> int:
+    """List the shipped specs, or print one with everything that is in force."""
+    from lndbayes.spec.shipped import spec_path
+    from lndbayes.spec.shown import shown_spec, spec_list
+
+    print(spec_list() if options.show is None else shown_spec(spec_path(options.show)), end="")
     return OK
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from lndbayes.base.errors import DataError, LndbayesError, Problem, SpecError
 from lndbayes.checks.thresholds import thresholds_from
@@ -24,9 +23,9 @@ from lndbayes.money.pricing import line_problems, outcomes_beside, pricing_notes
 from lndbayes.report.kept import kept_problems
 from lndbayes.spec.exposure_outcome import given_problems
 from lndbayes.spec.model_spec import ModelSpec, load_spec
+from lndbayes.spec.shipped import COSTS_FILE
 
 __all__ = [
-    "COSTS_FILE",
     "Prepared",
     "load_models",
     "prepared",
@@ -34,8 +33,6 @@ __all__ = [
     "prepared_spec",
     "read_spec",
 ]
-
-COSTS_FILE: Final = "costs.toml"
 
 
 @dataclass(frozen=True)

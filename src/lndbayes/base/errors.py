@@ -46,6 +46,7 @@ class Code(StrEnum):
     MISSING_ROW = "missing-row"
     MISSING_KEY = "missing-key"
     UNKNOWN_KEY = "unknown-key"
+    RENAMED_KEY = "renamed-key"
     # one value by itself
     MISSING_VALUE = "missing-value"
     WRONG_TYPE = "wrong-type"

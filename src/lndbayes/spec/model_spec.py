@@ -1,7 +1,10 @@
 """Model specs: one strict TOML file per outcome, read into one frozen `ModelSpec`.
 
-No hidden defaults: a missing key is an error, an unknown key is an error with a suggestion, and so
-are missing and unknown prior slots. Nothing in a spec names code.
+A file holds what is the outcome's own and stands over the templates of `resolve`. No hidden
+defaults: what neither has is an error, an unknown key is an error with a suggestion, and so are
+missing and unknown prior slots; `lndbayes specs --show` prints what is in force and where it
+stands. A spec that a fit carries is complete, and no template is under it. Nothing in a spec names
+code.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from lndbayes.base.errors import Code, Problem, SpecError, validation_code
 from lndbayes.files.reading import Unreadable, parse_json, read_toml
 from lndbayes.spec.families import FAMILIES, Family
 from lndbayes.spec.priors import SLOTS, PriorDistribution, required_slots
+from lndbayes.spec.renamed import new_name, under_new_names
+from lndbayes.spec.resolve import Resolved, resolve
 from lndbayes.spec.sections import (
     CHANNELS,
     Baseline,
@@ -32,7 +37,15 @@ from lndbayes.spec.sections import (
     Strict,
 )
 
-__all__ = ["CHANNELS", "ModelSpec", "load_spec", "parse_spec", "stored_spec"]
+__all__ = [
+    "CHANNELS",
+    "ModelSpec",
+    "load_spec",
+    "parse_spec",
+    "resolved_file",
+    "stored_spec",
+    "with_changes",
+]
 
 
 class _Frozen[V](dict[str, V]):
@@ -123,24 +136,28 @@ def with_changes(spec: ModelSpec, changes: Mapping[str, Any]) -> ModelSpec:
         *parents, leaf = dotted.split(".")
         for key in parents:
             if not isinstance(node.get(key), dict):
-                raise SpecError(
-                    Problem("spec", "no such key", column=dotted, code=Code.UNKNOWN_KEY)
-                )
+                raise SpecError(_no_such_key(dotted))
             node = node[key]
         # thresholds that a spec does not override are not in it
         if leaf not in node and parents != ["checks"]:
-            raise SpecError(Problem("spec", "no such key", column=dotted, code=Code.UNKNOWN_KEY))
+            raise SpecError(_no_such_key(dotted))
         node[leaf] = value
     return parse_spec(raw, source="spec")
 
 
+def _no_such_key(dotted: str) -> Problem:
+    if (new := new_name(dotted)) is not None:
+        return Problem("spec", f"is now called {new}", column=dotted, code=Code.RENAMED_KEY)
+    return Problem("spec", "no such key", column=dotted, code=Code.UNKNOWN_KEY)
+
+
 def load_spec(path: str | Path) -> ModelSpec:
-    """Read and check one model spec.
+    """Read one model spec, lay it over its templates and check it.
 
     Parameters
     ----------
     path : str or Path
-        A TOML file.
+        A TOML file with what is the outcome's own, or with everything.
 
     Returns
     -------
@@ -150,15 +167,34 @@ def load_spec(path: str | Path) -> ModelSpec:
     Raises
     ------
     SpecError
-        Listing every problem: unreadable file, syntax, unknown or missing key, wrong type or range,
-        unknown or missing prior slot, unknown distribution or parameter.
+        Listing every problem: unreadable file, syntax, unknown, renamed or missing key, wrong type
+        or range, unknown or missing prior slot, unknown distribution or parameter.
+    """
+    return parse_spec(resolved_file(path).values, source=Path(path).name)
+
+
+def resolved_file(path: str | Path) -> Resolved:
+    """Read a spec file and lay it over its templates, unchecked.
+
+    Parameters
+    ----------
+    path : str or Path
+        A TOML file.
+
+    Returns
+    -------
+    Resolved
+
+    Raises
+    ------
+    SpecError
+        If the file cannot be read or is not TOML.
     """
     path = Path(path)
     try:
-        raw = read_toml(path)
+        return resolve(read_toml(path))
     except Unreadable as error:
         raise SpecError(error.problem(str(path))) from error
-    return parse_spec(raw, source=path.name)
 
 
 def stored_spec(text: str, *, source: str) -> ModelSpec:
@@ -192,8 +228,10 @@ def stored_spec(text: str, *, source: str) -> ModelSpec:
 
 
 def parse_spec(raw: Mapping[str, Any], *, source: str) -> ModelSpec:
-    """Check a parsed spec; see `load_spec`."""
+    """Check a parsed spec that is complete; see `load_spec`."""
     problems = text_problems(raw, source)
+    raw, bad = under_new_names(raw, source)
+    problems += bad
     priors, bad = _parse_priors(raw.get("priors"), source, *_wanted_slots(raw))
     problems += bad
     rest = {k: v for k, v in raw.items() if k != "priors"}
