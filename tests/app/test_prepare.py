@@ -198,6 +198,18 @@ def test_what_tips_is_asked_before_anything_is_fitted(small, capsys) -> None:
     assert "good direction" in told(arguments, small, capsys)
 
 
+def test_evidence_that_a_spec_leaves_out_is_said(small, capsys) -> None:
+    """Off is a template's default: rows that were gathered must not be dropped without a word."""
+    assert main(both(small)[0]) == 0
+    assert "left out" not in capsys.readouterr().out
+    for channel in ("retrospective", "national", "history", "elicited"):
+        edit(small / "models/custody.toml", f"\n{channel} = true", f"\n{channel} = false")
+        rows = (small / "data" / "evidence" / f"{channel}.csv").read_text(encoding="utf-8")
+        assert main(both(small)[0]) == 0
+        count = f"{rows.count('custody,'):,} rows of custody in evidence/{channel}.csv are left out"
+        assert f"note: {count}: baseline.channels.{channel} is off" in capsys.readouterr().out
+
+
 # --- costs ----------------------------------------------------------------------------------------
 
 

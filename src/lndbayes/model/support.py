@@ -109,7 +109,7 @@ def _channels(design: Design) -> bool:
 
 
 def idle_parts(spec: ModelSpec, data: EvaluationData) -> list[str]:
-    """Cells and seams of a spec that do not enter its model."""
+    """Cells and seams of a spec, and evidence of its outcome, that do not enter its model."""
     name, notes = spec.outcome.name, []
     if count := incomplete_cells(spec, data):
         notes.append(
@@ -122,4 +122,11 @@ def idle_parts(spec: ModelSpec, data: EvaluationData) -> list[str]:
             f"seams of {name} with no step between two of the evaluation's months are left out: "
             + ", ".join(idle)
         )
+    for channel, rows in data.evidence.items():
+        on = getattr(spec.baseline.channels, channel, True)
+        if count := 0 if on else int((rows["outcome"] == name).sum()):
+            notes.append(
+                f"{count:,} rows of {name} in evidence/{channel}.csv are left out: "
+                f"baseline.channels.{channel} is off in its spec"
+            )
     return notes
