@@ -47,9 +47,17 @@ def test_every_import_is_followed(module: str) -> None:
         if name not in whole:
             whole.add(name)
             waiting += imported(MODULES[name])
+    beside = {f"{name}.toml": MODULES[name].with_suffix(".toml") for name in whole}
+    wanted = {name: MODULES[name] for name in whole}
+    wanted |= {name: path for name, path in beside.items() if path.is_file()}
     assert {name: path.resolve() for name, path in source_files(module).items()} == {
-        name: MODULES[name].resolve() for name in whole
+        name: path.resolve() for name, path in wanted.items()
     }
+
+
+def test_numbers_beside_a_module_are_its_source() -> None:
+    found = source_files("lndbayes.validation.ranks")
+    assert found["lndbayes.synthetic.outcomes.toml"].read_text(encoding="utf-8").startswith("#")
 
 
 def test_a_fit_rests_on_its_density_and_no_report() -> None:

@@ -360,7 +360,7 @@ def compared(run: Path, site: str, **bounds: float) -> str:
 def test_only_what_can_be_compared_with_the_baseline_is(make_run: MakeRun) -> None:
     """Withheld counts are no zeros: bounds decide, or nothing is said of the site."""
     run = make_run(n_sites=2)
-    site = read_run(run).design["custody"].used.index[0]
+    site = read_run(run).fit_facts["custody"].used.index[0]
     text = compared(run, site, count=0.0, count_high=9.0)
     assert "of 1 sites" in text
     assert "At 1 more, withheld or rounded counts leave it open" in text
@@ -376,7 +376,7 @@ def test_only_what_can_be_compared_with_the_baseline_is(make_run: MakeRun) -> No
 
 def test_where_nothing_can_be_compared_no_number_is_told(make_run: MakeRun) -> None:
     run = make_run(n_sites=2)
-    for site in read_run(run).design["custody"].used.index:
+    for site in read_run(run).fit_facts["custody"].used.index:
         text = compared(run, site, count=0.0, count_high=1e4)
     assert "leave open at every site" in text
     assert "below the reconstructed baseline at" not in text
@@ -559,7 +559,7 @@ def test_go_live_is_read_from_event_time_whatever_the_period(make_run: MakeRun, 
     )
     path.unlink()
     xr.DataTree.from_dict({"/constant_data": constant}).to_netcdf(path, engine="netcdf4")
-    design = read_run(run).design["custody"]
+    design = read_run(run).fit_facts["custody"]
     assert design.go_live["third"] == 2.0
     assert math.isnan(design.go_live["never"])
     assert design.exposure.isna().sum().sum() == 2

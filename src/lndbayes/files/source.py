@@ -77,6 +77,9 @@ def source_files(module: str) -> dict[str, Path]:
         if name in found or path is None:
             continue
         found[name] = path
+        # numbers that a module keeps beside itself are its text too
+        if (beside := path.with_suffix(".toml")).is_file():
+            found[f"{name}.toml"] = beside
         waiting += _imported(path)
     return found
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from lndbayes.report.blocks import Block, Group, Paragraph, Picture, Section, Table
-from lndbayes.report.design import Design
 from lndbayes.report.figures import PANELS_PER_PAGE, baseline_panels, sensitivity
+from lndbayes.report.fit_facts import FitFacts
 from lndbayes.report.lookup import PRIOR_DOMINATED, Row, effect_rows, only, quoted
 from lndbayes.report.pictures import picture_of
 from lndbayes.report.rounding import ABSENT, decimals, number, percent, show
@@ -46,7 +46,7 @@ def baseline_section(run: Run, outcome: str) -> Section:
     if frame.empty:
         why = run.missing.get("baseline.csv", f"baseline.csv has no rows for {outcome}")
         return Section(id_, title, (Paragraph(f"Not available: {why}."),))
-    design = run.design.get(outcome)
+    design = run.fit_facts.get(outcome)
     go_live = dict(design.go_live) if design else {}
     exposure = design.exposure if design else pd.DataFrame()
     months = sorted(frame["month"].unique())
@@ -107,7 +107,7 @@ def _start(go_live: dict[str, float], site: str) -> float:
 
 
 def _findings(
-    frame: pd.DataFrame, sites: list[str], go_live: dict[str, float], design: Design
+    frame: pd.DataFrame, sites: list[str], go_live: dict[str, float], design: FitFacts
 ) -> str:
     """What the panels show, of cells that can be compared; withheld ones are no observed zeros."""
     months = sorted(frame["month"].unique())

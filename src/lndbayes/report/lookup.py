@@ -150,7 +150,7 @@ def good_direction(run: Run, outcome: str) -> int | None:
     int or None
         -1 lower is better, 1 higher is better, None where neither is, or where no fit says.
     """
-    design = run.design.get(outcome)
+    design = run.fit_facts.get(outcome)
     stated = str(design.attrs.get("good_direction", "")) if design else ""
     return {"lower": -1, "-1": -1, "higher": 1, "1": 1}.get(stated)
 
@@ -281,5 +281,5 @@ def events_name(run: Run, outcome: str) -> str:
 def is_synthetic(run: Run) -> bool:
     """Tell whether the manifest or any fit says that the data are simulated."""
     stated = [run.manifest.get("synthetic")]
-    stated += [d.attrs.get("synthetic") for d in run.design.values()]
+    stated += [d.attrs.get("synthetic") for d in run.fit_facts.values()]
     return any(str(s).strip().lower() in ("true", "1") for s in stated)

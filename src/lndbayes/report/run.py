@@ -22,7 +22,7 @@ from lndbayes.base.formulas import plain
 from lndbayes.files.provenance import changed_files
 from lndbayes.files.reading import Unreadable, read_json, read_text, there_is
 from lndbayes.files.storage import Damaged, read_netcdf
-from lndbayes.report.design import Design, read_design
+from lndbayes.report.fit_facts import FitFacts, read_fit_facts
 
 __all__ = ["STATUSES", "Run", "read_run", "read_table"]
 
@@ -104,7 +104,7 @@ class Run:
     path : Path
         The directory.
     effects, checks : pd.DataFrame
-        Required tables of the run, columns as in the contract. Numbers of single sites in tier D
+        Required tables of the run, columns as in `docs/data-contract.md`. Numbers of single sites in tier D
         are NaN in `effects`, whatever the file says: they must not reach a page.
     manifest : Mapping
         ``manifest.json``.
@@ -113,7 +113,7 @@ class Run:
         Optional tables; None where the file is absent.
     money : xr.Dataset or None
         ``savings.nc`` as `lndbayes.money.savings.savings` made it.
-    design : Mapping of str to Design
+    fit_facts : Mapping of str to FitFacts
         Outcome to facts of its fit; an outcome whose fit is absent is not in it.
     missing : Mapping of str to str
         File to the reason why nothing could be read from it.
@@ -137,13 +137,13 @@ class Run:
     joint_correlation: pd.DataFrame | None = None
     backtest_summary: pd.DataFrame | None = None
     money: xr.Dataset | None = None
-    design: Mapping[str, Design] = field(default_factory=dict)
+    fit_facts: Mapping[str, FitFacts] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def selected(self) -> frozenset[str]:
         """Outcomes measured only among people whom the service helps to choose."""
-        found = {o for o, d in self.design.items() if int(d.attrs.get("selected", 0))}
+        found = {o for o, d in self.fit_facts.items() if int(d.attrs.get("selected", 0))}
         if self.overview is not None:
             told = self.overview
             found |= set(told.loc[told["verdict"] == "not identified", "outcome"])
@@ -161,7 +161,7 @@ def read_run(path: Path) -> Run:
     Parameters
     ----------
     path : Path
-        Directory as `contract.md` describes it.
+        A run directory as `docs/data-contract.md` describes it.
 
     Returns
     -------
@@ -216,11 +216,11 @@ def read_run(path: Path) -> Run:
     problems = list(_broken_rules(run))
     if problems:
         raise DataError(problems)
-    design: dict[str, Design] = {}
+    fit_facts: dict[str, FitFacts] = {}
     for outcome in run.outcomes:
         stored = path / "fits" / f"{outcome}.nc"
         if stored.is_file():
-            design[outcome] = read_design(stored)
+            fit_facts[outcome] = read_fit_facts(stored)
         else:
             missing[f"fits/{outcome}.nc"] = f"fits/{outcome}.nc is not in the run directory"
     draws = None
@@ -228,7 +228,7 @@ def read_run(path: Path) -> Run:
         draws = _read_draws(path / "savings.nc")
     else:
         missing["savings.nc"] = "savings.nc is not in the run directory"
-    return _without_selected(replace(run, design=design, money=draws, missing=missing))
+    return _without_selected(replace(run, fit_facts=fit_facts, money=draws, missing=missing))
 
 
 def _without_selected(run: Run) -> Run:

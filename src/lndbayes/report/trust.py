@@ -209,7 +209,7 @@ def provenance_section(run: Run) -> Section:
             tables.append(_pairs_table(title, list(_flat(value))))
         else:
             general.append((title, _plain(value)))
-    for outcome, design in run.design.items():
+    for outcome, design in run.fit_facts.items():
         # The spec's text stands in the fit; here its hash is enough
         attrs = {k: _parsed(v) for k, v in sorted(design.attrs.items()) if k != "spec_text"}
         tables.append(_pairs_table(f"Fit of {outcome.replace('_', ' ')}", list(_flat(attrs))))

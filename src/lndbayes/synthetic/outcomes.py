@@ -1,4 +1,4 @@
-"""The outcomes beside custody: one set of parameters each.
+"""The outcomes beside custody: one set of parameters each, kept in `outcomes.toml`.
 
 As in :mod:`lndbayes.synthetic.world`, every number is an assumption about a fictional country and
 none is an estimate about a real service. Scales are those of the outcome's link.
@@ -6,22 +6,17 @@ none is an estimate about a real service. Scales are those of the outcome's link
 
 from __future__ import annotations
 
+import math
+import tomllib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import resources
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
-
-import numpy as np
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Any, Final
 
 __all__ = ["CUSTODY", "NAMES", "OTHERS", "OutcomeWorld", "Selection"]
 
 CUSTODY: Final = "custody"
-
-_LOGIT_8_PERCENT: Final = float(np.log(0.08 / 0.92))
-_LOGIT_20_PERCENT: Final = float(np.log(0.2 / 0.8))
-_CLOGLOG_55_PERCENT: Final = float(np.log(-np.log(0.45)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,191 +123,39 @@ class OutcomeWorld:
     crisis: tuple[float, ...] = ()
 
 
-#: Reports of the last three months that have not come in yet.
-_NDTMS_COVERAGE: Final = (0.95, 0.85, 0.6)
-_NO_MIX: Final = (0.0,) * 5
+_LEVEL: Final[Mapping[str, Callable[[float], float]]] = MappingProxyType(
+    {
+        "beta_binomial": lambda share: math.log(share / _rest(share)),
+        "ordered_change": lambda share: math.log(share / _rest(share)),
+        "duration_hazard": lambda share: math.log(-math.log(_rest(share))),
+        "negative_binomial": math.log,
+        "negative_binomial_from_one": math.log,
+    }
+)
 
+
+def _rest(share: float) -> float:
+    """Complement of a share as it would be written, without the last bits of a subtraction."""
+    return round(1 - share, 9)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _read(table: Mapping[str, Any]) -> OutcomeWorld:
+    """One outcome's parameters from its table, with the level on the link scale."""
+    values = {name: _tuples(value) for name, value in table.items()}
+    if "selection" in values:
+        chosen = {name: _tuples(value) for name, value in values["selection"].items()}
+        values["selection"] = Selection(**chosen)
+    return OutcomeWorld(level=_LEVEL[values["family"]](values.pop("typical")), **values)
+
+
+_TEXT: Final = resources.files(__package__).joinpath("outcomes.toml").read_text(encoding="utf-8")
 #: In the order of `outcomes.csv`, after custody. The order is part of the data: append.
 OTHERS: Final[Mapping[str, OutcomeWorld]] = MappingProxyType(
-    {
-        "offending": OutcomeWorld(
-            family="beta_binomial",
-            source="pnc",
-            exposure="at_liberty",
-            lead=12,
-            level=_LOGIT_8_PERCENT,
-            effect_mean=0.0,
-            mix_effects=_NO_MIX,
-            site_effect_sd=0.0,
-            factor="justice",
-            factor_loading=0.5,
-            national_slope=-0.06,
-            overdispersion=400.0,
-            national_offset=-0.15,
-            crisis=(0.9, 9.0, -0.1),
-        ),
-        "ae_attendances": OutcomeWorld(
-            family="negative_binomial",
-            source="hes_ae",
-            exposure="person_months",
-            lead=24,
-            level=float(np.log(0.12)),
-            effect_mean=-0.06,
-            factor_loading=-0.5,
-            national_slope=0.05,
-            season=(-0.03, -0.02, 0.0, 0.0),
-            seams=(("2017-10", -0.1),),
-            overdispersion=120.0,
-            unit_dispersion=0.4,
-            national_offset=-0.2,
-            crisis=(0.6, 8.0, 0.05),
-        ),
-        "mh_referrals": OutcomeWorld(
-            family="negative_binomial",
-            source="mhsds",
-            exposure="person_months",
-            lead=24,
-            level=float(np.log(0.04)),
-            effect_mean=0.10,
-            factor_loading=0.6,
-            pulse_peak=0.6,
-            site_level_sd=0.3,
-            national_slope=0.06,
-            seams=(("2014-09", -0.12), ("2016-01", 0.1)),
-            overdispersion=80.0,
-            unit_dispersion=0.3,
-            national_offset=0.2,
-            crisis=(1.0, 6.0, 0.1),
-        ),
-        "mh_attendances": OutcomeWorld(
-            family="negative_binomial",
-            source="mhsds",
-            exposure="referrals",
-            given="mh_referrals",
-            lead=24,
-            level=float(np.log(3.5)),
-            effect_mean=0.05,
-            factor_loading=0.4,
-            site_level_sd=0.15,
-            seams=(("2014-09", 0.1), ("2016-01", -0.08)),
-            overdispersion=100.0,
-            unit_dispersion=1.5,
-            national_offset=0.1,
-        ),
-        "iapt_referrals": OutcomeWorld(
-            family="negative_binomial",
-            source="iapt",
-            exposure="person_months",
-            lead=24,
-            level=float(np.log(0.02)),
-            effect_mean=0.15,
-            factor_loading=0.6,
-            site_level_sd=0.3,
-            national_slope=0.08,
-            seams=(("2014-07", 0.12),),
-            overdispersion=80.0,
-            unit_dispersion=0.25,
-            national_offset=0.15,
-        ),
-        "iapt_attendances": OutcomeWorld(
-            family="negative_binomial",
-            source="iapt",
-            exposure="referrals",
-            given="iapt_referrals",
-            lead=24,
-            level=float(np.log(2.5)),
-            effect_mean=0.0,
-            factor_loading=0.4,
-            site_level_sd=0.15,
-            seams=(("2014-07", -0.08),),
-            overdispersion=100.0,
-            unit_dispersion=2.0,
-            national_offset=0.1,
-        ),
-        "drug_alcohol_referrals": OutcomeWorld(
-            family="negative_binomial",
-            source="ndtms",
-            exposure="person_months",
-            lead=12,
-            level=float(np.log(0.03)),
-            effect_mean=0.20,
-            factor_loading=0.6,
-            site_level_sd=0.3,
-            national_slope=-0.05,
-            overdispersion=80.0,
-            unit_dispersion=0.3,
-            coverage=_NDTMS_COVERAGE,
-            national_offset=0.2,
-        ),
-        "drug_alcohol_attendances": OutcomeWorld(
-            family="negative_binomial",
-            source="ndtms",
-            exposure="referrals",
-            given="drug_alcohol_referrals",
-            lead=12,
-            level=float(np.log(4.0)),
-            effect_mean=0.10,
-            factor_loading=0.4,
-            site_level_sd=0.15,
-            overdispersion=100.0,
-            unit_dispersion=1.5,
-            coverage=_NDTMS_COVERAGE,
-            national_offset=0.1,
-        ),
-        "wellbeing": OutcomeWorld(
-            family="ordered_change",
-            source="ndtms",
-            exposure="in_treatment",
-            lead=12,
-            level=_LOGIT_20_PERCENT,
-            effect_mean=0.15,
-            factor_loading=0.5,
-            site_level_sd=0.2,
-            overdispersion=200.0,
-            categories=("1", "2", "3", "4"),
-            stages=((0.0, -0.3, -0.6), (2.8, 0.3, -0.3), (3.6, 2.6, 0.4), (4.2, 3.6, 2.8)),
-            start=(0.40, 0.30, 0.20, 0.10),
-            selection=Selection(newcomers=0.3, start=(0.60, 0.25, 0.10, 0.05), shift=-0.5),
-        ),
-        "court_duration": OutcomeWorld(
-            family="duration_hazard",
-            source="hmcts",
-            exposure="cases_begun",
-            lead=0,
-            level=_CLOGLOG_55_PERCENT,
-            effect_mean=0.0,
-            mix_effects=_NO_MIX,
-            site_effect_sd=0.0,
-            factor="justice",
-            factor_loading=0.5,
-            site_level_sd=0.2,
-            national_slope=-0.05,
-            overdispersion=150.0,
-            categories=(
-                "1 first hearing",
-                "2 to 30 days",
-                "3 to 90 days",
-                "4 to 180 days",
-                "5 over 180 days",
-            ),
-            stages=((0.0, -0.4, 0.1, 0.3),),
-        ),
-        "hearings": OutcomeWorld(
-            family="negative_binomial_from_one",
-            source="hmcts",
-            exposure="cases_ended",
-            lead=0,
-            level=float(np.log(0.8)),
-            effect_mean=0.0,
-            mix_effects=_NO_MIX,
-            site_effect_sd=0.0,
-            factor="justice",
-            factor_loading=-0.5,
-            site_level_sd=0.2,
-            overdispersion=100.0,
-            unit_dispersion=2.0,
-        ),
-    }
+    {name: _read(table) for name, table in tomllib.loads(_TEXT).items()}
 )
 
 #: All outcomes, in the order of `outcomes.csv`.

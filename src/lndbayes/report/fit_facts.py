@@ -15,14 +15,14 @@ from lndbayes.base.errors import DataError, Problem
 from lndbayes.base.names import MONTH, SITE
 from lndbayes.files.storage import Damaged, read_group
 
-__all__ = ["Design", "read_design"]
+__all__ = ["FitFacts", "read_fit_facts"]
 
 #: What figures need of a fit, group ``constant_data``, dims (site, month).
 _CONSTANTS = ("event_time", "exposure_all", "exposure", "count", "count_high", "coverage")
 
 
 @dataclass(frozen=True, slots=True)
-class Design:
+class FitFacts:
     """What a figure needs to know of one fit besides its summaries.
 
     Attributes
@@ -52,7 +52,7 @@ class Design:
     attrs: Mapping[str, Any]
 
 
-def read_design(path: Path) -> Design:
+def read_fit_facts(path: Path) -> FitFacts:
     """Read what is needed of a stored fit.
 
     Raises
@@ -83,7 +83,7 @@ def read_design(path: Path) -> Design:
 
     go_live = dict(zip(sites, map(float, -first / period), strict=True))
     low, high = (constant[name] / constant["coverage"] for name in ("count", "count_high"))
-    return Design(
+    return FitFacts(
         months=tuple(months),
         go_live=go_live,
         exposure=by_cell(constant["exposure_all"], "exposure_all"),
