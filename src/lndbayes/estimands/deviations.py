@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-from lndbayes.estimands.effects import named, unit_of, window_shape
+from lndbayes.estimands.effects import unit_of, window_shape, with_unit
 from lndbayes.estimands.treated import Window, asked_window, treated_sites
 
 __all__ = ["ramp_mean", "site_deviations"]
@@ -40,4 +40,5 @@ def site_deviations(
     """
     posterior, ramp = fit["posterior"].to_dataset(), ramp_mean(fit, window)
     deviations = (posterior["site_deviation"] * ramp).isel(site=treated_sites(fit))
-    return named(deviations, unit_of(fit)), named(posterior["site_effect_sd"] * ramp, unit_of(fit))
+    sd = posterior["site_effect_sd"] * ramp
+    return with_unit(deviations, unit_of(fit)), with_unit(sd, unit_of(fit))

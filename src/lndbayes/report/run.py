@@ -104,8 +104,8 @@ class Run:
     path : Path
         The directory.
     effects, checks : pd.DataFrame
-        Required tables of the run, columns as in `docs/data-contract.md`. Numbers of single sites in tier D
-        are NaN in `effects`, whatever the file says: they must not reach a page.
+        Required tables of the run, columns as in `docs/data-contract.md`. Numbers of single sites
+        in tier D are NaN in `effects`, whatever the file says: they must not reach a page.
     manifest : Mapping
         ``manifest.json``.
     baseline, ledger, savings, priors, sensitivity, overview, before_after, bounds, tipping, \
