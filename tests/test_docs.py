@@ -141,11 +141,15 @@ def test_the_architecture_has_the_rooms_that_are_enforced_in_their_order() -> No
 
 
 def test_the_architecture_names_every_module_and_no_other() -> None:
+    wrong = {}
     for room, listed in architecture_rooms().items():
         folder = PACKAGE / room
-        there = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
-        there += [f"{path.parent.name}/" for path in folder.glob("*/__init__.py")]
-        assert sorted(listed) == sorted(there), room
+        there = {path.stem for path in folder.glob("*.py") if path.stem != "__init__"}
+        there |= {f"{path.parent.name}/" for path in folder.glob("*/__init__.py")}
+        if difference := there ^ set(listed):
+            wrong[room] = sorted(difference)
+        assert len(listed) == len(set(listed)), room
+    assert not wrong
 
 
 def test_methods_lists_every_estimand_that_is_exported() -> None:
