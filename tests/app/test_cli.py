@@ -5,6 +5,7 @@ Broken data, specs and costs, one by one: `test_bad_input.py`.
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import json
 import shutil
@@ -17,7 +18,7 @@ import pytest
 from joblib.externals.loky import process_executor
 
 import lndbayes.app.evaluate
-from lndbayes.app import cli, progress
+from lndbayes.app import progress
 from lndbayes.app.cli import main
 from lndbayes.fitting.fit import SCHEMA, load_fit, save_fit
 from small import MODELS, fake_fit, load, set_keys, write_small
@@ -437,6 +438,6 @@ def test_a_worker_that_was_replaced_is_no_news(monkeypatch) -> None:
         warnings.warn(said, UserWarning, stacklevel=1)
         return 0
 
-    parser = SimpleNamespace(parse_args=lambda arguments: SimpleNamespace(run=run))
-    monkeypatch.setattr(cli, "_parser", lambda: parser)
+    parsed = SimpleNamespace(run=run)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", lambda self, arguments: parsed)
     assert main(["anything"]) == 0

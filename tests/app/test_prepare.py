@@ -167,7 +167,7 @@ def test_a_scheduler_that_does_not_answer_is_told_first(
     command, small, monkeypatch, capsys
 ) -> None:
     pytest.importorskip("distributed")
-    monkeypatch.setattr(import_module("lndbayes.fitting.parallel"), "_PATIENCE", 1)
+    monkeypatch.setattr(import_module("lndbayes.fitting.parallel"), "PATIENCE", 1)
     (arguments,) = (a for a in commands_with_out(small) if a[0] == command)
     address = ["--scheduler", "tcp://127.0.0.1:9"]
     message = told([*arguments, "--out", str(small / "run"), *address], small, capsys)

@@ -13,7 +13,7 @@ from lndbayes.data.columns import Column, Table
 from lndbayes.data.evaluation import read_evaluation
 from lndbayes.data.facts import FILE
 from lndbayes.data.schema import FACTS, TABLES
-from lndbayes.report.run import _COLUMNS
+from lndbayes.report.run import COLUMNS
 
 DOC = Path(__file__).parents[2] / "docs" / "data-contract.md"
 TEXT = DOC.read_text(encoding="utf-8")
@@ -114,7 +114,7 @@ def test_every_number_has_a_unit():
 
 def test_every_table_that_a_report_reads_is_among_the_files_of_a_run():
     listed = " ".join(cells[0] for cells in table(section_of_runs(), "file"))
-    for name in _COLUMNS:
+    for name in COLUMNS:
         assert f"`{name}`" in listed or (name.startswith("joint") and "`joint*.csv`" in listed), (
             name
         )

@@ -69,7 +69,7 @@ def test_two_tasks_of_one_name_are_a_mistake():
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "no address"])
 def test_no_scheduler_is_told(address, monkeypatch):
-    monkeypatch.setattr(many, "_PATIENCE", 1)
+    monkeypatch.setattr(many, "PATIENCE", 1)
     with pytest.raises(UsageError) as caught:
         run_tasks([Task("a", fail, (0,))], lambda name, value: None, scheduler=address)
     (problem,) = caught.value.problems

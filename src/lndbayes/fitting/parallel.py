@@ -25,10 +25,10 @@ from lndbayes.files.storage import SEAL
 from lndbayes.fitting.fit import fit, fit_key, save_fit, stored_fit, versions
 from lndbayes.spec.model_spec import ModelSpec
 
-__all__ = ["FitJob", "Task", "check_scheduler", "fit_many", "run_tasks"]
+__all__ = ["PATIENCE", "FitJob", "Task", "check_scheduler", "fit_many", "run_tasks"]
 
 #: Seconds to wait for a scheduler to answer.
-_PATIENCE = 15
+PATIENCE = 15
 
 
 @dataclass(frozen=True)
@@ -275,7 +275,7 @@ def _client(address: str) -> Any:
         rule = "needs the package distributed: install lndbayes with the extra `cluster`"
         raise UsageError(Problem("--scheduler", rule)) from error
     try:
-        return Client(address, timeout=_PATIENCE, set_as_default=False)
+        return Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         rule = "no Dask scheduler answers at this address"
         raise UsageError(Problem("--scheduler", rule, value=address)) from error

@@ -24,13 +24,13 @@ from lndbayes.files.reading import Unreadable, read_json, read_text, there_is
 from lndbayes.files.storage import Damaged, read_netcdf
 from lndbayes.report.fit_facts import FitFacts, read_fit_facts
 
-__all__ = ["STATUSES", "Run", "read_run", "read_table"]
+__all__ = ["COLUMNS", "STATUSES", "Run", "read_run", "read_table"]
 
 STATUSES = ("FAIL", "REVIEW", "NOT RUN", "PASS")
 
 _SUMMARY = ("mean", "sd", "lower", "median", "upper", "ci_prob")
 #: Per file: text columns, number columns. Further columns are kept as text.
-_COLUMNS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+COLUMNS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "effects.csv": (
         ("outcome", "estimand", "site", "intervention", "scale", "unit", "window", "identified"),
         (*_SUMMARY, "p_below_zero", "mcse", "leverage_level_bias", "leverage_drift"),
@@ -183,7 +183,7 @@ def read_run(path: Path) -> Run:
     ]
     frames: dict[str, pd.DataFrame] = {}
     missing: dict[str, str] = {}
-    for name in _COLUMNS:
+    for name in COLUMNS:
         if there_is(path / name):
             frame, found = read_table(path / name)
             problems += found
@@ -191,7 +191,7 @@ def read_run(path: Path) -> Run:
         elif name not in _REQUIRED:
             missing[name] = f"{name} is not in the run directory"
     manifest = _read_manifest(path / "manifest.json", problems)
-    problems += changed_files(path, manifest, [*_COLUMNS, "savings.nc"])
+    problems += changed_files(path, manifest, [*COLUMNS, "savings.nc"])
     if problems:
         raise DataError(problems)
     run = Run(
@@ -235,7 +235,7 @@ def _without_selected(run: Run) -> Run:
     """Take off every number on the effect on a selected outcome, whatever the files say."""
     if not run.selected:
         return run
-    numbers = [c for c in _COLUMNS["effects.csv"][1] if c != "ci_prob"]
+    numbers = [c for c in COLUMNS["effects.csv"][1] if c != "ci_prob"]
     chosen = run.effects["outcome"].isin(run.selected)
     effects = run.effects.assign(**{c: run.effects[c].mask(chosen) for c in numbers})
     tables = {name: getattr(run, name) for name in ("sensitivity", "before_after", "tipping")}
@@ -249,7 +249,7 @@ def _without_selected(run: Run) -> Run:
 
 def read_table(path: Path) -> tuple[pd.DataFrame, list[Problem]]:
     """Read one table of a run; without rows where it has problems."""
-    texts, numbers = _COLUMNS[path.name]
+    texts, numbers = COLUMNS[path.name]
     try:
         rows = list(csv.reader(io.StringIO(read_text(path), newline=""), strict=True))
     except Unreadable as error:
@@ -300,7 +300,7 @@ def _to_numbers(
 
 
 def _without_tier_d(effects: pd.DataFrame) -> pd.DataFrame:
-    numbers = [c for c in _COLUMNS["effects.csv"][1] if c != "ci_prob"]
+    numbers = [c for c in COLUMNS["effects.csv"][1] if c != "ci_prob"]
     unshown = (effects["identified"] == "D") & (effects["site"] != "")
     return effects.assign(**{c: effects[c].mask(unshown) for c in numbers})
 
