@@ -89,6 +89,7 @@ def judge(data: Replication) -> list[CheckResult]:
 RUNS = 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", [known_parameters, exact_posterior])
 def test_false_alarms(world):
     """A right model is sent to review about as often as the levels say, and hardly ever fails.

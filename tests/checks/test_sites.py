@@ -35,6 +35,7 @@ def judge(data: Replication) -> list[CheckResult]:
     return [discrepancy("custody", d, DEFAULTS) for d in site_discrepancies(data, DEFAULTS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", ["known_parameters", "exact_posterior"])
 def test_false_alarms(world) -> None:
     """Level 1% each: of 150 runs 1.5 are expected, more than 6 have probability 0.0008."""

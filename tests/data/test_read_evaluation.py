@@ -362,6 +362,7 @@ CHANGES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_change_of_a_value_changes_the_hash(tiny):
     path = tiny.write()
     hashes = {read_evaluation(path).hash}

@@ -61,6 +61,7 @@ def setup(spec: ModelSpec, data: EvaluationData, seed: int) -> tuple:
     return design, x, value, ByHand(spec, data, constrain(x, design))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", EVALUATIONS)
 def test_density_is_the_one_written_by_hand(spec, other_spec, tmp_path, case):
     data = read_tables(tiny_tables(**EVALUATIONS[case]), tmp_path)

@@ -114,6 +114,7 @@ def spec(made: xr.DataTree) -> ModelSpec:
     return parse_spec(json.loads(made.attrs["spec_text"]), source="fit")
 
 
+@pytest.mark.slow
 def test_sources_by_hand(made, spec) -> None:
     """Every source's log likelihood of one draw, row by row with SciPy's densities."""
     chain, draw = 1, 217

@@ -41,6 +41,7 @@ def case(request, tmp_path_factory):
     return root, reference.Reference(tables, extracts.SETTINGS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome.name)
 @pytest.mark.parametrize("strata", [False, True], ids=["plain", "strata"])
 def test_cells_are_the_reference_s(case, outcome, strata) -> None:
@@ -113,6 +114,7 @@ def test_mix_and_referrals_are_the_reference_s(case) -> None:
     assert dict(zip(keys, rows["referrals"].astype(int), strict=True)) == plain.referrals()
 
 
+@pytest.mark.slow
 def test_every_dropped_row_has_one_reason(case) -> None:
     root, plain = case
     rows = table(root / "plain", "data_quality.csv")
@@ -209,6 +211,7 @@ def test_evidence_is_copied_and_a_source_may_be_absent(tmp_path) -> None:
     assert "seam 2014-09, seam 2016-01" in data.notes["evaluation.toml"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["hes_2018", "ons_srs"])
 @pytest.mark.parametrize("strata", [False, True])
 def test_presets_withhold_small_counts(tmp_path, preset, strata) -> None:

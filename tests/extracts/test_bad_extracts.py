@@ -95,7 +95,9 @@ CELLS = [
 
 
 @pytest.mark.parametrize(("name", "column", "value", "where", "rule"), CELLS)
-@pytest.mark.parametrize("parquet", [False, True], ids=["csv", "parquet"])
+@pytest.mark.parametrize(
+    "parquet", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["csv", "parquet"]
+)
 def test_one_cell(folder, name, column, value, where, rule, parquet) -> None:
     line = spoil(folder, name, column, value, where)
     file = f"{name}.csv"
@@ -155,6 +157,7 @@ def test_repeated_keys(folder, name, column, of) -> None:
     assert "broken in 2 rows" in problems[0].rule
 
 
+@pytest.mark.slow
 def test_a_million_bad_rows_give_a_readable_message(folder, capsys) -> None:
     path = folder / "hes_ae.csv"
     lines = [f"X{n},2014-01-01,new-{n}\n" for n in range(1_000_000)]
@@ -184,6 +187,7 @@ def test_all_problems_at_once(folder) -> None:
     assert files == {"persons.csv", "hmcts.csv", "iapt", "evidence/history.csv", "sites.csv"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sites", "sources", "persons", "referrals", "ndtms", "hmcts"])
 def test_missing_tables_columns_and_rows(folder, name) -> None:
     path = folder / f"{name}.csv"

@@ -32,6 +32,7 @@ def models(full_model, bare_model) -> dict[str, pm.Model]:
     return {"everything": full_model.model, "bare": bare_model.model}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["everything", "bare"])
 def test_every_variable_that_is_not_a_scalar_has_dims(models, name):
     model = models[name]

@@ -64,6 +64,7 @@ def put(row: int, **values: object) -> Change:
 # ---- refusals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", LEVELS)
 @pytest.mark.parametrize("status", ["suppressed", "rounded"])
 def test_a_staged_family_needs_exact_counts(cells, family, status):
@@ -163,6 +164,7 @@ def test_a_staged_family_needs_bands(cells, family):
     assert problem.rule == f"the family {family!r} needs ordered bands of custody"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["1-2", "1>2>3", "12", "1 to 2"])
 def test_categories_of_a_change_are_start_and_review(cells, name):
     def rename(frame: pd.DataFrame) -> pd.DataFrame:
@@ -189,6 +191,7 @@ def test_one_bin_is_no_duration(cells):
     assert problem.rule == "custody needs at least two bins"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["beta_binomial", *LEVELS])
 def test_trials_are_not_exceeded_where_the_family_has_trials(cells, family):
     problems = refused(lambda: cells(family, put(0, exposure=5, count=6)))
@@ -293,6 +296,7 @@ def relabel(family: str, labels: dict[str, str]) -> Change:
     return lambda frame: frame.assign(category=frame["category"].map(labels))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", LEVELS)
 def test_other_labels_of_the_same_bands_are_the_same_arrays(cells, family):
     """Text order would put 181 before 31: a hazard ratio of 0.40 was found as 0.27."""
@@ -334,6 +338,7 @@ def test_spaces_round_the_arrow_of_a_change_are_no_part_of_a_band(cells):
         np.testing.assert_array_equal(value, again[name], err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", LEVELS)
 def test_coverage_of_bands(cells, family):
     """It thins any band, and the first bin; of a change both sides go missing together."""
@@ -357,6 +362,7 @@ def test_coverage_of_bands(cells, family):
             np.testing.assert_array_equal(covered[name], whole[name] * ~less[..., None])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", LEVELS)
 def test_order_of_rows_does_not_matter(cells, family):
     def shuffle(frame: pd.DataFrame) -> pd.DataFrame:

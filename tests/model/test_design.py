@@ -576,6 +576,7 @@ def test_judgements_about_months_off_the_grid_are_refused(built, spec, first):
     assert (built(evidence, spec=off, go_live=go_live)["elicited_month"] == 0).all()
 
 
+@pytest.mark.slow
 def test_other_outcomes_rows_are_not_needed() -> None:
     """What travels to another process makes the same design, of every shipped outcome."""
     data = read_evaluation(ROOT / "data" / "synthetic")

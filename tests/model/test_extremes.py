@@ -22,6 +22,8 @@ from lndbayes.spec.families import FAMILIES
 from lndbayes.spec.model_spec import ModelSpec, parse_spec, with_changes
 from model_cases import Tables, read_tables, tiny_tables
 
+pytestmark = pytest.mark.slow
+
 LARGEST, SMALLEST = 1e10, 1e-9
 
 

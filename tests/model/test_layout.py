@@ -131,6 +131,7 @@ def moved_by(place, point, before, design):
     return name, np.abs(constrain(moved, design)[name] - before[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scale", "name"),
     [

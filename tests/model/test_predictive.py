@@ -71,6 +71,7 @@ def test_fixed_scales_are_those_of_the_spec(drawn):
         assert_law(draws[name][0] / sd, stats.norm)
 
 
+@pytest.mark.slow
 def test_priors_of_one_family_or_of_the_pulse_have_the_law_of_their_slot(tmp_path):
     """And the pulse and the seams that of their fixed scales."""
     banded = family_spec("ordered_bands", pulse_sd=0.5, seams=("2013-05", "2014-02"))
@@ -162,6 +163,7 @@ def test_parameters_are_independent_a_priori(drawn):
         assert abs(np.corrcoef(ranks, stats.rankdata(other))[0, 1]) < FAR
 
 
+@pytest.mark.slow
 def test_scalars_are_drawn_independently_of_each_other(drawn):
     _, _, draws = drawn
     assert (draws["pulse"] == 0).all()  # its scale is 0 here

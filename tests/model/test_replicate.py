@@ -18,6 +18,8 @@ from lndbayes.model.replicate import replicate_data
 from lndbayes.spec.model_spec import ModelSpec, with_changes
 from model_cases import read_tables
 
+pytestmark = pytest.mark.slow
+
 REPLICATES = 400
 CASES: Mapping[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "shares, coverage": ("beta_binomial", {}, {"coverage": True}),

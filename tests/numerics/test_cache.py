@@ -167,6 +167,7 @@ def probe(tmp_path: Path, *arguments: str) -> list[str]:
     return [*done.stdout.split(), done.stderr]
 
 
+@pytest.mark.slow
 def test_nothing_needs_to_be_writable_and_damage_is_mended(tmp_path: Path) -> None:
     folder = tmp_path / f"lndbayes-{os.getuid()}"
     assert probe(tmp_path)[:3] == ["0", "True", str(folder)]
@@ -179,6 +180,7 @@ def test_nothing_needs_to_be_writable_and_damage_is_mended(tmp_path: Path) -> No
     assert probe(tmp_path)[0] == "1"
 
 
+@pytest.mark.slow
 def test_without_any_folder_code_is_compiled_in_every_process(tmp_path: Path) -> None:
     hits, right, folder, told = probe(tmp_path, "none")
     assert (hits, right, folder) == ("0", "True", "None")
@@ -194,6 +196,7 @@ print(status, [name for name in ("numba", "nutpie", "pymc") if name in sys.modul
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("models", [True, False])
 def test_a_check_of_data_needs_no_compiler(models: bool) -> None:
     data = [str(ROOT / "data" / "synthetic")]

@@ -64,6 +64,7 @@ def test_the_tail_probability_is_that_of_the_binomial() -> None:
     assert calibration._smallest_tail(np.array([0.1, 0.2, 0.8, 0.9]), points) == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["narrow", "wide", "shifted"])
 def test_ranks_that_are_not_uniform_leave_the_band(how) -> None:
     rng = np.random.default_rng(5)
@@ -86,6 +87,7 @@ def test_the_table_counts_coverage_and_tells_what_is_outside() -> None:
     assert not bool(table.loc["narrow", "inside_band"])
 
 
+@pytest.mark.slow
 def test_hyper_parameters_come_from_their_priors(spec) -> None:
     draws = [prior_world(spec, np.random.default_rng(i)) for i in range(400)]
     for slot in ("effect_mean", "site_effect_sd", "overdispersion", "crisis_dip"):
@@ -97,6 +99,7 @@ def test_hyper_parameters_come_from_their_priors(spec) -> None:
     assert stats.kstest(offsets, stats.norm(0, spec.baseline.national_offset_sd).cdf).pvalue > 1e-4
 
 
+@pytest.mark.slow
 def test_replicates_are_kept_and_made_again_only_for_a_reason(spec, tmp_path, monkeypatch) -> None:
     calls: list[int] = []
 
@@ -170,6 +173,7 @@ def test_other_outcomes_are_drawn_on_the_simulators_layout(name) -> None:
     assert again["rank"] == found["rank"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [(7, 18), (3, 9)])
 @pytest.mark.parametrize("pulse", [0.0, 0.5])
 def test_what_is_ranked_is_what_users_are_told(window, pulse, tmp_path) -> None:
@@ -211,6 +215,7 @@ def test_an_outcome_that_the_simulator_does_not_know_needs_data(spec, tmp_path, 
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_given_data_are_the_layout(spec, tmp_path, monkeypatch) -> None:
     """Also for custody; and replicates of another layout are made again."""
     layouts: list[Any] = []
