@@ -45,11 +45,13 @@ def only(keep: Callable[[pd.DataFrame], pd.Series]) -> Change:
     return lambda frame: frame[keep(frame)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_tiny_evaluation_carries_every_family(tmp_path, family):
     assert found(family_tables(family), tmp_path, family) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("change", [missing, no_exposure])
 def test_an_outcome_without_data_is_refused(tmp_path, family, change):
@@ -63,6 +65,7 @@ def test_an_outcome_without_data_is_refused(tmp_path, family, change):
         fit(family_spec(family), read_tables(tables, tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_means_have_no_family(tmp_path, family):
     def means(frame: pd.DataFrame) -> pd.DataFrame:
@@ -94,6 +97,7 @@ def test_a_spec_that_hides_every_treated_month_is_refused(tmp_path):
     assert "no treated cell of custody is in the likelihood" in problem.rule
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_one_source_of_the_untreated_state_is_enough_and_none_is_refused(tmp_path, channel):
     off = {f"baseline__channels__{name}": False for name in CHANNELS}

@@ -29,6 +29,7 @@ def world(request, tmp_path_factory) -> Simulated:
     return simulated(4, tmp_path_factory.mktemp("world") / "data", **WORLDS[request.param])
 
 
+@pytest.mark.slow
 def test_plateaus_are_the_simulators(world):
     found = site_effect(world.truth, world.design)[0, 0]
     np.testing.assert_allclose(found, world.raw["sites"]["plateau"], atol=1e-9)
@@ -156,6 +157,7 @@ def test_replicated_counts_have_the_law_of_the_simulators_counts(plain_world):
         assert stats.chi2_contingency(table).pvalue > 1e-4
 
 
+@pytest.mark.slow
 def test_simulated_panel_fits_its_own_truth(tmp_path):
     """Counts of several seeds, standardised at the model's predictor: mean 0, variance 1."""
     scores = []

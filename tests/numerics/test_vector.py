@@ -171,6 +171,7 @@ def sum_of_far(
     return _far(y, left, odds, p, q, dp, phi, len(y), s, out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 50, BLOCK])
 @pytest.mark.parametrize("phi", [20.0, 150.0, 9e3])
 def test_both_rising_factorials_of_many_trials_at_once(phi: float, n: int) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from lndbayes.base.errors import Problem
+from lndbayes.base.errors import Code, Problem
 from lndbayes.data.problems import hint
 from lndbayes.extracts.shape import Field, Shape
 from lndbayes.files.reading import there_is, why_no_file, why_no_folder
@@ -75,11 +75,12 @@ def open_extract(
             if found
             else "the table is missing (CSV, Parquet, or a folder of Parquet parts)"
         )
-        return None, [Problem(shape.name, rule)]
+        code = Code.REPEATED_NAME if found else Code.MISSING_FILE
+        return None, [Problem(shape.name, rule, code=code)]
     path = found[0]
     file = f"{path.name}/" if path.is_dir() else path.name
     if why := why_no_folder(path) if path.is_dir() and not path.suffix else why_no_file(path):
-        return None, [Problem(file, why)]
+        return None, [Problem(file, why, code=Code.UNREADABLE_FILE)]
     if path.suffix == ".csv":
         types, scan, problems = _open_csv(path)
     else:
@@ -97,14 +98,16 @@ def _open_csv(path: Path) -> tuple[dict[str, str], str, list[Problem]]:
     except UnicodeDecodeError:
         return {}, "", [_encoding_problem(path)]
     except (OSError, csv.Error) as error:
-        return {}, "", [Problem(path.name, f"cannot be read: {error}")]
+        rule = f"cannot be read: {error}"
+        return {}, "", [Problem(path.name, rule, code=Code.UNREADABLE_FILE)]
     if not header:
         rule = "the file is empty: it must begin with a header of column names"
-        return {}, "", [Problem(path.name, rule, 1)]
+        return {}, "", [Problem(path.name, rule, 1, code=Code.EMPTY_FILE)]
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice or "" in header:
         rule = "every column needs a name of its own"
-        return {}, "", [Problem(path.name, rule, 1, value=", ".join(twice))]
+        code = Code.REPEATED_COLUMN if twice else Code.UNNAMED_COLUMN
+        return {}, "", [Problem(path.name, rule, 1, value=", ".join(twice), code=code)]
     columns = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in header)
     scan = (
         f"read_csv({quoted(path)}, columns = {{{columns}}}, auto_detect = false, header = true, "
@@ -118,27 +121,30 @@ def _open_parquet(
 ) -> tuple[dict[str, str], str, list[Problem]]:
     parts = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
     if not parts:
-        return {}, "", [Problem(file, "the folder holds no Parquet file")]
+        return {}, "", [Problem(file, "the folder holds no Parquet file", code=Code.EMPTY_FILE)]
     problems = []
     schemas: list[dict[str, str]] = []
     for part in parts:
         name = part.relative_to(path.parent).as_posix()
         if why := why_no_file(part):
-            problems.append(Problem(name, why))
+            problems.append(Problem(name, why, code=Code.UNREADABLE_FILE))
             continue
         try:
             rows = connection.execute(f"DESCRIBE FROM read_parquet({quoted(part)})").fetchall()
         except duckdb.Error:
-            problems.append(Problem(name, "cannot be read as Parquet: it is damaged or cut off"))
+            problems.append(Problem(name, _DAMAGED, code=Code.DAMAGED_FILE))
             continue
         schemas.append({str(row[0]): str(row[1]) for row in rows})
         if schemas[-1] != schemas[0]:
             rule = "must have the same columns and types as the other parts"
-            problems.append(Problem(name, rule))
+            problems.append(Problem(name, rule, code=Code.NOT_THE_SAME))
     if problems:
         return {}, "", problems
     listed = ", ".join(quoted(part) for part in parts)
     return schemas[0], f"read_parquet([{listed}], hive_partitioning = false)", []
+
+
+_DAMAGED = "cannot be read as Parquet: it is damaged or cut off"
 
 
 def _encoding_problem(path: Path) -> Problem:
@@ -150,14 +156,14 @@ def _encoding_problem(path: Path) -> Problem:
             except UnicodeDecodeError as error:
                 rule = "must be UTF-8 text (in a spreadsheet, save as 'CSV UTF-8')"
                 value = repr(content[error.start : error.start + 1])
-                return Problem(path.name, rule, line, value=value)
-    return Problem(path.name, "must be UTF-8 text")
+                return Problem(path.name, rule, line, value=value, code=Code.NOT_UTF8)
+    return Problem(path.name, "must be UTF-8 text", code=Code.NOT_UTF8)
 
 
 def reading_problem(extract: Extract, error: duckdb.Error) -> Problem:
     """Say why the rows of a table could not be read."""
     if extract.path.suffix != ".csv":
-        return Problem(extract.file, "cannot be read as Parquet: it is damaged or cut off")
+        return Problem(extract.file, _DAMAGED, code=Code.DAMAGED_FILE)
     text = str(error)
     if "nicode" in text or "utf-8" in text.lower():
         return _encoding_problem(extract.path)
@@ -165,7 +171,7 @@ def reading_problem(extract: Extract, error: duckdb.Error) -> Problem:
     reason = re.search(r"Expected Number of Columns: \d+ Found: \d+", text)
     told = f" ({reason[0]})" if reason else ""
     rule = f"cannot be split into the columns of the header{told}"
-    return Problem(extract.file, rule, int(at[1]) if at else None)
+    return Problem(extract.file, rule, int(at[1]) if at else None, code=Code.RAGGED_ROW)
 
 
 def _check_columns(file: str, shape: Shape, types: Mapping[str, str]) -> list[Problem]:
@@ -173,10 +179,10 @@ def _check_columns(file: str, shape: Shape, types: Mapping[str, str]) -> list[Pr
     for field in shape.fields:
         if field.name not in types:
             rule = f"the column is missing{hint(field.name, types)}"
-            problems.append(Problem(file, rule, None, field.name))
+            problems.append(Problem(file, rule, None, field.name, code=Code.MISSING_COLUMN))
         elif not _type_fits(field, types[field.name]):
             rule = f"must not have the type {types[field.name]}: {_wanted(field)}"
-            problems.append(Problem(file, rule, None, field.name))
+            problems.append(Problem(file, rule, None, field.name, code=Code.WRONG_TYPE))
     return problems
 
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import duckdb
 
-from lndbayes.base.errors import Problem
+from lndbayes.base.errors import Code, Problem
 from lndbayes.base.formulas import NOT_A_FORMULA
 from lndbayes.data.tables import month_text
 from lndbayes.extracts.load import projection
 from lndbayes.extracts.read import Extract, quoted, typed
 from lndbayes.extracts.settings import Settings
-from lndbayes.extracts.shape import KIND_RULES
+from lndbayes.extracts.shape import KIND_CODES, KIND_RULES
 
 __all__ = ["SHOWN", "check_events", "check_persons", "check_referrals", "in_order"]
 
@@ -40,6 +40,8 @@ class Rule:
         SQL condition on the typed table `t`, true where the rule is broken.
     text : str
         What must hold.
+    code : Code
+        What kind of rule it is.
     exact : str
         The same where the typed table knows hashes only: a condition on the text columns `id_...`
         of the rows read again. Empty where `broken` is exact.
@@ -48,7 +50,13 @@ class Rule:
     column: str
     broken: str
     text: str
+    code: Code
     exact: str = ""
+
+
+def _kind(column: str, broken: str, kind: str) -> Rule:
+    """A value that is not written as its kind is."""
+    return Rule(column, broken, KIND_RULES[kind], KIND_CODES[kind])
 
 
 def check_persons(
@@ -60,23 +68,44 @@ def check_persons(
     extract_date = quoted(str(settings.extract_date))
     late = f"must not be after extract_date, {settings.extract_date}"
     rules = [
-        Rule("study_id", "t.study_id IS NULL", KIND_RULES["text"]),
-        Rule("study_id", f"t.study_id IN ({repeated})", "must not be repeated"),
-        Rule("site", "t.site IS NULL", KIND_RULES["text"]),
-        Rule("site", "t.site NOT IN (SELECT site FROM sites)", "must be a site of sites"),
-        Rule("birth_date", "t.birth_date IS NULL", KIND_RULES["date"]),
-        Rule("death_date", "t.bad_death_date", KIND_RULES["date"]),
-        Rule("death_date", f"t.death_date > DATE {extract_date}", late),
-        Rule("death_date", "t.death_date < t.birth_date", "must not be before birth_date"),
+        _kind("study_id", "t.study_id IS NULL", "text"),
+        Rule("study_id", f"t.study_id IN ({repeated})", "must not be repeated", Code.REPEATED_ROW),
+        _kind("site", "t.site IS NULL", "text"),
+        Rule(
+            "site",
+            "t.site NOT IN (SELECT site FROM sites)",
+            "must be a site of sites",
+            Code.UNKNOWN_SITE,
+        ),
+        _kind("birth_date", "t.birth_date IS NULL", "date"),
+        _kind("death_date", "t.bad_death_date", "date"),
+        Rule("death_date", f"t.death_date > DATE {extract_date}", late, Code.OUT_OF_ORDER),
+        Rule(
+            "death_date",
+            "t.death_date < t.birth_date",
+            "must not be before birth_date",
+            Code.OUT_OF_ORDER,
+        ),
         *_grid_rules("contact_date", settings),
-        Rule("contact_date", "t.contact_date < t.birth_date", "must not be before birth_date"),
+        Rule(
+            "contact_date",
+            "t.contact_date < t.birth_date",
+            "must not be before birth_date",
+            Code.OUT_OF_ORDER,
+        ),
         Rule(
             "birth_date",
             f"year(t.contact_date) - year(t.birth_date) > {OLDEST}",
             f"must be at most {OLDEST} years before contact_date",
+            Code.OUT_OF_RANGE,
         ),
-        Rule("contact_date", "t.contact_date > t.death_date", "must not be after death_date"),
-        *(Rule(flag, f"t.{flag} IS NULL", KIND_RULES["flag"]) for flag in flags),
+        Rule(
+            "contact_date",
+            "t.contact_date > t.death_date",
+            "must not be after death_date",
+            Code.OUT_OF_ORDER,
+        ),
+        *(_kind(flag, f"t.{flag} IS NULL", "flag") for flag in flags),
     ]
     return _broken(connection, extract, rules)
 
@@ -86,17 +115,22 @@ def _grid_rules(column: str, settings: Settings) -> list[Rule]:
     month = f"12 * year(t.{column}) + month(t.{column}) - 1"
     rule = f"must lie within the months {first} to {last} of extracts.toml"
     return [
-        Rule(column, f"t.{column} IS NULL", KIND_RULES["date"]),
-        Rule(column, f"{month} NOT BETWEEN {settings.first} AND {settings.last}", rule),
+        _kind(column, f"t.{column} IS NULL", "date"),
+        Rule(
+            column,
+            f"{month} NOT BETWEEN {settings.first} AND {settings.last}",
+            rule,
+            Code.OUTSIDE_MONTHS,
+        ),
     ]
 
 
 def _life_rules(settings: Settings) -> list[Rule]:
     return [
-        Rule("study_id", "t.person IS NULL", "must be a study_id of persons"),
+        Rule("study_id", "t.person IS NULL", "must be a study_id of persons", Code.UNKNOWN_NAME),
         *_grid_rules("date", settings),
-        Rule("date", "t.before_birth", "must not be before the person's birth"),
-        Rule("date", "t.after_death", "must not be after the person's death"),
+        Rule("date", "t.before_birth", "must not be before the person's birth", Code.OUT_OF_ORDER),
+        Rule("date", "t.after_death", "must not be after the person's death", Code.OUT_OF_ORDER),
     ]
 
 
@@ -106,10 +140,20 @@ def check_referrals(
     """Check the referrals to the service."""
     rules = [
         *_life_rules(settings),
-        Rule("site", "t.site IS NULL", KIND_RULES["text"]),
-        Rule("site", "t.site NOT IN (SELECT site FROM sites)", "must be a site of sites"),
-        Rule("intervention", "t.intervention IS NULL", KIND_RULES["text"]),
-        Rule("intervention", "regexp_matches(t.intervention, '^\\s*[-=+@]')", NOT_A_FORMULA),
+        _kind("site", "t.site IS NULL", "text"),
+        Rule(
+            "site",
+            "t.site NOT IN (SELECT site FROM sites)",
+            "must be a site of sites",
+            Code.UNKNOWN_SITE,
+        ),
+        _kind("intervention", "t.intervention IS NULL", "text"),
+        Rule(
+            "intervention",
+            "regexp_matches(t.intervention, '^\\s*[-=+@]')",
+            NOT_A_FORMULA,
+            Code.FORMULA,
+        ),
     ]
     return _broken(connection, extract, rules)
 
@@ -123,7 +167,9 @@ def check_events(
     if shape.kinds:
         known = ", ".join(quoted(kind) for kind in shape.kinds)
         rule = f"must be one of {', '.join(shape.kinds)}"
-        rules.append(Rule("kind", f"t.kind IS NULL OR t.kind NOT IN ({known})", rule))
+        rules.append(
+            Rule("kind", f"t.kind IS NULL OR t.kind NOT IN ({known})", rule, Code.BAD_CHOICE)
+        )
     rules += _OWN_RULES[shape.name]
     return _broken(connection, extract, rules)
 
@@ -136,6 +182,7 @@ def _unique(column: str, table: str, key: str, exact: str, where: str, what: str
         column,
         f"({where}) AND ({key}) IN ({shared})",
         f"must not be repeated: one row for each {what}",
+        Code.REPEATED_ROW,
         f"({where}) AND ({exact}) IN ({own})",
     )
 
@@ -149,17 +196,24 @@ def _pathway_rules(table: str) -> tuple[Rule, ...]:
     referral = "t.kind = 'referral' AND NOT t.no_referral_id"
     key, exact = "t.referral_key", "t.id_referral_id"
     return (
-        Rule("referral_id", missing, "must be given for a referral and for an attendance"),
+        Rule(
+            "referral_id",
+            missing,
+            "must be given for a referral and for an attendance",
+            Code.MISSING_VALUE,
+        ),
         _unique("referral_id", table, key, exact, referral, "referral_id of a referral"),
         Rule(
             "referral_id",
             f"{linked} AND NOT EXISTS (SELECT 1 FROM {same})",
             "must be the referral_id of a referral of the same person",
+            Code.UNKNOWN_NAME,
         ),
         Rule(
             "date",
             f"{linked} AND t.date < (SELECT min(o.date) FROM {same})",
             "must not be before the attendance's referral",
+            Code.OUT_OF_ORDER,
         ),
     )
 
@@ -167,7 +221,7 @@ def _pathway_rules(table: str) -> tuple[Rule, ...]:
 def _case_rules(table: str, key: str, what: str) -> tuple[Rule, ...]:
     where = "t.case_id IS NOT NULL AND t.person IS NOT NULL"
     return (
-        Rule("case_id", "t.case_id IS NULL", KIND_RULES["text"]),
+        _kind("case_id", "t.case_id IS NULL", "text"),
         _unique("case_id", table, key, key, where, what),
     )
 
@@ -178,39 +232,56 @@ _ATTENDANCE = ("hes_ae", "t.attendance_key", "t.id_attendance_id", "NOT t.no_att
 
 _OWN_RULES: Mapping[str, Sequence[Rule]] = {
     "hes_ae": (
-        Rule("attendance_id", "t.no_attendance_id", KIND_RULES["text"]),
+        _kind("attendance_id", "t.no_attendance_id", "text"),
         _unique("attendance_id", *_ATTENDANCE, "attendance_id"),
     ),
     "mhsds": _pathway_rules("mhsds"),
     "iapt": _pathway_rules("iapt"),
     "ndtms": (
         *_pathway_rules("ndtms"),
-        Rule("score", "t.bad_score", KIND_RULES["integer"]),
-        Rule("score", "t.score NOT BETWEEN 0 AND 20", "must be within 0 to 20"),
-        Rule("score", f"{_TOP} AND t.score IS NULL AND NOT t.bad_score", "must be given for TOP"),
-        Rule("score", f"NOT {_TOP} AND t.score IS NOT NULL", "must be empty where it is not TOP"),
+        _kind("score", "t.bad_score", "integer"),
+        Rule("score", "t.score NOT BETWEEN 0 AND 20", "must be within 0 to 20", Code.OUT_OF_RANGE),
+        Rule(
+            "score",
+            f"{_TOP} AND t.score IS NULL AND NOT t.bad_score",
+            "must be given for TOP",
+            Code.MISSING_VALUE,
+        ),
+        Rule(
+            "score",
+            f"NOT {_TOP} AND t.score IS NOT NULL",
+            "must be empty where it is not TOP",
+            Code.NOT_EMPTY,
+        ),
     ),
     "pnc": (
         *_case_rules(
             "pnc", "t.person, t.case_id, t.date, t.kind", "study_id, case_id, date and kind"
         ),
-        Rule("custody_days", "t.bad_custody_days", KIND_RULES["integer"]),
-        Rule("custody_days", "t.custody_days < 0", "must not be negative"),
-        Rule("custody_days", f"t.custody_days > {366 * OLDEST}", f"must be at most {OLDEST} years"),
+        _kind("custody_days", "t.bad_custody_days", "integer"),
+        Rule("custody_days", "t.custody_days < 0", "must not be negative", Code.OUT_OF_RANGE),
+        Rule(
+            "custody_days",
+            f"t.custody_days > {366 * OLDEST}",
+            f"must be at most {OLDEST} years",
+            Code.OUT_OF_RANGE,
+        ),
         Rule(
             "custody_days",
             "t.kind = 'disposal' AND t.custody_days IS NULL AND NOT t.bad_custody_days",
             "must be given for a disposal (0 is not custodial)",
+            Code.MISSING_VALUE,
         ),
         Rule(
             "custody_days",
             "t.kind = 'offence' AND t.custody_days IS NOT NULL",
             "must be empty for an offence",
+            Code.NOT_EMPTY,
         ),
     ),
     "hmcts": (
         *_case_rules("hmcts", "t.person, t.case_id, t.date", "study_id, case_id and date"),
-        Rule("completed", "t.completed IS NULL", KIND_RULES["flag"]),
+        _kind("completed", "t.completed IS NULL", "flag"),
     ),
 }
 
@@ -223,7 +294,7 @@ def _broken(
     rows = connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
     if not rows:
         empty = "the table is empty: it has no rows (leave a source without events out of sources)"
-        return [Problem(extract.file, empty)]
+        return [Problem(extract.file, empty, code=Code.EMPTY_FILE)]
     plain = [rule for rule in rules if "SELECT" not in rule.broken]
     counts = ", ".join(f"count(*) FILTER (WHERE {rule.broken})" for rule in plain)
     found = connection.execute(f"SELECT {counts} FROM {table} t").fetchall()[0]
@@ -267,7 +338,8 @@ def _told(connection: duckdb.DuckDBPyConnection, extract: Extract, rule: Rule) -
             text += f" (broken in {total:,} rows)"
         if rule.column != "study_id" and study_id is not None:
             text += f" (study_id {study_id})"
-        problems.append(Problem(extract.file, text, int(line), rule.column, value or ""))
+        where = extract.file, text, int(line), rule.column, value or ""
+        problems.append(Problem(*where, rule.code))
     return problems
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from lndbayes.base.errors import DataError, Problem, UsageError
+from lndbayes.base.errors import Code, DataError, Problem, UsageError
 from lndbayes.data.evaluation import check_evaluation
 from lndbayes.data.schema import SITES
 from lndbayes.data.tables import month_number, month_text, read_table
@@ -94,9 +94,11 @@ def assemble(
     """
     root, target = Path(extracts), Path(out).resolve()
     if not there_is(root):
-        raise DataError(Problem(str(extracts), "there is no such directory"))
+        raise DataError(
+            Problem(str(extracts), "there is no such directory", code=Code.MISSING_FILE)
+        )
     if why := why_no_folder(root):
-        raise DataError(Problem(str(extracts), why))
+        raise DataError(Problem(str(extracts), why, code=Code.UNREADABLE_FILE))
     if not _MEMORY.fullmatch(memory):
         raise UsageError(f"memory must be an amount such as 1GB, not {memory!r}")
     require_directory(target)
@@ -226,7 +228,7 @@ def _load_sites(connection: duckdb.DuckDBPyConnection, root: Path, fresh: Path) 
             csv.writer(handle, lineterminator="\n").writerows([SITES.names, *rows])
     parsed, found = read_table(fresh, SITES)
     if parsed is not None and parsed.frame.empty and not found:
-        found = [Problem(extract.file, "the table is empty: it has no rows")]
+        found = [Problem(extract.file, "the table is empty: it has no rows", code=Code.EMPTY_FILE)]
     if parsed is not None:
         frame = parsed.frame
         months = [month_number(text) if text else _NEVER for text in frame["go_live"]]
@@ -251,13 +253,18 @@ def _load_sources(
     if found:
         return {}, present, found
     if not rows:
-        return {}, present, [Problem(extract.file, "the table is empty: it has no rows")]
+        return (
+            {},
+            present,
+            [Problem(extract.file, "the table is empty: it has no rows", code=Code.EMPTY_FILE)],
+        )
     sources, problems = parse_sources(extract.file, rows, settings)
     written = {row[0] for row in rows}
     rule = "there is a table of this source, which is not listed"
     for name in present:
         if name not in written:
-            problems.append(Problem(extract.file, rule, None, "source", name))
+            where = extract.file, rule, None, "source", name
+            problems.append(Problem(*where, Code.MISSING_ROW))
     return sources, [name for name in EVENTS if name in written or name in present], problems
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lndbayes.base.characters import text_problems
-from lndbayes.base.errors import Problem
+from lndbayes.base.errors import Code, Problem
 from lndbayes.base.names import DISCLOSURES
 from lndbayes.data.problems import hint
 from lndbayes.data.tables import YEARS, month_number, month_text
@@ -108,26 +108,38 @@ def _coverage(delay: float | None, months: int) -> float:
     return 1.0 if delay is None else 1.0 - math.exp(-(months + 0.5) / delay)
 
 
+#: What a value of a key breaks that is not as its rule says; elsewhere it is empty.
+_CODES = {
+    "synthetic": Code.WRONG_TYPE,
+    "extract_date": Code.BAD_FORMAT,
+    "first_month": Code.BAD_MONTH,
+    "last_month": Code.BAD_MONTH,
+    "disclosure": Code.BAD_CHOICE,
+}
+
+
 def read_settings(root: Path) -> tuple[Settings | None, list[Problem]]:
     """Read and check `extracts.toml`; no settings where anything in it is wrong."""
     if not there_is(root / FILE):
-        return None, [Problem(FILE, "the file is missing")]
+        return None, [Problem(FILE, "the file is missing", code=Code.MISSING_FILE)]
     try:
         written = read_toml(root / FILE)
     except Unreadable as error:
         return None, [error.problem(FILE)]
     problems = text_problems(written, FILE, lines=("notes",))
     problems += [
-        Problem(FILE, f"the key is not known{hint(key, _KEYS)}", None, key)
+        Problem(FILE, f"the key is not known{hint(key, _KEYS)}", None, key, code=Code.UNKNOWN_KEY)
         for key in written
         if key not in _KEYS and key not in _OTHER_KEYS
     ]
     for key, rule in _KEYS.items():
         if key not in written:
-            problems.append(Problem(FILE, f"the key is missing: it {rule}", None, key))
+            rule = f"the key is missing: it {rule}"
+            problems.append(Problem(FILE, rule, None, key, code=Code.MISSING_KEY))
         elif not _fits(key, written[key]):
             suffix = hint(str(written[key]), DISCLOSURES) if key == "disclosure" else ""
-            problems.append(Problem(FILE, rule + suffix, None, key, str(written[key])))
+            where = FILE, rule + suffix, None, key, str(written[key])
+            problems.append(Problem(*where, _CODES.get(key, Code.MISSING_VALUE)))
     if problems:
         return None, problems
     settings = Settings(
@@ -175,11 +187,13 @@ def last_day(month: int) -> dt.date:
 def _check_grid(settings: Settings) -> list[Problem]:
     if settings.last < settings.first:
         rule = f"must not be before first_month, {month_text(settings.first)}"
-        return [Problem(FILE, rule, None, "last_month", month_text(settings.last))]
+        where = FILE, rule, None, "last_month", month_text(settings.last)
+        return [Problem(*where, Code.OUT_OF_ORDER)]
     end = last_day(settings.last)
     if settings.extract_date < end:
         rule = f"must not be before the last day of last_month, {end}: a month is counted whole"
-        return [Problem(FILE, rule, None, "extract_date", str(settings.extract_date))]
+        where = FILE, rule, None, "extract_date", str(settings.extract_date)
+        return [Problem(*where, Code.OUT_OF_ORDER)]
     return []
 
 
@@ -208,17 +222,20 @@ def parse_sources(
         seams = tuple(part.strip() for part in seam.split(";") if part.strip())
         broken = _source_problems(file, line, (name, first, last, seams, delay))
         if name in found:
-            broken.append(Problem(file, "repeats another row", line, "source", name))
+            broken.append(
+                Problem(file, "repeats another row", line, "source", name, Code.REPEATED_ROW)
+            )
         problems += broken
         if broken:
             continue
         source = _source(name, first, last, seams, delay, settings)
         if source.last < source.first:
             rule = "must cover some month of the grid of extracts.toml"
-            problems.append(Problem(file, rule, line, "first_month", first))
+            problems.append(Problem(file, rule, line, "first_month", first, Code.OUTSIDE_MONTHS))
         elif source.counted < source.first:
             rule = "leaves no month with half of its events reported"
-            problems.append(Problem(file, rule, line, "reporting_delay_months", delay))
+            where = file, rule, line, "reporting_delay_months", delay
+            problems.append(Problem(*where, Code.OUTSIDE_MONTHS))
         found[name] = source
     return {name: found[name] for name in EVENTS if name in found}, problems
 
@@ -230,16 +247,19 @@ def _source_problems(
     problems = []
     if name not in EVENTS:
         rule = f"must be one of {', '.join(EVENTS)}{hint(name, EVENTS)}"
-        problems.append(Problem(file, rule, line, "source", name))
+        problems.append(Problem(file, rule, line, "source", name, Code.BAD_CHOICE))
     months = (("first_month", first), ("last_month", last), *(("seam", seam) for seam in seams))
     for column, value in months:
         if not _MONTH.fullmatch(value):
-            problems.append(Problem(file, "must be a month written YYYY-MM", line, column, value))
+            rule = "must be a month written YYYY-MM"
+            problems.append(Problem(file, rule, line, column, value, Code.BAD_MONTH))
     if not problems and last < first:
-        problems.append(Problem(file, "must not be before first_month", line, "last_month", last))
+        rule = "must not be before first_month"
+        problems.append(Problem(file, rule, line, "last_month", last, Code.OUT_OF_ORDER))
     if delay and not (_NUMBER.fullmatch(delay) and 0 < float(delay) <= _LONGEST_DELAY):
         rule = f"must be a number above 0, at most {_LONGEST_DELAY}, or empty for no delay"
-        problems.append(Problem(file, rule, line, "reporting_delay_months", delay))
+        where = file, rule, line, "reporting_delay_months", delay
+        problems.append(Problem(*where, Code.OUT_OF_RANGE))
     return problems
 
 

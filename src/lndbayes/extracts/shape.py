@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-__all__ = ["EVENTS", "KIND_RULES", "PERSONS", "REFERRALS", "SOURCES", "Field", "Shape"]
+from lndbayes.base.errors import Code
+
+__all__ = [
+    "EVENTS",
+    "KIND_CODES",
+    "KIND_RULES",
+    "PERSONS",
+    "REFERRALS",
+    "SOURCES",
+    "Field",
+    "Shape",
+]
 
 Kind = Literal["text", "date", "flag", "integer"]
 
@@ -16,6 +27,12 @@ KIND_RULES: Final[Mapping[str, str]] = {
     "date": "must be a date written YYYY-MM-DD",
     "flag": "must be 0 or 1",
     "integer": "must be a whole number",
+}
+KIND_CODES: Final[Mapping[str, Code]] = {
+    "text": Code.MISSING_VALUE,
+    "date": Code.BAD_FORMAT,
+    "flag": Code.BAD_CHOICE,
+    "integer": Code.NOT_WHOLE,
 }
 
 

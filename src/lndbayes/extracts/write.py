@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from lndbayes.base.errors import DataError, Problem
+from lndbayes.base.errors import Code, DataError, Problem
 from lndbayes.data.problems import nearest
 from lndbayes.files.reading import there_is, why_no_file, why_no_folder
 from lndbayes.files.whole import files_within
@@ -65,20 +65,23 @@ def copy_evidence(extracts: Path, folder: Path) -> list[Problem]:
     if not there_is(source):
         rule = "is not a folder of the extracts and would be left out (is it 'evidence'?)"
         folders = [path.name for path in sorted(extracts.iterdir()) if path.is_dir()]
-        return [Problem(name, rule) for name in folders if nearest(name, ["evidence"])]
+        like = [name for name in folders if nearest(name, ["evidence"])]
+        return [Problem(name, rule, code=Code.MISNAMED_FILE) for name in like]
     if why := why_no_folder(source):
-        return [Problem("evidence", why)]
+        return [Problem("evidence", why, code=Code.UNREADABLE_FILE)]
     problems = []
     for path in sorted(source.iterdir()):
         name = f"evidence/{path.name}"
         if path.name.startswith("."):
             continue
         if name == "evidence/history.csv":
-            problems.append(Problem(name, "must not be there: it is made from the extracts"))
+            rule = "must not be there: it is made from the extracts"
+            problems.append(Problem(name, rule, code=Code.CONTRADICTION))
         elif name in EVIDENCE and (why := why_no_file(path)):
-            problems.append(Problem(name, why))
+            problems.append(Problem(name, why, code=Code.UNREADABLE_FILE))
         elif name not in EVIDENCE:
-            problems.append(Problem(name, f"must be one of {', '.join(EVIDENCE)}"))
+            rule = f"must be one of {', '.join(EVIDENCE)}"
+            problems.append(Problem(name, rule, code=Code.MISNAMED_FILE))
         else:
             (folder / "evidence").mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / name)
