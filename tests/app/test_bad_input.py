@@ -255,6 +255,7 @@ def test_there_are_thirty_kinds() -> None:
     assert len({name for name, _, _ in CASES}) == len(CASES) >= 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spoil", "told"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
 def test_evaluate_refuses(
     spoil: Spoil,
@@ -314,6 +315,7 @@ def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None
     assert "usage" in printed.err
 
 
+@pytest.mark.slow
 def test_places_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, models = str(ROOT / "data" / "synthetic"), str(ROOT / "models")
     foreign = tmp_path / "foreign"
@@ -380,6 +382,7 @@ FREE_TEXTS: list[tuple[Spoil, str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spoil", "place"), FREE_TEXTS)
 def test_no_text_holds_what_a_document_cannot(
     spoil: Spoil, place: str, inputs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
@@ -411,6 +414,7 @@ CONTRADICTIONS: list[tuple[dict[str, str], dict[str, str], set[str]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("given", "changes", "refused"), CONTRADICTIONS)
 def test_what_an_outcome_is_counted_out_of_must_make_sense(
     given: dict[str, str],
@@ -437,6 +441,7 @@ def test_what_is_not_a_count_of_events_is_no_exposure() -> None:
     assert FAMILIES.keys() - counts == {"duration_hazard", "ordered_change"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["drug-use", "Crime", "A-2_b"])
 def test_an_outcome_of_the_data_can_be_evaluated(
     name: str, inputs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
@@ -454,6 +459,7 @@ def test_an_outcome_of_the_data_can_be_evaluated(
     assert f"outcome {name} has no spec" not in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("out", ["a" * 256, "/".join(["b" * 200] * 20)])
 def test_a_place_with_too_long_a_name_is_refused_by_every_command_that_writes(
     out: str, inputs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -214,6 +214,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", WRONG)
 def test_every_command_refuses_bad_data_alike(file, tmp_path, capsys) -> None:
     tiny = directory.Directory(tmp_path / "tiny")
@@ -285,6 +286,7 @@ COSTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after", "told"), COSTS, ids=[c[1] for c in COSTS])
 def test_broken_costs_are_refused(before, after, told, small, capsys) -> None:
     path = small / "models" / "costs.toml"

@@ -163,6 +163,7 @@ def lndbayes_process(arguments: list[str], **options: object) -> subprocess.Pope
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["at the end", "at once"])
 def test_a_closed_pipe_is_quiet(unbuffered, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)

@@ -32,6 +32,7 @@ def test_the_plain_choices_are_valid(family, tmp_path) -> None:
     assert main(["validate", str(data), "--models", str(models)]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flaw", FLAWS)
 def test_a_flaw_alone_is_refused_and_leaves_nothing(flaw, tmp_path) -> None:
     evidence = dict.fromkeys(("retrospective", "national", "history", "elicited"), "usual")

@@ -106,6 +106,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRONG)
 def test_validate_and_evaluate_say_the_same(name, small, capsys) -> None:
     spoil, rule = WRONG[name]
@@ -142,6 +143,7 @@ def commands_with_out(small: Path) -> list[list[str]]:
     return [both(small)[1][:-2], *with_spec, calibrate, ["strata", spec, "--data", data]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(7))
 def test_no_command_begins_in_a_place_that_will_not_do(number, small, capsys) -> None:
     arguments = commands_with_out(small)[number]
