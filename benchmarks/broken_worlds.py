@@ -39,6 +39,7 @@ from lndbayes import (
 )
 from lndbayes.checks.thresholds import thresholds_from
 from lndbayes.estimands.overview import overview_row
+from lndbayes.estimands.treated import treated_sites
 from lndbayes.evidence.refits import make_refit
 from lndbayes.evidence.sensitivity import VARIANTS, effort
 from lndbayes.fitting.fit import coordinates_of
@@ -81,7 +82,9 @@ def one(seed: int, world: str, base: str, spec: ModelSpec) -> dict[str, Any]:
     own = with_changes(spec, {"sampling.seed": seed})
     tree = fit(own, data, cores=1)
     refits = {
-        variant.name: make_refit(own, data, variant, coordinates_of(tree), effort())
+        variant.name: make_refit(
+            own, data, variant, coordinates_of(tree), treated_sites(tree), effort()
+        )
         for variant in VARIANTS
         if variant.name in ("panel_only", "bias_on")
     }

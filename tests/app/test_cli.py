@@ -373,13 +373,13 @@ def test_an_incomplete_run_is_told_what_it_lacks(command, spoil, told, small, ca
 def fitted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Count fits."""
     calls: list[str] = []
-    real = lndbayes.app.evaluate.fit
+    real = lndbayes.app.evaluate.fit_prepared
 
-    def counted(spec: Any, data: Any, **options: Any) -> Any:
-        calls.append(spec.outcome.name)
-        return real(spec, data, **options)
+    def counted(outcome: Any, **options: Any) -> Any:
+        calls.append(outcome.spec.outcome.name)
+        return real(outcome, **options)
 
-    monkeypatch.setattr(lndbayes.app.evaluate, "fit", counted)
+    monkeypatch.setattr(lndbayes.app.evaluate, "fit_prepared", counted)
     return calls
 
 

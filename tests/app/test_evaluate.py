@@ -95,7 +95,7 @@ def no_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **options: Any) -> None:
         raise AssertionError("fitted again")
 
-    monkeypatch.setattr(lndbayes.app.evaluate, "fit", refuse)
+    monkeypatch.setattr(lndbayes.app.evaluate, "fit_prepared", refuse)
     monkeypatch.setattr(lndbayes.evidence.refits, "fit", refuse)
 
 
@@ -323,7 +323,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     assert "run that first" in capsys.readouterr().err
 
     monkeypatch.setattr(lndbayes.evidence.refits, "make_refit", real)
-    monkeypatch.setattr(lndbayes.app.evaluate, "fit", None)
+    monkeypatch.setattr(lndbayes.app.evaluate, "fit_prepared", None)
     assert main([*command(work), "--quiet"]) == 0
     after = stamps(work)
     assert {name: after[name] for name in kept} == kept
@@ -495,7 +495,7 @@ def test_edited_draws_are_fitted_again(work, monkeypatch) -> None:
     def interrupted(*args: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lndbayes.app.evaluate, "fit", interrupted)
+    monkeypatch.setattr(lndbayes.app.evaluate, "fit_prepared", interrupted)
     assert main([*command(work), "--quiet"]) == 130
 
 

@@ -129,7 +129,7 @@ def test_a_second_run_reuses_every_fit(base: Path, monkeypatch: pytest.MonkeyPat
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("fitted again")
 
-    monkeypatch.setattr(lndbayes.app.evaluate, "fit", refuse)
+    monkeypatch.setattr(lndbayes.app.evaluate, "fit_prepared", refuse)
     monkeypatch.setattr(lndbayes.evidence.refits, "fit", refuse)
     before = (base / "run" / "effects.csv").read_bytes()
     assert run(base) in (0, 1)

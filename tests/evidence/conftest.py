@@ -54,9 +54,6 @@ class Fits:
 def fits(monkeypatch: pytest.MonkeyPatch) -> Fits:
     fake = Fits()
     monkeypatch.setattr(refits, "fit", fake)
-    # the fake's sites, which are not those of the data
-    treated = np.array([True, True, False])
-    monkeypatch.setattr(refits, "sites_of", lambda spec, data: treated)
     return fake
 
 

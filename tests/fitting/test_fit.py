@@ -23,6 +23,7 @@ from lndbayes.base.errors import FitError, MachineError
 from lndbayes.checks.battery import run_checks
 from lndbayes.data.evaluation import EvaluationData, read_evaluation
 from lndbayes.files.storage import SEAL
+from lndbayes.fitting import prepared
 from lndbayes.fitting.fit import (
     SCHEMA,
     coordinates_of,
@@ -466,15 +467,13 @@ def test_the_key_does_not_change_with_thresholds(spec, data) -> None:
 
 def test_the_key_changes_with_the_packages(spec, data, monkeypatch) -> None:
     before = fit_key(spec, data)
-    module = sys.modules["lndbayes.fitting.fit"]  # the package has a function of that name
-    monkeypatch.setattr(module, "versions", lambda: {**versions(), "numpy": "0"})
+    monkeypatch.setattr(prepared, "versions", lambda: {**versions(), "numpy": "0"})
     assert fit_key(spec, data) != before
 
 
 def test_the_key_changes_with_the_source_of_a_fit(spec, data, monkeypatch) -> None:
     before = fit_key(spec, data)
-    module = sys.modules["lndbayes.fitting.fit"]
-    monkeypatch.setattr(module, "source_hash", lambda name: f"{name} after an edit")
+    monkeypatch.setattr(prepared, "source_hash", lambda name: f"{name} after an edit")
     assert fit_key(spec, data) != before
 
 

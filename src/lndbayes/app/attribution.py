@@ -30,9 +30,9 @@ from lndbayes.files.lock import alone
 from lndbayes.files.places import require_run
 from lndbayes.files.provenance import record_product
 from lndbayes.files.writing import write_bytes, write_table
-from lndbayes.fitting.fit import fit, fit_key, save_fit, stored_fit
+from lndbayes.fitting.fit import fit_prepared, save_fit, stored_fit
+from lndbayes.fitting.prepared import PreparedOutcome, prepare_outcome
 from lndbayes.model.shown import own_treated
-from lndbayes.model.support import supported_design
 from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = ["Attribution", "attribute_evidence", "borrowed_folds"]
@@ -106,18 +106,18 @@ def attribute_evidence(
         their own, or `out` is something else than a run directory.
     """
     out = Path(out)
-    _refuse(spec, data, out, folds)
-    main = _main_fit(spec, data, out, workers, say)
+    outcome = _accepted(spec, data, out, folds)
+    main = _main_fit(outcome, out, workers, say)
     channels = present(spec, data, main)
     if not channels:
         rule = "no source speaks of the untreated state: there is nothing to attribute"
         raise UsageError(Problem("spec", rule, column="baseline.channels"))
     members = borrowed_folds(main, folds or FOLDS)
     pool: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "say": say}
-    jobs, outcome = [(spec, data, main)], spec.outcome.name
-    variants = run_variants(jobs, out / VARIANT_FOLDER, variants=_VARIANTS, **pool)[outcome]
+    jobs, name = [(spec, data, main)], spec.outcome.name
+    variants = run_variants(jobs, out / VARIANT_FOLDER, variants=_VARIANTS, **pool)[name]
     wanted = attribution_refits(channels, members)
-    refits = run_refits(jobs, wanted, out / FOLDER, effort=EFFORT, **pool)[outcome]
+    refits = run_refits(jobs, wanted, out / FOLDER, effort=EFFORT, **pool)[name]
     full = measures(spec, main, refits, variants, channels, members)
     full = pd.concat([full, cut_rows(spec, main, refits[CUT])], ignore_index=True)
     verdicts = verdicts_table(full, *_means(spec, main), link=spec.family.link)
@@ -126,32 +126,33 @@ def attribute_evidence(
     write_table(full, out / "ledger_full.csv")
     write_table(verdicts, out / "ledger_verdicts.csv")
     write_bytes(page.encode(), out / "ledger.md")
-    record_product(out, "ledger", {outcome: str(main.attrs["fit_key"])})
+    record_product(out, "ledger", {name: str(main.attrs["fit_key"])})
     return Attribution(full, verdicts, page)
 
 
-def _refuse(spec: ModelSpec, data: EvaluationData, out: Path, folds: int | None) -> None:
-    """Everything that can be said against the work before any of it is done."""
+def _accepted(
+    spec: ModelSpec, data: EvaluationData, out: Path, folds: int | None
+) -> PreparedOutcome:
+    """Prepare the outcome; everything that can be said against the work is said before any."""
     if spec.outcome.selected:
         rule = "is true: no effect is reported, so there is none to attribute; see the bounds"
         raise UsageError(Problem("spec", rule, column="outcome.selected"))
-    design = supported_design(spec, data)
+    outcome = prepare_outcome(spec, data)
+    design = outcome.design
     treated = own_treated(design["event_time"], design["site_weight"] > 0).any(axis=1).sum()
     if folds is not None and not 1 <= folds <= treated:
         rule = f"must lie between 1 and the number of sites with a treated cell, {treated}"
         raise DataError(Problem("--folds", rule, value=str(folds)))
     require_run(out)
+    return outcome
 
 
 def _main_fit(
-    spec: ModelSpec,
-    data: EvaluationData,
-    out: Path,
-    workers: int,
-    say: Callable[[str], None] | None,
+    outcome: PreparedOutcome, out: Path, workers: int, say: Callable[[str], None] | None
 ) -> xr.DataTree:
+    spec = outcome.spec
     path = out / "fits" / f"{spec.outcome.name}.nc"
-    tree = stored_fit(path, fit_key(spec, data))
+    tree = stored_fit(path, outcome.key)
     if tree is not None:
         if say:
             say(f"{spec.outcome.name}: finished fit reused, its inputs are unchanged")
@@ -161,7 +162,7 @@ def _main_fit(
         raise DataError(Problem(str(path), rule))
     if say:
         say(f"{spec.outcome.name}: sampling {spec.sampling.chains} chains")
-    tree = fit(spec, data, cores=min(workers, os.cpu_count() or 1))
+    tree = fit_prepared(outcome, cores=min(workers, os.cpu_count() or 1))
     save_fit(tree, path)
     return tree
 

@@ -181,17 +181,19 @@ def tipping(options: argparse.Namespace) -> int:
     from lndbayes.evidence.assumption import ASSUMPTION, label_assumption
     from lndbayes.evidence.tipping import require_question, tipping_table
     from lndbayes.files.writing import write_table
-    from lndbayes.fitting.fit import fit, fit_key, save_fit, stored_fit
+    from lndbayes.fitting.fit import fit_prepared, save_fit, stored_fit
+    from lndbayes.fitting.prepared import prepare_outcome
 
     spec, data = prepared_spec(options.spec, options.data, out=options.out)
     _warn(data.disclosure)
     require_question(spec, data)
     out = Path(options.out)
     path, say = out / "fits" / f"{spec.outcome.name}.nc", _say(options)
-    main = stored_fit(path, fit_key(spec, data))
+    outcome = prepare_outcome(spec, data)
+    main = stored_fit(path, outcome.key)
     if main is None:
         say(f"{spec.outcome.name}: main fit")
-        main = fit(spec, data)
+        main = fit_prepared(outcome)
         save_fit(main, path)
     table = tipping_table(spec, data, main, say=say)
     window = spec.effect.window

@@ -13,21 +13,20 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.app.exports import VARIANT_FOLDER, Outcome, finish, with_checks, write_exports
-from lndbayes.app.prepare import prepared
+from lndbayes.app.prepare import Prepared, prepared
 from lndbayes.app.runs import Progress, Steps
 from lndbayes.base.names import disclosure_warning
 from lndbayes.checks.fit_checks import check_fit
 from lndbayes.checks.result import Status, checks_table, overall
-from lndbayes.data.evaluation import EvaluationData, with_rows_of
+from lndbayes.data.evaluation import EvaluationData
 from lndbayes.evidence.sensitivity import run_variants
 from lndbayes.files.lock import alone
 from lndbayes.files.places import make_run, require_run
 from lndbayes.files.storage import file_hash
 from lndbayes.files.writing import write_table
-from lndbayes.fitting.fit import fit, fit_key, save_fit, stored_fit
+from lndbayes.fitting.fit import fit_prepared, save_fit, stored_fit
 from lndbayes.fitting.parallel import Task, run_tasks
-from lndbayes.model.design import build_design
-from lndbayes.model.support import supported_design
+from lndbayes.fitting.prepared import PreparedOutcome, prepare_outcome
 from lndbayes.money.pricing import drop_savings
 from lndbayes.spec.model_spec import ModelSpec
 
@@ -93,7 +92,7 @@ def evaluate(
         say(f"note: {note}")
     make_run(out)
     pool = Pool(jobs or os.cpu_count() or 1, scheduler)
-    done = _outcomes(specs, data, out, pool, steps, say, watch)
+    done = _outcomes(ready, out, pool, steps, say, watch)
     _keep_quality(Path(directory), out)
     if ready.costs is None:
         drop_savings(out)
@@ -156,11 +155,11 @@ def fit_outcome(
     bool
         Whether a check says FAIL.
     """
-    supported_design(spec, data)
+    outcome = prepare_outcome(spec, data)
     require_run(out)
     make_run(out)
     pool = Pool(jobs or os.cpu_count() or 1, None)
-    tree = _fits({spec.outcome.name: spec}, data, out, pool, say, watch)[spec.outcome.name]
+    tree = _fits({spec.outcome.name: outcome}, out, pool, say, watch)[spec.outcome.name]
     results = check_fit(spec, tree)
     write_table(checks_table(results), out / "checks.csv")
     say(f"{spec.outcome.name}: {overall(results).value}, written to {out}")
@@ -176,57 +175,54 @@ class Pool:
 
 
 def _fits(
-    specs: Mapping[str, ModelSpec],
-    data: EvaluationData,
+    outcomes: Mapping[str, PreparedOutcome],
     out: Path,
     pool: Pool,
     say: Progress,
     watch: Watch | None,
 ) -> dict[str, xr.DataTree]:
     """Main fit of every outcome; finished ones are reused, new ones stored one by one."""
-    path = {name: out / "fits" / f"{name}.nc" for name in specs}
+    path = {name: out / "fits" / f"{name}.nc" for name in outcomes}
     done: dict[str, xr.DataTree] = {}
-    for name, spec in specs.items():
-        tree = stored_fit(path[name], fit_key(spec, data))
+    for name, outcome in outcomes.items():
+        tree = stored_fit(path[name], outcome.key)
         if tree is not None:
             say(f"{name}: finished fit reused, its inputs are unchanged")
             done[name] = tree
-    todo = {name: spec for name, spec in specs.items() if name not in done}
+    todo = {name: outcome for name, outcome in outcomes.items() if name not in done}
 
     def finished(name: str, tree: xr.DataTree) -> None:
         save_fit(tree, path[name])
         done[name] = tree
-        say(f"{name}: fitted, {len(done)} of {len(specs)} outcomes")
+        say(f"{name}: fitted, {len(done)} of {len(outcomes)} outcomes")
 
     if pool.scheduler is None and (len(todo) == 1 or pool.workers == 1):
         # one fit on this machine: its chains are the parallel part, and its progress can be shown
-        for name, spec in todo.items():
-            say(f"{name}: sampling {spec.sampling.chains} chains")
+        for name, outcome in todo.items():
+            say(f"{name}: sampling {outcome.spec.sampling.chains} chains")
             callback = watch(name) if watch else None
-            finished(name, fit(spec, data, cores=pool.workers, callback=callback))
+            finished(name, fit_prepared(outcome, cores=pool.workers, callback=callback))
     else:
         # the longest first, so that no worker is left alone with one at the end
-        order = sorted(todo, key=lambda name: _work(todo[name], data), reverse=True)
-        light = {name: with_rows_of(data, todo[name].outcome.name) for name in order}
-        tasks = [Task(name, _fit_alone, (todo[name], light[name])) for name in order]
+        order = sorted(todo, key=lambda name: _work(todo[name]), reverse=True)
+        tasks = [Task(name, _fit_alone, (todo[name],)) for name in order]
         run_tasks(tasks, finished, workers=pool.workers, scheduler=pool.scheduler)
-    return {name: done[name] for name in specs}
+    return {name: done[name] for name in outcomes}
 
 
-def _work(spec: ModelSpec, data: EvaluationData) -> int:
+def _work(outcome: PreparedOutcome) -> int:
     """Draws times terms of the likelihood: the seconds of a fit go roughly along."""
-    design = build_design(spec, data)
+    design, sampling = outcome.design, outcome.spec.sampling
     terms = sum(int(np.count_nonzero(design[name])) for name in ("exposure", "stage_exposure"))
-    return spec.sampling.chains * spec.sampling.draws * terms
+    return sampling.chains * sampling.draws * terms
 
 
-def _fit_alone(spec: ModelSpec, data: EvaluationData) -> xr.DataTree:
-    return fit(spec, data, cores=1)
+def _fit_alone(outcome: PreparedOutcome) -> xr.DataTree:
+    return fit_prepared(outcome, cores=1)
 
 
 def _outcomes(
-    specs: Mapping[str, ModelSpec],
-    data: EvaluationData,
+    ready: Prepared,
     out: Path,
     pool: Pool,
     steps: Steps,
@@ -234,11 +230,15 @@ def _outcomes(
     watch: Watch | None,
 ) -> dict[str, Outcome]:
     with steps.step("fits"):
-        trees = _fits(specs, data, out, pool, say, watch)
+        trees = _fits(ready.outcomes, out, pool, say, watch)
     with steps.step("sensitivity"):
         variants = run_variants(
             # where no effect is reported, refits would show nothing
-            [(s, data, trees[name]) for name, s in specs.items() if not s.outcome.selected],
+            [
+                (spec, ready.data, trees[name])
+                for name, spec in ready.specs.items()
+                if not spec.outcome.selected
+            ],
             out / VARIANT_FOLDER,
             workers=pool.workers,
             scheduler=pool.scheduler,
@@ -248,7 +248,7 @@ def _outcomes(
         return with_checks(
             {
                 name: Outcome(spec, trees[name], variants.get(name, {}), [])
-                for name, spec in specs.items()
+                for name, spec in ready.specs.items()
             }
         )
 

@@ -17,6 +17,7 @@ from lndbayes.data.problems import hint, nearest
 from lndbayes.data.schema import QUALITY
 from lndbayes.files.places import run_problems
 from lndbayes.files.reading import there_is, why_no_folder
+from lndbayes.fitting.prepared import PreparedOutcome, prepare_outcome
 from lndbayes.model.support import idle_parts, supported_design
 from lndbayes.money.costs import Costs, load_costs
 from lndbayes.money.pricing import line_problems, outcomes_beside, pricing_notes
@@ -45,6 +46,8 @@ class Prepared:
         The evaluation data.
     specs : mapping of str to ModelSpec
         Specs of the outcomes of this run, by outcome.
+    outcomes : mapping of str to PreparedOutcome
+        The same with data, design and key.
     costs : Costs or None
         None where the models folder holds no ``costs.toml``.
     known : tuple of str
@@ -57,6 +60,7 @@ class Prepared:
 
     data: EvaluationData
     specs: Mapping[str, ModelSpec]
+    outcomes: Mapping[str, PreparedOutcome]
     costs: Costs | None
     known: tuple[str, ...]
     savings_notes: tuple[str, ...]
@@ -102,6 +106,7 @@ def prepared(
     costs = found.of(lambda: load_costs(models / COSTS_FILE)) if priced else None
     data = found.of(lambda: read_evaluation(directory))
     chosen: dict[str, ModelSpec] = {}
+    ready: dict[str, PreparedOutcome] = {}
     known: tuple[str, ...] = ()
     if data is not None and specs:
         present = [str(name) for name in data.ds["outcome"].to_numpy()]
@@ -113,8 +118,9 @@ def prepared(
         if not chosen and not outcomes:
             rule = f"holds none of the outcomes that have a spec ({', '.join(specs)})"
             found.add(DataError, [Problem("outcomes.csv", rule, column="outcome")])
-        for spec in chosen.values():
-            found.of(partial(supported_design, spec, data))
+        for name, spec in chosen.items():
+            if (one := found.of(partial(prepare_outcome, spec, data))) is not None:
+                ready[name] = one
     if out is not None:
         found.add(DataError, run_problems(Path(out), [Path(directory)]))
         found.add(DataError, kept_problems(Path(out), fresh=(QUALITY.file,)))
@@ -125,6 +131,7 @@ def prepared(
     return Prepared(
         data,
         chosen,
+        ready,
         costs,
         known,
         tuple(pricing_notes(costs, list(chosen))),

@@ -9,16 +9,12 @@ import numpy as np
 import xarray as xr
 
 from lndbayes.base.names import SAMPLE_DIMS
-from lndbayes.data.evaluation import EvaluationData
 from lndbayes.estimands.effects import effect_over
 from lndbayes.estimands.leverages import window_leverages
 from lndbayes.estimands.predictors import untreated_level, untreated_predictor
 from lndbayes.estimands.treated import Window, treated_sites
-from lndbayes.model.design import build_design
-from lndbayes.model.shown import own_treated
-from lndbayes.spec.model_spec import ModelSpec
 
-__all__ = ["BASELINES", "Keep", "effective", "kept_draws", "kept_of", "sites_of"]
+__all__ = ["BASELINES", "Keep", "effective", "kept_draws", "kept_of"]
 
 #: Whole baselines that are kept where they are asked for.
 BASELINES = 80
@@ -31,12 +27,6 @@ class Keep(StrEnum):
     BIASES = "biases"
     #: A few whole baselines with the cells' dispersion.
     BASELINES = "baselines"
-
-
-def sites_of(spec: ModelSpec, data: EvaluationData) -> np.ndarray:
-    """Sites that have an effect of their own in the main fit, bool, shape (S,)."""
-    design = build_design(spec, data)
-    return np.asarray(own_treated(design["event_time"], design["site_weight"] > 0).any(axis=1))
 
 
 def kept_draws(tree: xr.DataTree, window: Window, sites: np.ndarray | None = None) -> xr.Dataset:

@@ -21,7 +21,8 @@ import xarray as xr
 
 from lndbayes.coordinates.transform import Coordinates
 from lndbayes.data.evaluation import EvaluationData, with_rows_of
-from lndbayes.evidence.kept import Keep, kept_of, sites_of
+from lndbayes.estimands.treated import treated_sites
+from lndbayes.evidence.kept import Keep, kept_of
 from lndbayes.files.source import source_hash
 from lndbayes.files.storage import stored_under, write_netcdf
 from lndbayes.fitting.fit import coordinates_of, fit, fit_key
@@ -164,9 +165,8 @@ def run_refits(
             else:
                 coordinates = None if refit.pilot is Pilot.ALONE else coordinates_of(main)
                 places[place.path.stem] = place
-                tasks.append(
-                    Task(place.path.stem, make_refit, (spec, light, refit, coordinates, effort))
-                )
+                arguments = (spec, light, refit, coordinates, treated_sites(main), effort)
+                tasks.append(Task(place.path.stem, make_refit, arguments))
     if say and made:
         say(f"finished refits reused: {len(made)}, their inputs are unchanged")
     count = 0
@@ -277,6 +277,7 @@ def make_refit(
     data: EvaluationData,
     refit: Refit,
     coordinates: Coordinates | None,
+    sites: np.ndarray,
     effort: Effort,
 ) -> xr.Dataset:
     """Make one refit; see `run_refits` for what comes back.
@@ -289,13 +290,15 @@ def make_refit(
         What to change.
     coordinates : Coordinates, optional
         Coordinates of the main fit; None for `Pilot.ALONE`.
+    sites : ndarray of bool, shape (S,)
+        Sites with an effect of their own in the main fit, to pool over.
     effort : Effort
         How long it runs. Of two tries the one with more effective draws is kept.
     """
-    kept = _made(spec, data, refit, coordinates, effort)
+    kept = _made(spec, data, refit, coordinates, sites, effort)
     if not _ess(kept) >= effort.fewest:
         other = with_changes(spec, {"sampling.seed": spec.sampling.seed + 1})
-        second = _made(other, data, refit, coordinates, effort)
+        second = _made(other, data, refit, coordinates, sites, effort)
         kept = max(kept, second, key=lambda draws: np.nan_to_num(_ess(draws)))
     return kept
 
@@ -309,6 +312,7 @@ def _made(
     data: EvaluationData,
     refit: Refit,
     coordinates: Coordinates | None,
+    sites: np.ndarray,
     effort: Effort,
 ) -> xr.Dataset:
     changed, less = _inputs(spec, data, refit, effort)
@@ -322,7 +326,7 @@ def _made(
         hide_treated=refit.hide_treated,
         hidden=untreated_cells(data, refit.sites) if refit.sites else None,
     )
-    return kept_of(tree, spec.effect.window, refit.keep, sites_of(spec, data))
+    return kept_of(tree, spec.effect.window, refit.keep, sites)
 
 
 def without_own_rows(data: EvaluationData, sites: Sequence[str]) -> EvaluationData:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -17,8 +16,9 @@ from lndbayes.base.errors import DataError, FitError, Problem
 from lndbayes.base.names import SAMPLE_DIMS
 from lndbayes.coordinates.transform import Coordinates
 from lndbayes.data.evaluation import EvaluationData
-from lndbayes.files.source import source_hash, versions
+from lndbayes.files.source import versions
 from lndbayes.files.storage import Damaged, read_netcdf_tree, write_netcdf
+from lndbayes.fitting.prepared import SCHEMA, PreparedOutcome, fit_key, prepare_outcome
 from lndbayes.fitting.sampler import (
     coordinates_of,
     find_coordinates,
@@ -27,7 +27,7 @@ from lndbayes.fitting.sampler import (
 )
 from lndbayes.fitting.threads import one_blas_thread
 from lndbayes.fitting.trees import constant_dataset, draws_dataset, sample_coords, spec_attributes
-from lndbayes.model.design import Design, build_design
+from lndbayes.model.design import Design
 from lndbayes.model.layout import constrain
 from lndbayes.model.mask import without_cells, without_treated
 from lndbayes.model.predictive import (
@@ -45,38 +45,9 @@ from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = ["coordinates_of", "fit", "fit_key", "load_fit", "save_fit", "stored_fit", "versions"]
 
-#: Version of what a fit file holds; part of the key under which finished fits are reused.
-SCHEMA = 9
 
 _PRIOR_DRAWS = 1000
 _PREDICTIVE_DRAWS = 250
-
-
-def fit_key(spec: ModelSpec, data: EvaluationData) -> str:
-    """Identify everything that a fit's numbers depend on.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-        The spec; check thresholds are left out, since they judge a fit and do not change it.
-    data : EvaluationData
-        The data, by content hash.
-
-    Returns
-    -------
-    str
-        SHA-256 over spec, data, schema, package versions and the source text that a fit comes from.
-    """
-    settings = json.loads(spec.canonical())
-    settings.pop("checks")
-    parts = {
-        "spec": settings,
-        "data": data.hash,
-        "schema": SCHEMA,
-        "versions": versions(),
-        "source": source_hash(__name__),
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 @one_blas_thread
@@ -136,8 +107,49 @@ def fit(
     FitError
         If sampling cannot start.
     """
-    clock = time.perf_counter()
-    design = build_design(spec, data)
+    start = time.perf_counter()
+    outcome = prepare_outcome(spec, data, supported=False)
+    return fit_prepared(
+        outcome,
+        cores=cores,
+        progress=progress,
+        callback=callback,
+        predictive=predictive,
+        hide_treated=hide_treated,
+        hidden=hidden,
+        coordinates=coordinates,
+        needs_pilot=needs_pilot,
+        seconds=time.perf_counter() - start,
+    )
+
+
+@one_blas_thread
+def fit_prepared(
+    outcome: PreparedOutcome,
+    *,
+    cores: int | None = None,
+    progress: bool = False,
+    callback: Callable[[Any], None] | None = None,
+    predictive: bool = True,
+    hide_treated: bool = False,
+    hidden: xr.DataArray | None = None,
+    coordinates: Coordinates | None = None,
+    needs_pilot: bool = False,
+    seconds: float = 0.0,
+) -> xr.DataTree:
+    """Draw from the posterior of an outcome whose design is at hand; see `fit`.
+
+    Parameters
+    ----------
+    outcome : PreparedOutcome
+        From `lndbayes.fitting.prepared.prepare_outcome`.
+    cores, progress, callback, predictive, hide_treated, hidden, coordinates, needs_pilot
+        See `fit`.
+    seconds : float
+        What its design took.
+    """
+    clock = time.perf_counter() - seconds
+    spec, data, design = outcome.spec, outcome.data, outcome.design
     if not design["exposure_all"].any():
         raise DataError(lacking(spec, data, design))
     if hide_treated:
@@ -169,7 +181,7 @@ def fit(
     }
     tree = xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
     marks["predictive"] = time.perf_counter() - clock
-    tree.attrs = _attributes(spec, data, design, marks)
+    tree.attrs = _attributes(outcome, marks)
     return tree
 
 
@@ -212,7 +224,7 @@ def _predictive(
         variables = {"y": (dims, y.astype(np.float32)), "mu": (dims, mu.astype(np.float32))}
         out[group] = xr.Dataset(variables, coords=coords)
     if family.staged and design.coords["stage"]:
-        later = draw_stages(thin, design, family, rng).astype(np.float32)
+        later = draw_stages(thin, design, family, rng, eta1).astype(np.float32)
         out["posterior_predictive"]["y_stage"] = ((*dims, "stage"), later)
         stages = out["posterior_predictive"].assign_coords(stage=design.coords["stage"])
         out["posterior_predictive"] = stages
@@ -229,17 +241,16 @@ def _predictive(
     return out
 
 
-def _attributes(
-    spec: ModelSpec, data: EvaluationData, design: Design, marks: Mapping[str, float]
-) -> dict[str, Any]:
+def _attributes(outcome: PreparedOutcome, marks: Mapping[str, float]) -> dict[str, Any]:
+    spec, data = outcome.spec, outcome.data
     return {
         **spec_attributes(spec),
         "data_hash": data.hash,
         "data_name": data.name,
         "period": data.period,
         "synthetic": int(data.synthetic),
-        "fit_key": fit_key(spec, data),
-        "fixed_variables": json.dumps(_fixed_variables(spec, data, design)),
+        "fit_key": outcome.key,
+        "fixed_variables": json.dumps(_fixed_variables(spec, data, outcome.design)),
         "versions": json.dumps(versions(), sort_keys=True),
         "wall_seconds": json.dumps({k: round(v, 3) for k, v in marks.items()}),
         "schema": SCHEMA,

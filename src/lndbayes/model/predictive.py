@@ -156,15 +156,26 @@ def draw_stages(
     design: Design,
     family: Family,
     rng: np.random.Generator,
+    eta1: np.ndarray | None = None,
 ) -> np.ndarray:
     """Draw the later stages' counts given those at risk in the data.
+
+    Parameters
+    ----------
+    values : mapping of str to ndarray
+        Constrained draws with leading dims (...).
+    design, family, rng
+        See `draw_counts`.
+    eta1 : ndarray, shape (..., S, T), optional
+        Their linear predictor with the service, where it is at hand.
 
     Returns
     -------
     ndarray, shape (..., S, T, L)
         NaN where nobody is at risk.
     """
-    _, eta1 = linear_predictors(values, design)
+    if eta1 is None:
+        _, eta1 = linear_predictors(values, design)
     f = stage_predictors(values, design, eta1, lengthens=family.lengthens)
     used = design["stage_exposure"] > 0
     out = np.full(f.shape, np.nan)
