@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from lndbayes.base.vocabulary import EffectVerdict
 from lndbayes.estimands.averted import averted_by_band, events_averted
 from lndbayes.estimands.bounds import bounds_table, selection_bounds, trimmed
 from lndbayes.estimands.effects import pooled_effect
-from lndbayes.estimands.overview import FRAGILE, overview_row, standing_verdict, verdict
+from lndbayes.estimands.overview import overview_row, standing_verdict, verdict
 from lndbayes.estimands.predictors import predictors
 from lndbayes.estimands.regression_to_mean import before_after, before_after_table
 from lndbayes.estimands.treated import treated_sites
@@ -165,13 +166,13 @@ def test_verdicts_of_intervals(lower: float, upper: float, told: str) -> None:
     ("alone", "allowed", "told"),
     [
         ("lowers", "lowers", "lowers"),
-        ("lowers", "cannot say", FRAGILE),
-        ("lowers", "raises", FRAGILE),
-        ("raises", "no more than a small effect", FRAGILE),
-        ("no more than a small effect", "cannot say", FRAGILE),
+        ("lowers", "cannot say", EffectVerdict.FRAGILE),
+        ("lowers", "raises", EffectVerdict.FRAGILE),
+        ("raises", "no more than a small effect", EffectVerdict.FRAGILE),
+        ("no more than a small effect", "cannot say", EffectVerdict.FRAGILE),
         ("no more than a small effect",) * 3,
         ("cannot say", "lowers", "cannot say"),
-        ("raises", "not identified", FRAGILE),
+        ("raises", "not identified", EffectVerdict.FRAGILE),
         ("not identified", "not identified", "not identified"),
     ],
 )
@@ -184,13 +185,17 @@ def test_the_overview_asks_the_refit_with_a_bias() -> None:
     fit = fake_fit(posterior={"site_effect": -0.5, "ramp_months": 1e-3})
     fit.attrs |= {"link": "logit"}
     same = pooled_effect(fit, "link", spec.effect.window)
-    for shift, told in ((0.0, "lowers"), (0.5, FRAGILE), (1.5, FRAGILE)):
+    for shift, told in (
+        (0.0, "lowers"),
+        (0.5, EffectVerdict.FRAGILE),
+        (1.5, EffectVerdict.FRAGILE),
+    ):
         row = overview_row(spec, fit, 5.0, allowed=same + shift)
         assert row["verdict"] == told
         ends = np.quantile(same + shift, [0.05, 0.95])
         assert np.log([row["lower_bias_allowed"], row["upper_bias_allowed"]]) == pytest.approx(ends)
     alone = overview_row(spec, fit, 5.0)
-    assert alone["verdict"] == FRAGILE
+    assert alone["verdict"] == EffectVerdict.FRAGILE
     assert np.isnan(alone["lower_bias_allowed"])
 
 

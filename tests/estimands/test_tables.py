@@ -11,6 +11,7 @@ import xarray as xr
 
 from lndbayes.app.exports import Outcome, write_exports
 from lndbayes.app.runs import Steps
+from lndbayes.base.vocabulary import Estimand
 from lndbayes.checks.result import CheckResult, Status
 from lndbayes.estimands import effects as estimands
 from lndbayes.estimands.averted import events_averted
@@ -210,8 +211,8 @@ def test_what_the_data_lack_is_left_out() -> None:
     # referrals of a site that never goes live weigh no effect
     only_untreated = np.array([[0.0], [0.0], [0.0], [0.0], [9.0]])
     fit = four_tiers(constants={"referrals": only_untreated})
-    assert "pooled_referral_weighted/link" not in reported_draws(fit, WINDOW)
-    assert "pooled_referral_weighted/link" in reported_draws(four_tiers(), WINDOW)
+    assert Estimand.POOLED_REFERRAL_WEIGHTED not in reported_draws(fit, WINDOW)
+    assert Estimand.POOLED_REFERRAL_WEIGHTED in reported_draws(four_tiers(), WINDOW)
 
 
 def test_the_baseline_has_every_month_and_the_observed_rate_beside_it() -> None:

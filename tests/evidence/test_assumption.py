@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from lndbayes.base.vocabulary import Estimand
 from lndbayes.estimands.mix_effects import mix_is_told
 from lndbayes.evidence.assumption import (
     ASSUMPTION,
@@ -31,19 +32,19 @@ def draws(sd: float, *names: str, dim: str = "intervention") -> xr.DataArray:
 
 def test_ratios_are_of_standard_deviations_item_by_item() -> None:
     posterior = {
-        "pooled/link": draws(0.2),
-        "intervention/link": draws(0.3, "advice", "detention"),
-        "course/link": draws(0.1, "0-5", "6-11", dim="window"),
-        "site/link": draws(0.1, "S01", dim="site"),
-        "pooled/natural": draws(0.1),
+        Estimand.POOLED_LINK: draws(0.2),
+        Estimand.INTERVENTION: draws(0.3, "advice", "detention"),
+        Estimand.COURSE: draws(0.1, "0-5", "6-11", dim="window"),
+        Estimand.SITE_LINK: draws(0.1, "S01", dim="site"),
+        Estimand.POOLED_NATURAL: draws(0.1),
     }
     prior = {
-        "pooled/link": draws(0.5),
-        "intervention/link": draws(0.3, "advice", "detention").where(
+        Estimand.POOLED_LINK: draws(0.5),
+        Estimand.INTERVENTION: draws(0.3, "advice", "detention").where(
             xr.DataArray([True, False], dims="intervention"), 0.0
         ),
-        "course/link": draws(0.4, "0-5", "6-11", dim="window"),
-        "site/link": draws(0.1, "S01", dim="site"),
+        Estimand.COURSE: draws(0.4, "0-5", "6-11", dim="window"),
+        Estimand.SITE_LINK: draws(0.1, "S01", dim="site"),
     }
     found = prior_sd_ratios(posterior, prior)
     assert set(found) == {

@@ -14,6 +14,7 @@ import xarray as xr
 
 from lndbayes.app.exports import VARIANT_FOLDER
 from lndbayes.base.errors import DataError, Problem, UsageError
+from lndbayes.base.vocabulary import VariantName
 from lndbayes.data.evaluation import EvaluationData
 from lndbayes.estimands.effects import pooled_effect, site_effects
 from lndbayes.estimands.predictors import untreated_level
@@ -31,6 +32,7 @@ from lndbayes.files.places import require_run
 from lndbayes.files.provenance import record_product
 from lndbayes.files.writing import write_bytes, write_table
 from lndbayes.fitting.fit import fit_prepared, save_fit, stored_fit
+from lndbayes.fitting.metadata import metadata
 from lndbayes.fitting.prepared import PreparedOutcome, prepare_outcome
 from lndbayes.model.shown import own_treated
 from lndbayes.spec.model_spec import ModelSpec
@@ -42,7 +44,7 @@ FOLDER = "ledger"
 #: Folds of sites whose own evidence is hidden together, unless asked otherwise.
 FOLDS = 3
 
-_VARIANTS = tuple(v for v in VARIANTS if v.name in ("bias_on", "ramp_hidden"))
+_VARIANTS = tuple(v for v in VARIANTS if v.name in (VariantName.BIAS_ON, VariantName.RAMP_HIDDEN))
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def attribute_evidence(
     write_table(full, out / "ledger_full.csv")
     write_table(verdicts, out / "ledger_verdicts.csv")
     write_bytes(page.encode(), out / "ledger.md")
-    record_product(out, "ledger", {name: str(main.attrs["fit_key"])})
+    record_product(out, "ledger", {name: metadata(main).key})
     return Attribution(full, verdicts, page)
 
 

@@ -21,11 +21,12 @@ from lndbayes.app.runs import (
     stored_variants,
 )
 from lndbayes.base.errors import DataError
+from lndbayes.base.vocabulary import Estimand, Tier, VariantName
 from lndbayes.checks.fit_checks import check_fit
 from lndbayes.checks.result import CheckResult, Status, checks_table, overall
 from lndbayes.estimands.bounds import bounds_table
 from lndbayes.estimands.effects import pooled_effect
-from lndbayes.estimands.identification import NO_EFFECT, site_tiers
+from lndbayes.estimands.identification import site_tiers
 from lndbayes.estimands.mix_effects import mix_is_told
 from lndbayes.estimands.overview import OVERVIEW_COLUMNS, overview_row
 from lndbayes.estimands.regression_to_mean import before_after_table
@@ -63,6 +64,7 @@ from lndbayes.files.provenance import (
 from lndbayes.files.storage import file_hash
 from lndbayes.files.writing import read_dataset, write_dataset, write_json, write_table
 from lndbayes.fitting.fit import versions
+from lndbayes.fitting.metadata import metadata
 from lndbayes.money.costs import Costs, load_costs
 from lndbayes.money.pricing import drop_savings, pricing_of
 from lndbayes.money.rules import ALL
@@ -99,7 +101,7 @@ class Outcome:
     fit: xr.DataTree
     variants: Mapping[str, xr.Dataset]
     checks: Sequence[CheckResult]
-    reported: Mapping[str, xr.DataArray] = field(default_factory=dict)
+    reported: Mapping[Estimand, xr.DataArray] = field(default_factory=dict)
 
 
 def write_exports(
@@ -163,7 +165,7 @@ def _tables(outcome: Outcome, given: xr.DataTree | None) -> dict[str, pd.DataFra
     priors = prior_table(spec, interventions=interventions)
     selected = spec.outcome.selected
     draws = outcome.reported
-    bias_on = outcome.variants.get("bias_on")
+    bias_on = outcome.variants.get(VariantName.BIAS_ON)
     allowed = None if bias_on is None else bias_on["pooled"]
     overview = pd.DataFrame([overview_row(spec, tree, prior_sd, allowed=allowed)])
     found = {
@@ -178,8 +180,8 @@ def _tables(outcome: Outcome, given: xr.DataTree | None) -> dict[str, pd.DataFra
     ledger = ledger_table(tree, window, base, outcome.variants)
     ratios = prior_sd_ratios(draws, link_draws(prior, window))
     found |= {
-        "powerscale": powerscale_table(tree, spec, draws["pooled/link"]),
-        "tipping": weighted_table(spec, tree, outcome.variants["bias_on"]),
+        "powerscale": powerscale_table(tree, spec, draws[Estimand.POOLED_LINK]),
+        "tipping": weighted_table(spec, tree, outcome.variants[VariantName.BIAS_ON]),
         "ledger": ledger,
         "sensitivity": sensitivity_table(spec.outcome.name, base, outcome.variants, prior_sd),
     }
@@ -218,7 +220,7 @@ def _price(out: Path, done: Mapping[str, Outcome], costs: Costs) -> None:
     """Write the savings draws; remove earlier ones where the costs price none of the outcomes."""
     priced = {line.outcome for line in costs.lines}
     averted = {
-        k: outcome.reported["events_averted_site/natural"]
+        k: outcome.reported[Estimand.EVENTS_AVERTED_SITE]
         for k, outcome in done.items()
         if k in priced
     }
@@ -226,7 +228,7 @@ def _price(out: Path, done: Mapping[str, Outcome], costs: Costs) -> None:
         drop_savings(out)
         return
     first = next(iter(averted))
-    ds = savings(on_common_sites(averted), costs, seed=int(done[first].fit.attrs["seed"]))
+    ds = savings(on_common_sites(averted), costs, seed=metadata(done[first].fit).seed)
     write_dataset(ds, out / "savings.nc")
 
 
@@ -241,12 +243,12 @@ def _export_savings(
         (site, name)
         for name, outcome in done.items()
         for site, tier in site_tiers(outcome.fit, outcome.spec.effect.window).to_series().items()
-        if tier in ("D", NO_EFFECT)
+        if tier in (Tier.D, Tier.NO_EFFECT)
     }
     # what sums several outcomes at a site rests on the weakest of them
     unidentified |= {(site, ALL) for site, _ in unidentified}
     tier = [
-        "D" if row in unidentified else ""
+        Tier.D if row in unidentified else ""
         for row in zip(table["site"], table["outcome"], strict=True)
     ]
     table = blank_tier_d(table, pd.Series(tier, index=table.index))
@@ -287,7 +289,7 @@ def _stored(run: Path, manifest: Mapping[str, Any], steps: Steps) -> dict[str, O
                 spec = with_changes(spec, {"checks": thresholds[name]})
             variants: dict[str, xr.Dataset] = {}
             if not spec.outcome.selected:
-                variants = stored_variants(run, name, str(tree.attrs["fit_key"]))
+                variants = stored_variants(run, name, metadata(tree).key)
             done[name] = Outcome(spec, tree, variants, [])
     return with_checks(done)
 

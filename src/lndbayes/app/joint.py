@@ -19,6 +19,7 @@ from lndbayes.files.reading import there_is
 from lndbayes.files.writing import write_dataset, write_table
 from lndbayes.fitting.fit import load_fit
 from lndbayes.fitting.fit_shape import require_shape
+from lndbayes.fitting.metadata import metadata
 from lndbayes.second_stage.joint.outcomes import (
     comparison_table,
     correlation_table,
@@ -83,7 +84,7 @@ def joint_run(
     ds.attrs |= {
         "sampling": "; ".join(problems) or "settled",
         "note": NOTE,
-        "fit_keys": " ".join(str(fit.attrs["fit_key"]) for fit in fits.values()),
+        "fit_keys": " ".join(metadata(fit).key for fit in fits.values()),
     }
     tables = {
         "joint": _labelled(joint_table(ds)),
@@ -93,7 +94,7 @@ def joint_run(
     write_dataset(ds, run / "joint.nc")
     for name, table in tables.items():
         write_table(table, run / f"{name}.csv")
-    record_product(run, "joint", {name: str(fit.attrs["fit_key"]) for name, fit in fits.items()})
+    record_product(run, "joint", {name: metadata(fit).key for name, fit in fits.items()})
     last = compared.iloc[-1]
     say(
         f"prediction of left-out sites: {last['verdict']} (difference {last['difference']:.1f}, "
@@ -135,5 +136,5 @@ def _stored(run: Path, outcomes: Sequence[str] | None) -> dict[str, xr.DataTree]
 
 def _seed(fits: dict[str, xr.DataTree]) -> int:
     """A seed that the fits determine, so that a run gives the same numbers again."""
-    digest = hashlib.sha256("/".join(str(fit.attrs["seed"]) for fit in fits.values()).encode())
+    digest = hashlib.sha256("/".join(str(metadata(fit).seed) for fit in fits.values()).encode())
     return int.from_bytes(digest.digest()[:4])

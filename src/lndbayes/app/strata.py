@@ -21,6 +21,7 @@ from lndbayes.files.places import make_run, require_run
 from lndbayes.files.provenance import record_product
 from lndbayes.files.writing import write_dataset, write_table
 from lndbayes.fitting.fit import fit_key, load_fit
+from lndbayes.fitting.metadata import metadata
 from lndbayes.fitting.parallel import FitJob, fit_many
 from lndbayes.model.design import build_design
 from lndbayes.model.shown import own_treated
@@ -117,7 +118,7 @@ def strata_run(
     ds.attrs |= {
         "data_hash": data.hash,
         "spec_hash": spec.hash,
-        "fit_keys": " ".join(str(fit.attrs["fit_key"]) for fit in fits.values()),
+        "fit_keys": " ".join(metadata(fit).key for fit in fits.values()),
         "absent": "; ".join(f"{label}: {reason}" for label, reason in absent.items()),
         "evidence": "panel alone",
     }

@@ -8,7 +8,7 @@ import xarray as xr
 
 from lndbayes.base.names import MONTH, SITE
 from lndbayes.checks.structure import likelihood_cells
-from lndbayes.spec.families import FAMILIES
+from lndbayes.fitting.metadata import metadata
 
 __all__ = ["impossible_counts"]
 
@@ -33,7 +33,7 @@ def impossible_counts(fit: xr.DataTree) -> pd.DataFrame:
     y = observed.values
     # what is not a number is not possible either: `not possible` instead of `impossible`
     possible = (y >= 0) & (y == np.round(y))
-    if FAMILIES[str(fit.attrs["family"])].trials:
+    if metadata(fit).family.trials:
         possible &= y <= exposure
     possible &= _possible_stages(fit)
     s, t = np.nonzero(cells & ~possible)

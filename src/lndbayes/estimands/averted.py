@@ -10,6 +10,7 @@ from lndbayes.estimands.effects import CHUNK, natural, weighted_change, with_uni
 from lndbayes.estimands.identification import unidentified_sites
 from lndbayes.estimands.predictors import predictors
 from lndbayes.estimands.treated import treated_sites
+from lndbayes.fitting.metadata import metadata
 from lndbayes.model.shown import live_cells
 from lndbayes.model.surface import stage_predictors
 from lndbayes.spec.families import FAMILIES, inverse
@@ -55,7 +56,7 @@ def events_averted(fit: xr.DataTree, given: xr.DataTree | None = None) -> xr.Dat
 def _by_site(fit: xr.DataTree, averted: xr.DataArray) -> xr.DataArray:
     """Draws of the sites with an effect of their own, naming those of which none is told."""
     treated = treated_sites(fit)
-    draws = with_unit(averted.isel(site=treated), str(fit.attrs["unit"]))
+    draws = with_unit(averted.isel(site=treated), metadata(fit).unit)
     hidden = unidentified_sites(fit)[treated]
     if not hidden.any():
         return draws
@@ -63,7 +64,7 @@ def _by_site(fit: xr.DataTree, averted: xr.DataArray) -> xr.DataArray:
 
 
 def _chained(fit: xr.DataTree, given: xr.DataTree) -> xr.DataArray:
-    if (named_so := fit.attrs.get("given", "")) != (other := given.attrs["outcome"]):
+    if (named_so := metadata(fit).given) != (other := metadata(given).outcome):
         raise ValueError(f"the exposure is the counts of {named_so!r}, not {other!r}")
     ours, theirs = (tree["constant_data"] for tree in (fit, given))
     if any(ours[d].to_numpy().tolist() != theirs[d].to_numpy().tolist() for d in ("site", "month")):
@@ -152,7 +153,7 @@ def averted_by_band(fit: xr.DataTree) -> xr.DataArray | None:
     averted = xr.DataArray(
         np.concatenate(parts, axis=1), dims=(*SAMPLE_DIMS, "band"), coords=coords
     )
-    return with_unit(averted, str(fit.attrs["unit"]))
+    return with_unit(averted, metadata(fit).unit)
 
 
 def _site_sums(site: np.ndarray, sites: int) -> np.ndarray:

@@ -18,6 +18,7 @@ from lndbayes.estimands.effects import natural, pooled_effect
 from lndbayes.estimands.predictors import predictors
 from lndbayes.estimands.summaries import summarise
 from lndbayes.estimands.treated import Window, asked_window, treated_sites
+from lndbayes.fitting.metadata import metadata
 
 __all__ = ["BOUND_COLUMNS", "bounds_table", "selection_bounds", "trimmed"]
 
@@ -142,7 +143,7 @@ def bounds_table(
         lower end of ``low`` and the upper end of ``high`` lies all that the data leave open; no
         point between them is better supported than another.
     """
-    head = {"outcome": fit.attrs["outcome"], "given": fit.attrs["given"]}
+    head = {"outcome": metadata(fit).outcome, "given": metadata(fit).given}
     window = asked_window(fit, window)
     span = f"{window[0]}-{window[1]}"
     if given is None:
@@ -164,7 +165,7 @@ def bounds_table(
         numbers = {k: found[k] for k in ("mean", "sd", "lower", "median", "upper", "ci_prob")}
         unit = "per cent" if name == "inflow" else "percentage points"
         rows.append(
-            {**head, "quantity": str(fit.attrs["unit"]), "unit": unit, "bound": name}
+            {**head, "quantity": metadata(fit).unit, "unit": unit, "bound": name}
             | numbers
             | {"window": span, "note": note}
         )

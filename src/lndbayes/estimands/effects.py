@@ -11,10 +11,11 @@ import numpy as np
 import xarray as xr
 
 from lndbayes.base.choices import one_of
-from lndbayes.base.names import PERIOD_MONTHS, SAMPLE_DIMS
+from lndbayes.base.names import SAMPLE_DIMS
 from lndbayes.estimands.identification import unidentified_sites
 from lndbayes.estimands.predictors import predictors, untreated_predictor
 from lndbayes.estimands.treated import Window, asked_window, treated_cells, treated_sites
+from lndbayes.fitting.metadata import metadata
 from lndbayes.model.course import pulse_means, ramp_means
 from lndbayes.model.shown import shown_months, window_fault
 from lndbayes.spec.families import LOG_RATIO, inverse
@@ -53,7 +54,7 @@ def window_shape(fit: xr.DataTree, window: Window) -> tuple[xr.DataArray, xr.Dat
     The whole window counts, also where a site's months end before it does: on the link scale the
     effect is a function of event time alone.
     """
-    step = PERIOD_MONTHS[fit.attrs["period"]]
+    step = metadata(fit).step
     events = np.arange(0, window[1] + 1, step)
     events = events[events >= window[0]]
     posterior = fit["posterior"].to_dataset()
@@ -69,12 +70,12 @@ def window_shape(fit: xr.DataTree, window: Window) -> tuple[xr.DataArray, xr.Dat
 
 def unit_of(fit: xr.DataTree) -> str:
     """Name the unit of effects on the link scale."""
-    return LOG_RATIO[str(fit.attrs.get("link", "logit"))]
+    return LOG_RATIO[metadata(fit).link]
 
 
 def natural(fit: xr.DataTree, eta: np.ndarray) -> np.ndarray:
     """Natural values of linear predictors: the inverse of the fit's link."""
-    return inverse(str(fit.attrs.get("link", "logit")), eta)
+    return inverse(metadata(fit).link, eta)
 
 
 def site_effects(
@@ -295,7 +296,7 @@ def new_site_effect(
         Dims (chain, draw): mean, mix and predictive draws of wave and site deviation.
     """
     posterior = fit["posterior"].to_dataset()
-    rng = np.random.default_rng([int(fit.attrs["seed"]), 28])
+    rng = np.random.default_rng([metadata(fit).seed, 28])
     shape = tuple(posterior.sizes[dim] for dim in SAMPLE_DIMS)
     plateau = posterior["effect_mean"] + posterior["site_effect_sd"] * xr.DataArray(
         rng.normal(size=shape), dims=SAMPLE_DIMS
@@ -354,7 +355,7 @@ def course_effects(fit: xr.DataTree) -> xr.DataArray:
         Dims (chain, draw, window), labels such as ``"0-2"``.
     """
     event = fit["constant_data"]["event_time"].transpose("site", "month").to_numpy()
-    shown, step = shown_months(event, treated_cells(fit)), PERIOD_MONTHS[fit.attrs["period"]]
+    shown, step = shown_months(event, treated_cells(fit)), metadata(fit).step
     longest = int(shown.max(initial=-1))
     sites, parts, labels = treated_sites(fit), [], []
     for first, last in ((first, min(last, longest)) for first, last in COURSE):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from lndbayes.base.names import PERIOD_MONTHS, TIER_A_MONTHS
+from lndbayes.base.names import TIER_A_MONTHS
+from lndbayes.base.vocabulary import Tier
 from lndbayes.estimands.treated import Window, asked_window, treated_sites
+from lndbayes.fitting.metadata import metadata
 from lndbayes.model.channels import OFF_SD
 from lndbayes.model.shown import live_cells
 
 __all__ = [
-    "NO_EFFECT",
     "TIERS",
     "has_evidence",
     "identified_share",
@@ -19,15 +20,13 @@ __all__ = [
     "unidentified_sites",
 ]
 
+#: Tiers of sites that have an effect of their own, and what each says.
 TIERS = {
-    "A": "own untreated months, and untreated sites to compare with throughout the window",
-    "B": "own untreated months fix the level; the trend under the window is the model's",
-    "C": "no own untreated month: the level rests on own records or persons' history",
-    "D": "no own evidence on the untreated state: no site interval",
+    Tier.A: "own untreated months, and untreated sites to compare with throughout the window",
+    Tier.B: "own untreated months fix the level; the trend under the window is the model's",
+    Tier.C: "no own untreated month: the level rests on own records or persons' history",
+    Tier.D: "no own evidence on the untreated state: no site interval",
 }
-
-#: In place of a tier: a site without a treated cell of its own has no effect to identify.
-NO_EFFECT = "-"
 
 
 def site_tiers(fit: xr.DataTree, window: Window | None = None) -> xr.DataArray:
@@ -43,8 +42,8 @@ def site_tiers(fit: xr.DataTree, window: Window | None = None) -> xr.DataArray:
     Returns
     -------
     xarray.DataArray
-        Dims (site), one of "A", "B", "C", "D"; `NO_EFFECT` for a site without a treated cell of its
-        own in the likelihood: it never goes live, or not within the months that can be used.
+        Dims (site), values of `Tier`; `Tier.NO_EFFECT` for a site without a treated cell of its own
+        in the likelihood: it never goes live, or not within the months that can be used.
 
     Raises
     ------
@@ -55,23 +54,23 @@ def site_tiers(fit: xr.DataTree, window: Window | None = None) -> xr.DataArray:
     data = fit["constant_data"].to_dataset()
     event = data["event_time"].to_numpy()
     clean = (data["site_weight"].to_numpy() > 0) & ~live_cells(event)
-    own = clean.sum(axis=1) * PERIOD_MONTHS[fit.attrs["period"]]
+    own = clean.sum(axis=1) * metadata(fit).step
     untreated_sites = clean.sum(axis=0)
     treated, unidentified = treated_sites(fit), unidentified_sites(fit)
     tiers = []
     for s in range(len(event)):
         if not treated[s]:
-            tiers.append(NO_EFFECT)
+            tiers.append(Tier.NO_EFFECT)
             continue
         in_window = (event[s] >= window[0]) & (event[s] <= window[1])
         whole = in_window.sum() > 0 and event[s].max() >= window[1]
         compared = whole and bool((untreated_sites[in_window] > 0).all())
         if own[s] >= TIER_A_MONTHS and compared:
-            tiers.append("A")
+            tiers.append(Tier.A)
         elif own[s] > 0:
-            tiers.append("B")
+            tiers.append(Tier.B)
         else:
-            tiers.append("D" if unidentified[s] else "C")
+            tiers.append(Tier.D if unidentified[s] else Tier.C)
     return xr.DataArray(tiers, dims="site", coords={"site": data["site"]})
 
 

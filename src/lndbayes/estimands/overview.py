@@ -8,13 +8,14 @@ import numpy as np
 import xarray as xr
 
 from lndbayes.base.names import CI_PROB
+from lndbayes.base.vocabulary import EffectVerdict
 from lndbayes.estimands.effects import pooled_effect
-from lndbayes.estimands.identification import identified_share, site_tiers
+from lndbayes.estimands.identification import TIERS, identified_share, site_tiers
 from lndbayes.estimands.summaries import summarise
 from lndbayes.spec.families import FAMILIES, RATIO
 from lndbayes.spec.model_spec import ModelSpec
 
-__all__ = ["FRAGILE", "OVERVIEW_COLUMNS", "overview_row", "standing_verdict", "verdict"]
+__all__ = ["OVERVIEW_COLUMNS", "overview_row", "standing_verdict", "verdict"]
 
 OVERVIEW_COLUMNS = (
     "outcome",
@@ -43,11 +44,9 @@ OVERVIEW_COLUMNS = (
 )
 #: Posterior sd over prior sd above which the answer is the prior's.
 _PRIOR = 0.9
-#: Verdict of an effect that is claimed or ruled out only as long as nothing is biased.
-FRAGILE = "rests on no bias"
 
 
-def verdict(lower: float, upper: float, margin: float) -> str:
+def verdict(lower: float, upper: float, margin: float) -> EffectVerdict:
     """Say in words what an interval says of an effect.
 
     Parameters
@@ -59,20 +58,20 @@ def verdict(lower: float, upper: float, margin: float) -> str:
 
     Returns
     -------
-    str
+    EffectVerdict
         ``lowers`` or ``raises`` where the interval leaves out zero; ``no more than a small effect``
         where it lies within the margin; else ``cannot say``.
     """
     if not (np.isfinite(lower) and np.isfinite(upper)):
-        return "not identified"
+        return EffectVerdict.NOT_IDENTIFIED
     if -margin <= lower and upper <= margin:
-        return "no more than a small effect"
+        return EffectVerdict.SMALL
     if upper < 0:
-        return "lowers"
-    return "raises" if lower > 0 else "cannot say"
+        return EffectVerdict.LOWERS
+    return EffectVerdict.RAISES if lower > 0 else EffectVerdict.CANNOT_SAY
 
 
-def standing_verdict(alone: str, allowed: str) -> str:
+def standing_verdict(alone: EffectVerdict, allowed: EffectVerdict) -> EffectVerdict:
     """Let a verdict stand only if it is also that of the refit with a bias allowed for.
 
     The fit as specified takes the evidence to be unbiased as a whole and the untreated outcome not
@@ -81,16 +80,16 @@ def standing_verdict(alone: str, allowed: str) -> str:
 
     Parameters
     ----------
-    alone, allowed : str
+    alone, allowed : EffectVerdict
         From `verdict`: of the fit as specified, and of the refit ``bias_on``.
 
     Returns
     -------
-    str
+    EffectVerdict
         `alone`, or ``rests on no bias``.
     """
-    claimed = alone not in ("cannot say", "not identified")
-    return FRAGILE if claimed and alone != allowed else alone
+    claimed = alone not in (EffectVerdict.CANNOT_SAY, EffectVerdict.NOT_IDENTIFIED)
+    return EffectVerdict.FRAGILE if claimed and alone != allowed else alone
 
 
 def overview_row(
@@ -134,7 +133,7 @@ def overview_row(
         "ci_prob": ci_prob,
         "margin_low": np.exp(-margin),
         "margin_high": np.exp(margin),
-        **{f"tier_{t.lower()}": int(tiers.get(t, 0)) for t in "ABCD"},
+        **{f"tier_{t.lower()}": int(tiers.get(t, 0)) for t in TIERS},
         "identified_share": identified_share(fit),
         "note": FAMILIES[spec.likelihood.family].rate,
     }
@@ -142,7 +141,11 @@ def overview_row(
     numbers += ["lower_bias_allowed", "upper_bias_allowed"]
     if spec.outcome.selected:
         told = f"measured only among people whom the service helps to choose ({spec.outcome.given})"
-        return row | dict.fromkeys(numbers, np.nan) | {"verdict": "not identified", "note": told}
+        return (
+            row
+            | dict.fromkeys(numbers, np.nan)
+            | {"verdict": EffectVerdict.NOT_IDENTIFIED, "note": told}
+        )
     draws = pooled_effect(fit, "link", spec.effect.window)
     one = summarise(draws, ci_prob=ci_prob).iloc[0]
     within = summarise((abs(draws) <= margin).astype(float), ci_prob=ci_prob, mcse=False)
@@ -160,5 +163,5 @@ def overview_row(
         "lower_bias_allowed": float(np.exp(ends[0])),
         "upper_bias_allowed": float(np.exp(ends[1])),
         "sd_over_prior_sd": ratio,
-        "verdict": "rests on the prior" if ratio > _PRIOR else told,
+        "verdict": EffectVerdict.PRIOR if ratio > _PRIOR else told,
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from lndbayes.base.names import PERIOD_MONTHS, SAMPLE_DIMS
+from lndbayes.base.names import SAMPLE_DIMS
+from lndbayes.fitting.metadata import metadata
 from lndbayes.model.shown import live_cells, whole_event_time
 from lndbayes.model.surface import linear_predictors, untreated
 
@@ -66,7 +67,7 @@ def untreated_level(tree: xr.DataTree) -> xr.DataArray:
         Dims (chain, draw, site), link scale.
     """
     data = tree["constant_data"].to_dataset()
-    event, step = data["event_time"].to_numpy(), PERIOD_MONTHS[tree.attrs["period"]]
+    event, step = data["event_time"].to_numpy(), metadata(tree).step
     started = live_cells(event).any(axis=0)
     first = int(np.argmax(started)) if started.any() else event.shape[1]
     window = slice(max(first - 12 // step, 0), max(first, 1))

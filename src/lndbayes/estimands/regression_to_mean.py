@@ -17,6 +17,7 @@ from lndbayes.estimands.effects import natural
 from lndbayes.estimands.predictors import predictors
 from lndbayes.estimands.summaries import summarise
 from lndbayes.estimands.treated import Window, asked_window, treated_sites
+from lndbayes.fitting.metadata import metadata
 from lndbayes.spec.families import LOG_RATIO, forward
 
 __all__ = ["BEFORE_AFTER_COLUMNS", "before_after", "before_after_table"]
@@ -79,7 +80,7 @@ def before_after(fit: xr.DataTree, window: Window | None = None) -> xr.Dataset |
     eta = predictors(fit)
     eta0, eta1 = (eta[name].to_numpy() for name in ("eta0", "eta1"))
     own = eta0[:, :, at[chosen, 0], at[chosen, 1]]
-    link = str(fit.attrs.get("link", "logit"))
+    link = metadata(fit).link
 
     def level(predictor: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """Link of the mean rate."""
@@ -134,9 +135,9 @@ def before_after_table(
         row = summarise(draws[part], ci_prob=ci_prob).iloc[0]
         rows.append(
             {
-                "outcome": fit.attrs["outcome"],
+                "outcome": metadata(fit).outcome,
                 "part": part,
-                "unit": LOG_RATIO[str(fit.attrs.get("link", "logit"))],
+                "unit": LOG_RATIO[metadata(fit).link],
                 **{k: row[k] for k in ("mean", "sd", "lower", "median", "upper", "ci_prob")},
                 "window": f"{window[0]}-{window[1]}",
                 "note": note,

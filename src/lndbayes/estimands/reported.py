@@ -10,12 +10,14 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.base.names import CI_PROB
+from lndbayes.base.vocabulary import Estimand, Tier
 from lndbayes.estimands import effects
 from lndbayes.estimands.averted import averted_by_band, events_averted
-from lndbayes.estimands.identification import NO_EFFECT, identified_share, site_tiers
+from lndbayes.estimands.identification import TIERS, identified_share, site_tiers
 from lndbayes.estimands.mix_effects import component_effects, substitution_effects
 from lndbayes.estimands.summaries import SUMMARY_COLUMNS, summarise
 from lndbayes.estimands.treated import Window, treated_sites
+from lndbayes.fitting.metadata import metadata
 from lndbayes.model.shown import live_cells
 from lndbayes.spec.families import LOG_RATIO
 
@@ -56,7 +58,7 @@ _NUMBERS = [c for c in SUMMARY_COLUMNS if c != "ci_prob"]
 
 def reported_draws(
     fit: xr.DataTree, window: Window, given: xr.DataTree | None = None
-) -> dict[str, xr.DataArray]:
+) -> dict[Estimand, xr.DataArray]:
     """Draws of everything the effects table reports, by estimand and scale.
 
     Parameters
@@ -70,23 +72,23 @@ def reported_draws(
 
     Returns
     -------
-    dict of str to xarray.DataArray
-        Keys ``"estimand/scale"``; dims (chain, draw) and site or intervention.
+    dict of Estimand to xarray.DataArray
+        Dims (chain, draw) and site or intervention.
     """
     averted = events_averted(fit, given)
     by_link, sites = (
         effects.site_effects(fit, scale, window, withheld=False) for scale in ("link", "natural")
     )
     out = link_draws(fit, window) | {
-        "pooled/natural": 100 * effects.pooled_effect(fit, "natural", window, sites=sites),
-        "site/link": by_link,
-        "site/natural": 100 * sites,
-        "events_averted/natural": averted.sum("site").assign_attrs(_of_total(averted.attrs)),
-        "events_averted_site/natural": averted,
+        Estimand.POOLED_NATURAL: 100 * effects.pooled_effect(fit, "natural", window, sites=sites),
+        Estimand.SITE_LINK: by_link,
+        Estimand.SITE_NATURAL: 100 * sites,
+        Estimand.EVENTS_AVERTED: averted.sum("site").assign_attrs(_of_total(averted.attrs)),
+        Estimand.EVENTS_AVERTED_SITE: averted,
     }
     by_band = averted_by_band(fit)
     if by_band is not None:
-        out["events_averted_band/natural"] = by_band
+        out[Estimand.EVENTS_AVERTED_BAND] = by_band
     return out
 
 
@@ -95,7 +97,7 @@ def _of_total(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
     return {k: v for k, v in attrs.items() if k != "withheld"}
 
 
-def link_draws(fit: xr.DataTree, window: Window) -> dict[str, xr.DataArray]:
+def link_draws(fit: xr.DataTree, window: Window) -> dict[Estimand, xr.DataArray]:
     """Draws, on the link scale, of what the effects table reports of all sites together.
 
     Parameters
@@ -107,24 +109,24 @@ def link_draws(fit: xr.DataTree, window: Window) -> dict[str, xr.DataArray]:
 
     Returns
     -------
-    dict of str to xarray.DataArray
-        Keys are an estimand with ``/link``; dims (chain, draw) and intervention or window.
+    dict of Estimand to xarray.DataArray
+        Dims (chain, draw) and intervention or window.
     """
     out = {
-        "pooled/link": effects.pooled_effect(fit, "link", window),
-        "pooled_superpopulation/link": effects.mean_effect(fit, window),
-        "new_site/link": effects.new_site_effect(fit, window=window),
-        "plateau/link": effects.plateau_effects(fit).mean("site"),
-        "course/link": effects.course_effects(fit),
+        Estimand.POOLED_LINK: effects.pooled_effect(fit, "link", window),
+        Estimand.POOLED_SUPERPOPULATION: effects.mean_effect(fit, window),
+        Estimand.NEW_SITE: effects.new_site_effect(fit, window=window),
+        Estimand.PLATEAU: effects.plateau_effects(fit).mean("site"),
+        Estimand.COURSE: effects.course_effects(fit),
     }
     referrals = fit["constant_data"]["referrals"].to_numpy()
     if referrals[treated_sites(fit)].sum() > 0:
-        out["pooled_referral_weighted/link"] = effects.pooled_effect(
+        out[Estimand.POOLED_REFERRAL_WEIGHTED] = effects.pooled_effect(
             fit, "link", window, "referrals"
         )
     if fit["posterior"].sizes["intervention"] > 1:
-        out["intervention/link"] = component_effects(fit, window)
-        out["substitution/link"] = substitution_effects(fit, window)
+        out[Estimand.INTERVENTION] = component_effects(fit, window)
+        out[Estimand.SUBSTITUTION] = substitution_effects(fit, window)
     return out
 
 
@@ -154,7 +156,7 @@ def effects_table(
     window: Window,
     leverage: xr.Dataset | None = None,
     *,
-    draws: Mapping[str, xr.DataArray] | None = None,
+    draws: Mapping[Estimand, xr.DataArray] | None = None,
     ci_prob: float = CI_PROB,
 ) -> pd.DataFrame:
     """Summarise every estimand of one outcome.
@@ -184,9 +186,11 @@ def effects_table(
     others = _without_effect(fit)
     parts = []
     for key, array in draws.items():
-        name, scale = key.split("/")
+        name, scale = key.of, key.scale
         table = summarise(array, ci_prob=ci_prob)
-        table["estimand"] = name.removesuffix("_site") if name == "events_averted_site" else name
+        table["estimand"] = (
+            Estimand.EVENTS_AVERTED.of if key is Estimand.EVENTS_AVERTED_SITE else name
+        )
         table["scale"] = scale
         table["unit"] = _unit(fit, name, scale)
         table["note"] = _NOTES.get(name, "")
@@ -196,24 +200,24 @@ def effects_table(
     table = pd.concat(parts, ignore_index=True)
     for column in ("site", "intervention", "band"):
         table[column] = table[column].fillna("").astype(str) if column in table else ""
-    table["outcome"] = fit.attrs["outcome"]
+    table["outcome"] = metadata(fit).outcome
     course = table["estimand"] == "course"
     spans = table.get("window", "")
     table["window"] = np.where(course, spans, f"{window[0]}-{window[1]}")
     table.loc[table["estimand"].str.startswith("events_averted"), "window"] = "observed months"
     table["identified"] = [tiers.get(site, "") for site in table["site"]]
     pooled = table["estimand"] == "pooled"
-    counts = tiers[tiers != NO_EFFECT].value_counts()
-    mix = ", ".join(f"{counts[t]} {t}" for t in "ABCD" if t in counts)
+    counts = tiers[tiers != Tier.NO_EFFECT].value_counts()
+    mix = ", ".join(f"{counts[t]} {t}" for t in TIERS if t in counts)
     table.loc[pooled, "note"] += (
         f"; sites by tier: {mix}; {share:.0%} of treated exposure is identified by comparison with "
         "untreated observations, the rest by the model and the evidence channels"
     )
-    if fit.attrs.get("given"):
+    if metadata(fit).given:
         chained = table["estimand"] == "events_averted"
         table.loc[chained, "note"] += _chain_note(fit, draws)
     table = _with_leverage(table, leverage)
-    if fit.attrs.get("selected"):
+    if metadata(fit).selected:
         table = _withheld(table)
     return blank_tier_d(table, table["identified"])[list(EFFECT_COLUMNS)]
 
@@ -243,22 +247,22 @@ def _withheld(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _chain_note(fit: xr.DataTree, draws: Mapping[str, xr.DataArray]) -> str:
-    given = fit.attrs["given"]
-    if draws["events_averted/natural"].attrs.get("chained"):
+def _chain_note(fit: xr.DataTree, draws: Mapping[Estimand, xr.DataArray]) -> str:
+    given = metadata(fit).given
+    if draws[Estimand.EVENTS_AVERTED].attrs.get("chained"):
         return f"; with the effect on {given}, whose counts are the exposure"
     return f"; at the {given} that happened: the effect on them is not in it"
 
 
 def _unit(fit: xr.DataTree, name: str, scale: str) -> str:
     if name.startswith("events_averted"):
-        return str(fit.attrs["unit"])
-    link = str(fit.attrs.get("link", "logit"))
+        return metadata(fit).unit
+    link = metadata(fit).link
     if name in ("intervention", "substitution"):
         return f"{LOG_RATIO[link]} per 10 percentage points"
     if scale == "link":
         return LOG_RATIO[link]
-    return f"per 100 {fit.attrs.get('trials', '')}" if link == "log" else "percentage points"
+    return f"per 100 {metadata(fit).trials}" if link == "log" else "percentage points"
 
 
 def _with_leverage(table: pd.DataFrame, leverage: xr.Dataset | None) -> pd.DataFrame:
@@ -278,7 +282,7 @@ def blank_tier_d(table: pd.DataFrame, tier: pd.Series) -> pd.DataFrame:
     """Empty the numbers of rows on sites of tier D: nothing of their own identifies them."""
     table = table.copy()
     numbers = [c for c in (*_NUMBERS, "p_positive") if c in table]
-    rows = (tier == "D") & (table["site"] != "")
+    rows = (tier == Tier.D) & (table["site"] != "")
     table.loc[rows, numbers] = np.nan
     if "note" in table:
         table.loc[rows, "note"] = "tier D: no own evidence on the untreated state, so no interval"
@@ -309,7 +313,7 @@ def baseline_table(fit: xr.DataTree, window: Window, *, ci_prob: float = CI_PROB
     # the mean is of all events, the count of those that the source holds
     n = n * constants["coverage"].to_numpy()
     observed = np.where(n > 0, y / np.where(n > 0, n, 1), np.nan)
-    table.insert(0, "outcome", fit.attrs["outcome"])
+    table.insert(0, "outcome", metadata(fit).outcome)
     table["observed"] = observed.ravel()
     table["identified"] = table["site"].map(site_tiers(fit, window).to_series())
     keep = [

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from lndbayes.base.choices import pair_of
-from lndbayes.base.names import PERIOD_MONTHS
+from lndbayes.fitting.metadata import metadata
 from lndbayes.model.shown import Window, own_treated, shown_months, window_fault
 
 __all__ = [
@@ -80,6 +80,6 @@ def asked_window(fit: xr.DataTree, window: Window | None) -> Window:
         raise ValueError(f"window must be (first, last) with 0 <= first <= last, got {window}")
     event = fit["constant_data"]["event_time"].transpose("site", "month").to_numpy()
     shown = shown_months(event, treated_cells(fit))
-    if fault := window_fault(shown, (first, last), PERIOD_MONTHS[fit.attrs["period"]]):
+    if fault := window_fault(shown, (first, last), metadata(fit).step):
         raise ValueError(fault)
     return int(first), int(last)

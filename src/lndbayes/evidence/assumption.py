@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from lndbayes.base.vocabulary import Estimand, Tier
 from lndbayes.estimands.summaries import summarise
 from lndbayes.money.rules import ALL
 
@@ -63,7 +64,7 @@ def label_assumption(
     if tier is None and prior_share is None and sd_ratio is None:
         raise ValueError("nothing to judge by")
     reasons = []
-    if tier == "D":
+    if tier == Tier.D:
         reasons.append("no own evidence on the untreated state (tier D)")
     for value, most, words in (
         (prior_share, MOST_PRIOR_SHARE, "{:.0%} of the prior's variance is left"),
@@ -79,15 +80,15 @@ def label_assumption(
 
 
 def prior_sd_ratios(
-    posterior: Mapping[str, xr.DataArray], prior: Mapping[str, xr.DataArray]
+    posterior: Mapping[Estimand, xr.DataArray], prior: Mapping[Estimand, xr.DataArray]
 ) -> dict[tuple[str, str, str], float]:
     """Posterior over prior standard deviation of everything that is not of one site.
 
     Parameters
     ----------
-    posterior, prior : mapping of str to xarray.DataArray
-        From `lndbayes.estimands.reported.link_draws`, keys ``"estimand/link"``, dims (chain, draw)
-        and at most one more; only what both have is compared.
+    posterior, prior : mapping of Estimand to xarray.DataArray
+        From `lndbayes.estimands.reported.link_draws`, dims (chain, draw) and at most
+        one more; only what both have is compared.
 
     Returns
     -------
@@ -97,7 +98,6 @@ def prior_sd_ratios(
     """
     ratios: dict[tuple[str, str, str], float] = {}
     for key, draws in posterior.items():
-        name, _ = key.split("/")
         if key not in prior or "site" in draws.dims:
             continue
         table = summarise(draws, mcse=False)
@@ -105,7 +105,7 @@ def prior_sd_ratios(
         spread = table["sd"].to_numpy(float) / np.where(before > 0, before, np.nan)
         empty = [""] * len(table)
         ratios |= {
-            (name, str(intervention), str(stretch)): float(value)
+            (key.of, str(intervention), str(stretch)): float(value)
             for intervention, stretch, value in zip(
                 table.get("intervention", empty), table.get("window", empty), spread, strict=True
             )

@@ -26,6 +26,7 @@ from lndbayes.evidence.kept import Keep, kept_of
 from lndbayes.files.source import source_hash
 from lndbayes.files.storage import stored_under, write_netcdf
 from lndbayes.fitting.fit import coordinates_of, fit, fit_key
+from lndbayes.fitting.metadata import metadata
 from lndbayes.fitting.parallel import Task, run_tasks
 from lndbayes.spec.model_spec import CHANNELS, ModelSpec, with_changes
 
@@ -156,7 +157,7 @@ def run_refits(
         outcome = spec.outcome.name
         known, light = duplicate_refits(spec, data, refits), with_rows_of(data, outcome)
         for refit in refits:
-            key = _key(spec, data, refit, effort, str(main.attrs["fit_key"]))
+            key = _key(spec, data, refit, effort, metadata(main).key)
             place = _Place(outcome, refit, folder / f"{outcome}-{refit.name}.nc", key)
             if (stored := stored_under(key, place.path)) is not None:
                 made[outcome, refit.name] = stored

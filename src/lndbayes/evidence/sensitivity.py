@@ -15,6 +15,7 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.base.names import CI_PROB
+from lndbayes.base.vocabulary import VariantName
 from lndbayes.estimands.summaries import summarise
 from lndbayes.evidence.kept import Keep
 from lndbayes.evidence.refits import BASE, Effort, Job, Pilot, Refit, run_refits
@@ -60,33 +61,35 @@ VARIANTS: tuple[Refit, ...] = (
     Refit("no_national", "without the national series", _off("national")),
     Refit("no_history", "without persons' own history", _off("history")),
     Refit("no_elicited", "without elicited judgement", _off("elicited")),
-    Refit("panel_only", "only sites not yet treated: no reconstructed evidence", _PANEL_ONLY),
     Refit(
-        "ramp_hidden",
+        VariantName.PANEL_ONLY, "only sites not yet treated: no reconstructed evidence", _PANEL_ONLY
+    ),
+    Refit(
+        VariantName.RAMP_HIDDEN,
         f"first {_HIDDEN_MONTHS} months after go-live hidden",
         {"effect.hide_first_months": _HIDDEN_MONTHS},
     ),
     Refit(
-        "all_off",
+        VariantName.ALL_OFF,
         "no evidence on the untreated state, build-up visible (what the ramp's shape leaks)",
         {**_off(*CHANNELS), **_FAR},
         pilot=Pilot.FROM_MAIN,
     ),
     Refit(
-        "all_off_ramp_hidden",
+        VariantName.ALL_OFF_RAMP_HIDDEN,
         f"no evidence on the untreated state, first {_HIDDEN_MONTHS} months hidden",
         {**_off(*CHANNELS), "effect.hide_first_months": _HIDDEN_MONTHS, **_CAREFUL},
         pilot=Pilot.FROM_MAIN,
     ),
     Refit(
-        "untreated_only",
+        VariantName.UNTREATED_ONLY,
         "untreated months and evidence only: no treated outcome",
         _CAREFUL,
         hide_treated=True,
         pilot=Pilot.FROM_MAIN,
     ),
     Refit(
-        "bias_on",
+        VariantName.BIAS_ON,
         "level bias of all reconstructed evidence (sd 0.15) and drift (sd 0.05 a year) allowed",
         {"sensitivity.shared_bias_sd": 0.15, "sensitivity.drift_sd": 0.05},
         keep=Keep.BIASES,

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lndbayes.base.names import words
+from lndbayes.base.vocabulary import Tier
 from lndbayes.report.blocks import Block, Group, Paragraph, Picture, Section, Table, Terms
 from lndbayes.report.figures import caterpillar, mix_contrasts
 from lndbayes.report.lookup import (
@@ -126,7 +127,7 @@ def _estimands(run: Run, outcome: str) -> Table:
 def _caterpillars(sites: pd.DataFrame, pooled: Any) -> list[Picture]:
     unit = str(pooled["unit"])
     figures = caterpillar(sites, pooled, unit, ratio_name(unit))
-    drawn = sites[(sites["identified"] != "D") & sites["median"].notna()]
+    drawn = sites[(sites["identified"] != Tier.D) & sites["median"].notna()]
     below, above = int((drawn["upper"] < 0).sum()), int((drawn["lower"] > 0).sum())
     unshown = len(sites) - len(drawn)
     ci = percent(pooled["ci_prob"])
@@ -165,7 +166,7 @@ def _sites(run: Run, outcome: str) -> Table:
     for row in link.sort_values("site", kind="stable").to_dict("records"):
         site = str(row["site"])
         shown = (ratio if name else show)(*parts(row))
-        why = _NO_INTERVAL if row["identified"] == "D" else ABSENT
+        why = _NO_INTERVAL if row["identified"] == Tier.D else ABSENT
         absent = shown.interval == ABSENT
         cells = [site, (str(row["identified"]) or ABSENT) + (_MARK if assumption(row) else "")]
         cells.append(why if absent else f"{shown.point} ({shown.interval})")

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
+from lndbayes.base.vocabulary import VariantName
 from lndbayes.report.blocks import Block, Group, Paragraph, Picture, Section, Table
 from lndbayes.report.figures import PANELS_PER_PAGE, baseline_panels, sensitivity
 from lndbayes.report.fit_facts import FitFacts
@@ -18,7 +19,7 @@ from lndbayes.report.run import Run
 __all__ = ["baseline_section", "rests_on_section"]
 
 #: Refits without any evidence on the untreated state, in the order in which they are discussed.
-_NOTHING_LEFT = ("all_off", "all_off_ramp_hidden")
+_NOTHING_LEFT = (VariantName.ALL_OFF, VariantName.ALL_OFF_RAMP_HIDDEN)
 #: From this share of the prior's sd on, most of the prior is said to be left.
 PRIOR_LEFT = 0.5
 #: What a fit tells of its cells.
@@ -212,7 +213,7 @@ def _refits(frame: pd.DataFrame) -> list[str]:
             f"{number(base['median'], places)} to {number(at['median'], places)}, which is "
             f"{number(float(moved.max()) / base['sd'], 1)} of its standard deviations."
         )
-    leak = _variant(frame, "ramp_hidden")
+    leak = _variant(frame, VariantName.RAMP_HIDDEN)
     if leak is not None:
         texts.append(
             f"Ramp leak ({leak['label']}): the standard deviation of the pooled effect becomes "

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from lndbayes.base.names import words
+from lndbayes.base.vocabulary import EffectVerdict
 from lndbayes.report.run import Run
 
 __all__ = [
@@ -38,13 +39,13 @@ Row = Mapping[Any, Any]
 Verdict = Literal["absent", "prior", "unclear", "fragile", "small", "fall", "rise"]
 #: Verdicts of ``overview.csv``.
 _OVERVIEW: Mapping[str, Verdict] = {
-    "lowers": "fall",
-    "raises": "rise",
-    "no more than a small effect": "small",
-    "cannot say": "unclear",
-    "rests on no bias": "fragile",
-    "rests on the prior": "prior",
-    "not identified": "absent",
+    EffectVerdict.LOWERS: "fall",
+    EffectVerdict.RAISES: "rise",
+    EffectVerdict.SMALL: "small",
+    EffectVerdict.CANNOT_SAY: "unclear",
+    EffectVerdict.FRAGILE: "fragile",
+    EffectVerdict.PRIOR: "prior",
+    EffectVerdict.NOT_IDENTIFIED: "absent",
 }
 
 #: Posterior sd over prior sd from which an answer is said to rest on the prior. At 0.8 the data

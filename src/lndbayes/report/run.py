@@ -19,6 +19,7 @@ import xarray as xr
 
 from lndbayes.base.errors import DataError, Problem
 from lndbayes.base.formulas import plain
+from lndbayes.base.vocabulary import EffectVerdict, Tier
 from lndbayes.files.provenance import changed_files
 from lndbayes.files.reading import Unreadable, read_json, read_text, there_is
 from lndbayes.files.storage import Damaged, read_netcdf
@@ -146,7 +147,7 @@ class Run:
         found = {o for o, d in self.fit_facts.items() if int(d.attrs.get("selected", 0))}
         if self.overview is not None:
             told = self.overview
-            found |= set(told.loc[told["verdict"] == "not identified", "outcome"])
+            found |= set(told.loc[told["verdict"] == EffectVerdict.NOT_IDENTIFIED, "outcome"])
         return frozenset(found)
 
     @property
@@ -301,7 +302,7 @@ def _to_numbers(
 
 def _without_tier_d(effects: pd.DataFrame) -> pd.DataFrame:
     numbers = [c for c in COLUMNS["effects.csv"][1] if c != "ci_prob"]
-    unshown = (effects["identified"] == "D") & (effects["site"] != "")
+    unshown = (effects["identified"] == Tier.D) & (effects["site"] != "")
     return effects.assign(**{c: effects[c].mask(unshown) for c in numbers})
 
 

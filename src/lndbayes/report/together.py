@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from lndbayes.base.vocabulary import EffectVerdict
 from lndbayes.report.answer import effect_sentence
 from lndbayes.report.blocks import Block, Group, Items, Paragraph, Section, Table
 from lndbayes.report.figures.together import course_panels, overview_intervals
@@ -26,24 +27,16 @@ __all__ = [
     "verdict_line",
 ]
 
-_ORDER = (
-    "lowers",
-    "raises",
-    "no more than a small effect",
-    "rests on no bias",
-    "cannot say",
-    "rests on the prior",
-    "not identified",
-)
+_ORDER = tuple(EffectVerdict)
 _SAID = {
-    "lowers": "The service lowers {what}.",
-    "raises": "It raises {what}.",
-    "no more than a small effect": "There is no more than a small effect on {what}.",
-    "rests on no bias": "What is said of {what} holds only if nothing is biased and nothing else "
-    "drifts: no effect is claimed.",
-    "cannot say": "The data cannot say whether it changes {what}.",
-    "rests on the prior": "What is said of {what} rests on the prior.",
-    "not identified": "No effect can be stated for {what}: see Bounds.",
+    EffectVerdict.LOWERS: "The service lowers {what}.",
+    EffectVerdict.RAISES: "It raises {what}.",
+    EffectVerdict.SMALL: "There is no more than a small effect on {what}.",
+    EffectVerdict.FRAGILE: "What is said of {what} holds only if nothing is biased and nothing "
+    "else drifts: no effect is claimed.",
+    EffectVerdict.CANNOT_SAY: "The data cannot say whether it changes {what}.",
+    EffectVerdict.PRIOR: "What is said of {what} rests on the prior.",
+    EffectVerdict.NOT_IDENTIFIED: "No effect can be stated for {what}: see Bounds.",
 }
 
 

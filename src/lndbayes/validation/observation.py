@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from lndbayes.fitting.metadata import metadata
 from lndbayes.model.predictive import dispersion, draw_counts
 from lndbayes.spec.families import FAMILIES, forward, inverse
 
@@ -76,7 +77,7 @@ def predicted_counts(
     ndarray, shape (chain, draw, S, T)
         Counts of the first stage as float, less what each unit of exposure has at least.
     """
-    family = FAMILIES[str(tree.attrs["family"])]
+    family = metadata(tree).family
     values = {str(k): v.to_numpy() for k, v in tree["posterior"].to_dataset().data_vars.items()}
     coverage = tree["constant_data"]["coverage"].to_numpy()
     return draw_counts(eta, dispersion(values, family), exposure, coverage, family, rng)

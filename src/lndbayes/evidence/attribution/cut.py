@@ -29,8 +29,8 @@ import pandas as pd
 import xarray as xr
 from scipy.special import betaln, gammaln
 
-from lndbayes.base.names import PERIOD_MONTHS
 from lndbayes.estimands.treated import treated_cells
+from lndbayes.fitting.metadata import metadata
 from lndbayes.model.course import ramp
 from lndbayes.model.shown import live_cells
 from lndbayes.spec.families import inverse
@@ -172,7 +172,7 @@ def cut_cells(main: xr.DataTree) -> CutData:
         event=event[rows, at],
         at=at,
         site=sites,
-        link=str(main.attrs["link"]),
+        link=metadata(main).link,
         half_period=float(data["half_period"]),
     )
 
@@ -355,7 +355,7 @@ def full_cut(
     if count < FEWEST_BASELINES or not len(cells.site):
         raise ValueError(f"needs treated cells and {FEWEST_BASELINES} baselines, got {count}")
     names = [n for n in ("overdispersion", "person_dispersion") if n in baselines]
-    events = np.arange(0, spec.effect.window[1] + 1, PERIOD_MONTHS[main.attrs["period"]])
+    events = np.arange(0, spec.effect.window[1] + 1, metadata(main).step)
     events = events[events >= spec.effect.window[0]]
     found: dict[str, list[np.ndarray]] = {"pooled": [], "spread": [], "ramp_months": []}
     eta0 = baselines["eta0"].transpose("baseline", "site", "month").to_numpy()

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from lndbayes.base.vocabulary import VariantName
 from lndbayes.estimands.identification import site_tiers
 from lndbayes.estimands.reported import prior_as_posterior
 from lndbayes.estimands.summaries import summarise
@@ -38,7 +39,7 @@ _BIASES = {
     "history": ("history_selection", "crisis_dip", "crisis_recovery_months"),
 }
 
-_BIAS_ON = next(variant for variant in VARIANTS if variant.name == "bias_on")
+_BIAS_ON = next(variant for variant in VARIANTS if variant.name == VariantName.BIAS_ON)
 
 Row = tuple[str, str, str, float, float, str]
 
@@ -81,10 +82,10 @@ def measures(
         *_contractions(base, prior, refits, folds),
         *_feedback(base, refits[CUT]),
         *_soft_cut(base, refits[SOFT]),
-        *_leverages(variants["bias_on"]),
-        *_leak(base, variants["ramp_hidden"]),
+        *_leverages(variants[VariantName.BIAS_ON]),
+        *_leak(base, variants[VariantName.RAMP_HIDDEN]),
         *[("", "conflict_z" + end, c, z, np.nan, "") for end, c, z in _all_z(main, base, refits)],
-        *_biases(spec, main, variants["bias_on"], channels),
+        *_biases(spec, main, variants[VariantName.BIAS_ON], channels),
     ]
     tiers = site_tiers(main, spec.effect.window).to_series()
     table = pd.DataFrame(rows, columns=["site", *FULL_COLUMNS[4:]])

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from lndbayes.base.vocabulary import VariantName
 from lndbayes.estimands.identification import site_tiers
 from lndbayes.estimands.predictors import untreated_level
 from lndbayes.estimands.reported import prior_as_posterior
 from lndbayes.estimands.summaries import summarise
 from lndbayes.estimands.treated import Window
+from lndbayes.fitting.metadata import metadata
 from lndbayes.spec.model_spec import CHANNELS
 
 __all__ = ["LEDGER_COLUMNS", "ledger_table"]
@@ -62,8 +64,8 @@ def ledger_table(
     """
     variance = _variances(base["level"])
     prior = _variances(untreated_level(prior_as_posterior(fit)))
-    alone = _variances(variants["untreated_only"]["level"])
-    bias = variants["bias_on"]
+    alone = _variances(variants[VariantName.UNTREATED_ONLY]["level"])
+    bias = variants[VariantName.BIAS_ON]
     centre = summarise(base["pooled"], mcse=False).iloc[0]
     tiers = site_tiers(fit, window).to_series()
     rows = []
@@ -74,7 +76,7 @@ def ledger_table(
         for site in variance.index:
             rows.append(
                 {
-                    "outcome": fit.attrs["outcome"],
+                    "outcome": metadata(fit).outcome,
                     "site": site,
                     "tier": tiers[site],
                     "channel": channel,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from lndbayes.base.vocabulary import Tier
 from lndbayes.evidence.assumption import label_assumption
 from lndbayes.evidence.attribution.measures import TREATED
 from lndbayes.spec.families import inverse
@@ -117,7 +118,7 @@ def verdicts_table(
         for name in VERDICT_COLUMNS[11:18]:
             row[name] = float(numbers.get((name, ""), np.nan))
         # a site of tier D has no effect of its own to halve
-        effect = np.nan if row["tier"] == "D" else effects.get(site, np.nan)
+        effect = np.nan if row["tier"] == Tier.D else effects.get(site, np.nan)
         row["halving_percent"] = halving_percent(
             effect, row["leverage_level_bias"], levels[site], link
         )

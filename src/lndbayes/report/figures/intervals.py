@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from lndbayes.base.names import words
+from lndbayes.base.vocabulary import Tier
 from lndbayes.report.figures.style import (
     BAND,
     INK,
@@ -57,7 +58,7 @@ def caterpillar(
     list of Figure
         A4 wide, one row a site, at most `ROWS_PER_PAGE` rows each, all with the same axis.
     """
-    unshown = (sites["identified"] == "D") | sites["median"].isna()
+    unshown = (sites["identified"] == Tier.D) | sites["median"].isna()
     drawn = sites[~unshown].sort_values("median", kind="stable").assign(shown=True)
     listed = sites[unshown].sort_values("site", kind="stable").assign(shown=False)
     rows = [*drawn.to_dict("records"), *listed.to_dict("records")]
@@ -88,7 +89,7 @@ def _caterpillar_page(
         for y, row in enumerate(rows):
             tier = str(row["identified"])
             if not row["shown"]:
-                why = "no evidence of its own" if tier == "D" else "not available"
+                why = "no evidence of its own" if tier == Tier.D else "not available"
                 text = f"no interval: {why}"
                 ax.text(np.mean(limits), y, text, ha="center", va="center", bbox=_PLATE)
                 continue
@@ -239,7 +240,7 @@ def _tier_legend(figure: Figure, tiers: set[str]) -> None:
     handles: list[Line2D | Patch] = [
         Line2D([], [], color=c, marker=m, mfc=c if f else "white", ms=5, lw=1.3, label=f"tier {t}")
         for t, (m, c, f) in TIER_MARKS.items()
-        if t != "D" and t in tiers
+        if t != Tier.D and t in tiers
     ]
     handles += [
         Line2D([], [], color=REFERENCE, lw=1.2, label="pooled effect"),

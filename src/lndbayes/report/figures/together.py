@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from lndbayes.base.vocabulary import EffectVerdict
 from lndbayes.report.figures.style import BAND, INK, MUTED, REFERENCE, WIDTH, shorten, styled
 
 __all__ = ["course_panels", "overview_intervals"]
@@ -47,7 +48,7 @@ def overview_intervals(overview: pd.DataFrame) -> Figure:
         axes.axvline(1.0, color=INK, lw=0.8)
         for y, row in enumerate(overview.to_dict("records")):
             if not math.isnan(float(row["median"])):
-                strong = row["verdict"] in ("lowers", "raises")
+                strong = row["verdict"] in (EffectVerdict.LOWERS, EffectVerdict.RAISES)
                 allowed = [row.get(f"{end}_bias_allowed", math.nan) for end in ("lower", "upper")]
                 axes.plot(allowed, [y + 0.22, y + 0.22], color=MUTED, lw=0.8)
                 axes.plot([row["lower"], row["upper"]], [y, y], color=REFERENCE, lw=1.6)

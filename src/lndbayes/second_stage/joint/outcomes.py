@@ -14,8 +14,9 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.base.names import CI_PROB, OUTCOME, SAMPLE_DIMS, SITE
+from lndbayes.base.vocabulary import Tier
 from lndbayes.estimands.effects import site_effects, unit_of
-from lndbayes.estimands.identification import NO_EFFECT, site_tiers
+from lndbayes.estimands.identification import site_tiers
 from lndbayes.estimands.summaries import summarise
 from lndbayes.estimands.treated import Window, fit_window
 from lndbayes.fitting.chain_statistics import chain_statistics
@@ -174,7 +175,10 @@ def _tiers(
     fits: Mapping[str, xr.DataTree], windows: Mapping[str, Window], ds: xr.Dataset
 ) -> xr.DataArray:
     rows = [
-        site_tiers(fit, windows[name]).to_series().reindex(ds[SITE].to_numpy()).fillna(NO_EFFECT)
+        site_tiers(fit, windows[name])
+        .to_series()
+        .reindex(ds[SITE].to_numpy())
+        .fillna(Tier.NO_EFFECT)
         for name, fit in fits.items()
     ]
     return xr.DataArray(np.array(rows, dtype=str), dims=(OUTCOME, SITE))
@@ -241,9 +245,9 @@ def joint_table(ds: xr.Dataset, ci_prob: float = CI_PROB) -> pd.DataFrame:
     table["unlinked_mean"], table["unlinked_sd"] = alone["mean"], alone["sd"]
     table["tier"] = ds["tier"].transpose(OUTCOME, SITE).to_numpy().ravel()
     table["unit"] = np.repeat(ds["unit"].to_numpy(), ds.sizes[SITE])
-    table = table[table["tier"] != NO_EFFECT].reset_index(drop=True)
+    table = table[table["tier"] != Tier.NO_EFFECT].reset_index(drop=True)
     numbers = [c for c in JOINT_COLUMNS if c not in ("outcome", "site", "tier", "unit")]
-    table.loc[table["tier"] == "D", numbers] = np.nan
+    table.loc[table["tier"] == Tier.D, numbers] = np.nan
     return table[list(JOINT_COLUMNS)]
 
 

@@ -16,9 +16,10 @@ import xarray as xr
 
 from lndbayes.base.errors import DataError, Problem, SpecError
 from lndbayes.base.names import CI_PROB, SAMPLE_DIMS
+from lndbayes.base.vocabulary import Tier
 from lndbayes.estimands.deviations import ramp_mean
 from lndbayes.estimands.effects import pooled_effect
-from lndbayes.estimands.identification import NO_EFFECT, site_tiers
+from lndbayes.estimands.identification import site_tiers
 from lndbayes.estimands.summaries import summarise
 from lndbayes.estimands.treated import treated_sites
 from lndbayes.model.shown import live_cells
@@ -286,4 +287,4 @@ def _numbers(effect: xr.DataArray, separate: xr.DataArray, ci_prob: float) -> di
 def _tiers(fit: xr.DataTree, window: list[int]) -> str:
     """Sites of each tier, those that go live: such as ``A 3, B 4``."""
     counts = Counter(str(t) for t in site_tiers(fit, (window[0], window[1])).to_numpy())
-    return ", ".join(f"{tier} {n}" for tier, n in sorted(counts.items()) if tier != NO_EFFECT)
+    return ", ".join(f"{tier} {n}" for tier, n in sorted(counts.items()) if tier != Tier.NO_EFFECT)

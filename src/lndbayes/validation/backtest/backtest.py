@@ -28,6 +28,7 @@ from lndbayes.files.lock import alone
 from lndbayes.files.places import require_run
 from lndbayes.files.provenance import record_product
 from lndbayes.fitting.fit import fit_key, load_fit, versions
+from lndbayes.fitting.metadata import metadata
 from lndbayes.fitting.parallel import FitJob, fit_many
 from lndbayes.model.design import Design
 from lndbayes.model.shown import live_cells
@@ -284,7 +285,7 @@ def hidden_counts(tree: xr.DataTree) -> xr.DataTree:
     hidden = masked.to_numpy() & (event < first) & live
     exposure = np.where(hidden, constants["exposure_exact"].to_numpy(), 0.0)
     eta0 = untreated_predictor(tree).transpose(*SAMPLE_DIMS, "site", "month").to_numpy()
-    rng = np.random.default_rng([int(tree.attrs["seed"]), 64])
+    rng = np.random.default_rng([metadata(tree).seed, 64])
     count = predicted_counts(tree, eta0, exposure, rng)[..., hidden]
     site, month = np.nonzero(hidden)
     kept = xr.Dataset(

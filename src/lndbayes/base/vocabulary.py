@@ -1,0 +1,74 @@
+"""Words that stand in tables and files and that code decides by: one type for each kind.
+
+Each member is its own text, so that tables, keys and files hold what they always held.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = ["EffectVerdict", "Estimand", "Tier", "VariantName"]
+
+
+class Estimand(StrEnum):
+    """What the effects table reports, on which scale; `docs/methods.md` defines each."""
+
+    POOLED_LINK = "pooled/link"
+    POOLED_NATURAL = "pooled/natural"
+    POOLED_SUPERPOPULATION = "pooled_superpopulation/link"
+    POOLED_REFERRAL_WEIGHTED = "pooled_referral_weighted/link"
+    NEW_SITE = "new_site/link"
+    PLATEAU = "plateau/link"
+    COURSE = "course/link"
+    INTERVENTION = "intervention/link"
+    SUBSTITUTION = "substitution/link"
+    SITE_LINK = "site/link"
+    SITE_NATURAL = "site/natural"
+    EVENTS_AVERTED = "events_averted/natural"
+    EVENTS_AVERTED_SITE = "events_averted_site/natural"
+    EVENTS_AVERTED_BAND = "events_averted_band/natural"
+
+    @property
+    def of(self) -> str:
+        """What is estimated, without the scale."""
+        return self.value.partition("/")[0]
+
+    @property
+    def scale(self) -> str:
+        """The scale: ``link`` or ``natural``."""
+        return self.value.partition("/")[2]
+
+
+class Tier(StrEnum):
+    """What identifies a site's untreated state, from most to least."""
+
+    A = "A"
+    B = "B"
+    C = "C"
+    D = "D"
+    #: No treated cell of its own, so no effect of its own.
+    NO_EFFECT = "-"
+
+
+class EffectVerdict(StrEnum):
+    """What an outcome's pooled effect lets one say."""
+
+    LOWERS = "lowers"
+    RAISES = "raises"
+    SMALL = "no more than a small effect"
+    #: Claimed or ruled out only as long as nothing is biased.
+    FRAGILE = "rests on no bias"
+    CANNOT_SAY = "cannot say"
+    PRIOR = "rests on the prior"
+    NOT_IDENTIFIED = "not identified"
+
+
+class VariantName(StrEnum):
+    """Sensitivity refits that code asks for by name."""
+
+    PANEL_ONLY = "panel_only"
+    RAMP_HIDDEN = "ramp_hidden"
+    ALL_OFF = "all_off"
+    ALL_OFF_RAMP_HIDDEN = "all_off_ramp_hidden"
+    UNTREATED_ONLY = "untreated_only"
+    BIAS_ON = "bias_on"
