@@ -26,13 +26,6 @@ __all__ = ["effect_sentence", "savings_sentence"]
 def effect_sentence(run: Run, outcome: str) -> str:
     """Say what the service did to one outcome.
 
-    Parameters
-    ----------
-    run : Run
-        The run.
-    outcome : str
-        Outcome.
-
     Returns
     -------
     str
@@ -81,11 +74,6 @@ def effect_sentence(run: Run, outcome: str) -> str:
 
 def savings_sentence(run: Run) -> str:
     """Say what was saved, in the scenario that the costs file puts first.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
 
     Returns
     -------

@@ -21,6 +21,7 @@ __all__ = [
     "Section",
     "Table",
     "Terms",
+    "not_available",
 ]
 
 
@@ -140,6 +141,11 @@ class Section:
     title: str
     blocks: tuple[Block, ...]
     parts: tuple[Section, ...] = ()
+
+
+def not_available(id_: str, title: str, why: str) -> Section:
+    """Section in whose place stands why the run has nothing for it."""
+    return Section(id_, title, (Paragraph(f"Not available: {why}."),))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,16 @@ import pandas as pd
 
 from lndbayes.base.names import words
 from lndbayes.base.vocabulary import Tier
-from lndbayes.report.blocks import Block, Group, Paragraph, Picture, Section, Table, Terms
+from lndbayes.report.blocks import (
+    Block,
+    Group,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+    Terms,
+    not_available,
+)
 from lndbayes.report.figures import caterpillar, mix_contrasts
 from lndbayes.report.lookup import (
     Row,
@@ -37,20 +46,7 @@ _MARK = " \N{DAGGER}"
 
 
 def effects_section(run: Run, outcome: str) -> Section:
-    """Pooled estimands, the caterpillar plot, and every site's effect with its tier.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    outcome : str
-        Outcome.
-
-    Returns
-    -------
-    Section
-        The section.
-    """
+    """Pooled estimands, the caterpillar plot, and every site's effect with its tier."""
     if why := withheld(run, outcome):
         return Section(f"effects-{outcome}", "Effects", (Paragraph(f"{why}.", style="warning"),))
     pooled = only(run, outcome, "pooled", "link")
@@ -215,13 +211,6 @@ def _pair(frame: pd.DataFrame, site: str) -> str:
 def mix_section(run: Run, outcome: str) -> Section:
     """Contrasts between interventions, with the warning of what they are not.
 
-    Parameters
-    ----------
-    run : Run
-        The run.
-    outcome : str
-        Outcome.
-
     Returns
     -------
     Section
@@ -233,7 +222,7 @@ def mix_section(run: Run, outcome: str) -> Section:
     frames = [f[f["median"].notna()] for f in (alone, moves)]
     if all(f.empty for f in frames):
         why = "effects.csv has no rows by intervention: the data have no mix, or one intervention"
-        return Section(id_, title, (Paragraph(f"Not available: {why}."),))
+        return not_available(id_, title, why)
     unit = str(pd.concat(frames)["unit"].iloc[0])
     ci = percent(float(pd.concat(frames)["ci_prob"].iloc[0]))
     clear = int(((frames[1]["lower"] > 0) | (frames[1]["upper"] < 0)).sum())

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lndbayes.base.vocabulary import VariantName
-from lndbayes.report.blocks import Block, Group, Paragraph, Picture, Section, Table
+from lndbayes.report.blocks import Block, Group, Paragraph, Picture, Section, Table, not_available
 from lndbayes.report.figures import PANELS_PER_PAGE, baseline_panels, sensitivity
 from lndbayes.report.fit_facts import FitFacts
 from lndbayes.report.lookup import PRIOR_DOMINATED, Row, effect_rows, only, quoted
@@ -30,13 +30,6 @@ _SHARE_FAMILIES = ("log odds", "log hazard")
 def baseline_section(run: Run, outcome: str) -> Section:
     """Small multiples of the reconstructed baseline with what was observed.
 
-    Parameters
-    ----------
-    run : Run
-        The run.
-    outcome : str
-        Outcome.
-
     Returns
     -------
     Section
@@ -46,7 +39,7 @@ def baseline_section(run: Run, outcome: str) -> Section:
     frame = _baseline(run, outcome)
     if frame.empty:
         why = run.missing.get("baseline.csv", f"baseline.csv has no rows for {outcome}")
-        return Section(id_, title, (Paragraph(f"Not available: {why}."),))
+        return not_available(id_, title, why)
     design = run.fit_facts.get(outcome)
     go_live = dict(design.go_live) if design else {}
     exposure = design.exposure if design else pd.DataFrame()
@@ -161,20 +154,7 @@ def _withheld(withheld: int, observed: int) -> str:
 
 
 def rests_on_section(run: Run, outcome: str) -> Section:
-    """Sensitivity to each source of evidence, the ramp leak, leverages, and the ledger.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    outcome : str
-        Outcome.
-
-    Returns
-    -------
-    Section
-        The section.
-    """
+    """Sensitivity to each source of evidence, the ramp leak, leverages, and the ledger."""
     blocks: list[Block] = []
     pooled = only(run, outcome, "pooled", "link")
     frame = pd.DataFrame()

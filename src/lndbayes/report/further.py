@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from lndbayes.report.blocks import Group, Paragraph, Section, Table
+from lndbayes.report.blocks import Group, Paragraph, Section, Table, not_available
 from lndbayes.report.figures.pieces import before_after_steps
 from lndbayes.report.lookup import outcome_label, parts
 from lndbayes.report.pictures import picture_of
@@ -26,11 +26,6 @@ _PARTS = {
 def before_after_section(run: Run) -> Section:
     """What a plain before-after of persons would have shown, and what it is made of.
 
-    Parameters
-    ----------
-    run : Run
-        The run.
-
     Returns
     -------
     Section
@@ -40,7 +35,7 @@ def before_after_section(run: Run) -> Section:
     table = run.before_after
     if table is None or table.empty:
         why = run.missing.get("before_after.csv", "no outcome has histories of persons")
-        return Section("before-after", title, (Paragraph(f"Not available: {why}."),))
+        return not_available("before-after", title, why)
     text = (
         "People meet the service in a crisis, so their own past year is worse than usual and they "
         "would have got better without it: a comparison of the same persons before and after takes "

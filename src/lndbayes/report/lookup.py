@@ -87,20 +87,7 @@ def effect_rows(run: Run, outcome: str, estimand: str, scale: str) -> pd.DataFra
 
 
 def only(run: Run, outcome: str, estimand: str, scale: str) -> Row | None:
-    """Return the row of all sites together, or None where the run has none with numbers.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    outcome, estimand, scale : str
-        Values of those columns of ``effects.csv``.
-
-    Returns
-    -------
-    Row or None
-        Column to value.
-    """
+    """Row of all sites together of `effect_rows`, or None where the run has none with numbers."""
     rows = effect_rows(run, outcome, estimand, scale)
     rows = rows[(rows["site"] == "") & rows["median"].notna()]
     if rows.empty:
@@ -138,13 +125,6 @@ def ratio_name(unit: str) -> str | None:
 
 def good_direction(run: Run, outcome: str) -> int | None:
     """Direction of a good change.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    outcome : str
-        Outcome.
 
     Returns
     -------
@@ -238,15 +218,7 @@ def small_label(label: str) -> str:
 
 
 def withheld(run: Run, outcome: str) -> str:
-    """Say why no effect on an outcome is reported; empty where one is.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    outcome : str
-        Outcome.
-    """
+    """Say why no effect on an outcome is reported; empty where one is."""
     if outcome not in run.selected:
         return ""
     row = overview_row(run, outcome)

@@ -81,11 +81,6 @@ def _totals(run: Run) -> pd.DataFrame:
 def headline(run: Run) -> Row | None:
     """Total saving over all outcomes, lines and payers in the headline scenario.
 
-    Parameters
-    ----------
-    run : Run
-        The run.
-
     Returns
     -------
     Row or None
@@ -138,11 +133,6 @@ def label(run: Run, dim: str, name: str) -> str:
 
 def total_draws(run: Run) -> np.ndarray[Any, Any] | None:
     """Draws of the headline total.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
 
     Returns
     -------

@@ -183,15 +183,7 @@ def _shared_sections(run: Run) -> tuple[list[Section], list[Section]]:
 
 
 def outcome_sections(run: Run, outcome: str) -> list[Section]:
-    """Sections on one outcome; parts of one section where the run has several.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    outcome : str
-        Outcome.
-    """
+    """Sections on one outcome; parts of one section where the run has several."""
     several = len(run.outcomes) > 1
     builders = [effects_section, baseline_section]
     if not withheld(run, outcome):

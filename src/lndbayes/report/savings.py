@@ -6,7 +6,7 @@ import pandas as pd
 
 from lndbayes.money.rules import ALL
 from lndbayes.money.tables import INTERACTIONS, explain_total
-from lndbayes.report.blocks import Block, Group, Paragraph, Section, Table
+from lndbayes.report.blocks import Block, Group, Paragraph, Section, Table, not_available
 from lndbayes.report.figures import savings_histogram
 from lndbayes.report.lookup import Row, parts, quoted
 from lndbayes.report.money import (
@@ -28,21 +28,10 @@ __all__ = ["savings_section"]
 
 
 def savings_section(run: Run) -> Section:
-    """Total saving, its distribution, its lines, its scenarios and what makes it wide.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-
-    Returns
-    -------
-    Section
-        The section.
-    """
+    """Total saving, its distribution, its lines, its scenarios and what makes it wide."""
     row = headline(run)
     if row is None:
-        return Section("savings", "Savings", (Paragraph(f"Not available: {no_saving(run)}."),))
+        return not_available("savings", "Savings", no_saving(run))
     shown = money(*parts(row))
     ci = percent(row["ci_prob"])
     scenario = label(run, "scenario", headline_scenario(run))

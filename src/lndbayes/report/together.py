@@ -10,7 +10,7 @@ import pandas as pd
 
 from lndbayes.base.vocabulary import EffectVerdict
 from lndbayes.report.answer import effect_sentence
-from lndbayes.report.blocks import Block, Group, Items, Paragraph, Section, Table
+from lndbayes.report.blocks import Block, Group, Items, Paragraph, Section, Table, not_available
 from lndbayes.report.figures.together import course_panels, overview_intervals
 from lndbayes.report.lookup import outcome_label, overview_row, small_label, withheld
 from lndbayes.report.pictures import picture_of
@@ -46,7 +46,7 @@ def overview_section(run: Run) -> Section:
     table = run.overview
     if table is None or table.empty:
         why = run.missing.get("overview.csv", "overview.csv has no rows")
-        return Section("together", title, (Paragraph(f"Not available: {why}."),))
+        return not_available("together", title, why)
     rank = table["verdict"].map({name: i for i, name in enumerate(_ORDER)}).fillna(len(_ORDER))
     table = table.assign(rank=rank).sort_values("rank", kind="stable").drop(columns="rank")
     ci = percent(float(table["ci_prob"].iloc[0]))
@@ -65,15 +65,7 @@ def overview_section(run: Run) -> Section:
 
 
 def verdict_line(run: Run, outcome: str) -> str:
-    """One line on an outcome, as the overview has it; empty where the run has no overview.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    outcome : str
-        Outcome.
-    """
+    """One line on an outcome, as the overview has it; empty where the run has no overview."""
     row = overview_row(run, outcome)
     if row is None:
         return ""
@@ -174,7 +166,7 @@ def course_section(run: Run) -> Section:
     rows = e[(e["estimand"] == "course") & e["median"].notna()]
     if rows.empty:
         why = "effects.csv has no rows by stretches of event time"
-        return Section("course", title, (Paragraph(f"Not available: {why}."),))
+        return not_available("course", title, why)
     ci = percent(float(rows["ci_prob"].iloc[0]))
     windows = sorted(dict.fromkeys(rows["window"]), key=lambda w: int(str(w).split("-")[0]))
     body = []
@@ -274,7 +266,7 @@ def tipping_section(run: Run) -> Section:
     table = run.tipping
     if table is None or table.empty:
         why = run.missing.get("tipping.csv", "tipping.csv has no rows")
-        return Section("tipping", title, (Paragraph(f"Not available: {why}."),))
+        return not_available("tipping", title, why)
     blocks: list[Block] = [
         Paragraph(
             "Three errors that no data of this kind can show: a bias of all reconstructed "

@@ -7,7 +7,17 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from lndbayes.report.blocks import Block, Group, Heading, Items, Paragraph, Section, Table, Terms
+from lndbayes.report.blocks import (
+    Block,
+    Group,
+    Heading,
+    Items,
+    Paragraph,
+    Section,
+    Table,
+    Terms,
+    not_available,
+)
 from lndbayes.report.lookup import outcome_label, small_label
 from lndbayes.report.prose import ASSUMPTIONS, CONVENTIONS, GLOSSARY, NOT_IDENTIFIED
 from lndbayes.report.rounding import percent, significant, typeset
@@ -35,11 +45,6 @@ _SYMBOLS = {
 def overall(run: Run) -> Literal["FAIL", "REVIEW", "PASS"]:
     """One verdict on the run, by the rule of the check battery.
 
-    Parameters
-    ----------
-    run : Run
-        The run.
-
     Returns
     -------
     str
@@ -62,18 +67,7 @@ def status_counts(run: Run) -> str:
 
 
 def checks_section(run: Run) -> Section:
-    """All checks, worst first, one table an outcome.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-
-    Returns
-    -------
-    Section
-        The section.
-    """
+    """All checks, worst first, one table an outcome."""
     blocks: list[Block] = [Paragraph(f"{status_counts(run)}.")]
     for outcome, frame in run.checks.groupby("outcome", sort=False):
         groups, name = [], str(outcome)
@@ -104,21 +98,10 @@ def checks_section(run: Run) -> Section:
 
 
 def priors_section(run: Run) -> Section:
-    """All priors with their implied ranges.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-
-    Returns
-    -------
-    Section
-        The section.
-    """
+    """All priors with their implied ranges."""
     if run.priors is None or run.priors.empty:
         why = run.missing.get("priors.csv", "priors.csv has no rows")
-        return Section("priors", "Priors", (Paragraph(f"Not available: {why}."),))
+        return not_available("priors", "Priors", why)
     frame = run.priors
     by = "outcome" if "outcome" in frame else None
     parts = frame.groupby(by, sort=False) if by else [("", frame)]
@@ -185,18 +168,7 @@ def notes_section(run: Run) -> Section:
 
 
 def provenance_section(run: Run) -> Section:
-    """Everything the manifest and the fits say about how the numbers came about.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-
-    Returns
-    -------
-    Section
-        The section.
-    """
+    """Everything the manifest and the fits say about how the numbers came about."""
     general: list[tuple[str, str]] = []
     tables: list[Table] = []
     for key, value in run.manifest.items():

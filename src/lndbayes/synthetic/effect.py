@@ -103,12 +103,8 @@ def draw_mix(world: World, layout: Layout, rngs: Mapping[str, np.random.Generato
 
     Parameters
     ----------
-    world : World
-        Parameters.
-    layout : Layout
-        Sites, months and go-lives.
-    rngs : mapping of str to numpy.random.Generator
-        From :func:`lndbayes.synthetic.layout.streams`.
+    world, layout, rngs
+        See :func:`lndbayes.synthetic.surface.draw_surface`.
 
     Returns
     -------

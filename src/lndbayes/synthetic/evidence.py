@@ -101,20 +101,37 @@ def national(
     pandas.DataFrame
         Rows of ``evidence/national.csv``; ``se`` is on the scale of the rate.
     """
-    quarters = int(layout.go_live.min()) // 3
-    weight = layout.population / layout.population.sum()
-    monthly = expit(eta0[:, : 3 * quarters]).reshape(len(layout.site), quarters, 3)
-    true = weight @ monthly.mean(axis=2)
-    noise = world.national_noise * rng.normal(size=quarters)
+    quarters = range(int(layout.go_live.min()) // 3)
+    true = quarterly_rates(layout, expit(eta0[:, : 3 * len(quarters)]))
+    noise = world.national_noise * rng.normal(size=len(quarters))
     rate = expit(logit(true) + world.national_offset + world.shared_bias + noise)
+    se = world.national_noise * rate * (1 - rate)
+    return national_rows(CUSTODY, layout, quarters, rate, se, "simulated national court statistics")
+
+
+def quarterly_rates(layout: Layout, monthly: NDArray[np.float64]) -> NDArray[np.float64]:
+    """National rate of each quarter: sites weighted by population; `monthly` has (site, month)."""
+    weight = layout.population / layout.population.sum()
+    return np.asarray(weight @ monthly.reshape(len(layout.site), -1, 3).mean(axis=2))
+
+
+def national_rows(
+    outcome: str,
+    layout: Layout,
+    quarters: range,
+    rate: NDArray[np.float64],
+    se: NDArray[np.float64],
+    source: str,
+) -> pd.DataFrame:
+    """Rows of ``evidence/national.csv`` of one outcome; ``se`` is on the scale of the rate."""
     return pd.DataFrame(
         {
-            "outcome": CUSTODY,
-            "month": [layout.month[3 * q] for q in range(quarters)],
+            "outcome": outcome,
+            "month": [layout.month[3 * q] for q in quarters],
             "months": 3,
             "rate": rate,
-            "se": world.national_noise * rate * (1 - rate),
-            "source": "simulated national court statistics",
+            "se": se,
+            "source": source,
         }
     )
 
@@ -140,17 +157,39 @@ def history(
     pandas.DataFrame
         Rows of ``evidence/history.csv``: only windows wholly before the site's go-live.
     """
-    before = np.array(WINDOWS)
-    month = world.history_referral_month - before
-    expected = world.history_persons * layout.size / world.size_median
-    persons = rng.poisson(expected[:, None], (len(layout.site), before.size))
+    before, month, persons = followed_persons(world, layout, rng)
     crisis = world.crisis_dip * np.exp(-(before - 1) / world.crisis_recovery_months)
     bias = crisis + world.history_selection + world.shared_bias
     count = rng.binomial(persons, expit(eta0[:, month] + bias))
+    return history_rows(CUSTODY, world, layout, persons, count)
+
+
+def followed_persons(
+    world: World, layout: Layout, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Months before referral and calendar months of the windows; persons, (site, window)."""
+    before, month = _windows(world)
+    expected = world.history_persons * layout.size / world.size_median
+    return before, month, rng.poisson(expected[:, None], (len(layout.site), before.size))
+
+
+def _windows(world: World) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    before = np.array(WINDOWS)
+    return before, world.history_referral_month - before
+
+
+def history_rows(
+    outcome: str,
+    world: World,
+    layout: Layout,
+    persons: NDArray[np.int64],
+    count: NDArray[np.int64],
+) -> pd.DataFrame:
+    """Rows of ``evidence/history.csv`` of one outcome: windows wholly before the site's go-live."""
     rows = [
-        (CUSTODY, layout.site[s], -int(j), layout.month[m], int(persons[s, k]), int(count[s, k]))
+        (outcome, layout.site[s], -int(j), layout.month[m], int(persons[s, k]), int(count[s, k]))
         for s in range(len(layout.site))
-        for k, (j, m) in enumerate(zip(before, month, strict=True))
+        for k, (j, m) in enumerate(zip(*_windows(world), strict=True))
         if m + HALF_WINDOW < layout.go_live[s] and m >= HALF_WINDOW and persons[s, k] > 0
     ]
     columns = ["outcome", "site", "months_from_referral", "calendar_month", "persons", "count"]

@@ -71,18 +71,7 @@ def _named(
 
 
 def shared_streams(seed: int) -> dict[str, np.random.Generator]:
-    """Random streams of what several outcomes share.
-
-    Parameters
-    ----------
-    seed : int
-        Zero or positive.
-
-    Returns
-    -------
-    dict of str to numpy.random.Generator
-        Keyed by component.
-    """
+    """Random streams of what several outcomes share: see `lndbayes.synthetic.layout.streams`."""
     return _named(seed, (_SHARED_KEY,), _SHARED_STREAMS)
 
 

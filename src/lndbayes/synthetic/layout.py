@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -21,6 +21,7 @@ __all__ = [
     "draw_gaps",
     "draw_layout",
     "go_lives",
+    "named_streams",
     "retrospective_pattern",
     "streams",
 ]
@@ -173,10 +174,15 @@ def streams(seed: int) -> dict[str, np.random.Generator]:
     dict of str to numpy.random.Generator
         Keyed by component.
     """
-    children = np.random.SeedSequence(seed).spawn(len(_STREAMS))
-    return {
-        name: np.random.default_rng(child) for name, child in zip(_STREAMS, children, strict=True)
-    }
+    return named_streams(np.random.SeedSequence(seed), _STREAMS)
+
+
+def named_streams(
+    sequence: np.random.SeedSequence, names: Sequence[str]
+) -> dict[str, np.random.Generator]:
+    """Spawn one random stream for each name, in order."""
+    children = sequence.spawn(len(names))
+    return {name: np.random.default_rng(child) for name, child in zip(names, children, strict=True)}
 
 
 def go_lives(sites: int, panel_start: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -8,7 +8,12 @@ import numpy as np
 import pandas as pd
 
 from lndbayes.synthetic.counts import dispersion
-from lndbayes.synthetic.evidence import HALF_WINDOW, WINDOWS
+from lndbayes.synthetic.evidence import (
+    followed_persons,
+    history_rows,
+    national_rows,
+    quarterly_rates,
+)
 from lndbayes.synthetic.families import natural
 from lndbayes.synthetic.surface import expit, logit
 
@@ -45,9 +50,7 @@ def outcome_national(
     if outcome.national_offset is None or first >= last:
         return pd.DataFrame()
     quarters = range(first, last)
-    weight = layout.population / layout.population.sum()
-    monthly = natural(family, drawn.cells.eta0[:, 3 * first : 3 * last])
-    true = weight @ monthly.reshape(len(layout.site), len(quarters), 3).mean(axis=2)
+    true = quarterly_rates(layout, natural(family, drawn.cells.eta0[:, 3 * first : 3 * last]))
     shift = outcome.national_offset + world.national_noise * rng.normal(size=len(quarters))
     if family == "beta_binomial":
         rate = expit(logit(true) + shift)
@@ -55,16 +58,8 @@ def outcome_national(
     else:
         rate = true * np.exp(shift)
         slope = rate
-    return pd.DataFrame(
-        {
-            "outcome": drawn.name,
-            "month": [layout.month[3 * q] for q in quarters],
-            "months": 3,
-            "rate": rate,
-            "se": world.national_noise * slope,
-            "source": f"simulated national statistics ({outcome.source})",
-        }
-    )
+    source = f"simulated national statistics ({outcome.source})"
+    return national_rows(drawn.name, layout, quarters, rate, world.national_noise * slope, source)
 
 
 def outcome_history(
@@ -91,10 +86,7 @@ def outcome_history(
     if not outcome.crisis:
         return pd.DataFrame()
     peak, recovery, selection = outcome.crisis
-    before = np.array(WINDOWS)
-    month = world.history_referral_month - before
-    expected = world.history_persons * layout.size / world.size_median
-    persons = rng.poisson(expected[:, None], (len(layout.site), before.size))
+    before, month, persons = followed_persons(world, layout, rng)
     crisis = peak * np.exp(-(before - 1) / recovery)
     rate = natural(outcome.family, drawn.cells.eta0[:, month] + crisis + selection)
     if outcome.family == "beta_binomial":
@@ -102,11 +94,4 @@ def outcome_history(
     else:
         size = dispersion(persons, outcome.unit_dispersion, outcome.overdispersion)
         count = rng.poisson(rng.gamma(size) * persons * rate / size)
-    rows = [
-        (drawn.name, layout.site[s], -int(j), layout.month[m], int(persons[s, k]), int(count[s, k]))
-        for s in range(len(layout.site))
-        for k, (j, m) in enumerate(zip(before, month, strict=True))
-        if m + HALF_WINDOW < layout.go_live[s] and m >= HALF_WINDOW and persons[s, k] > 0
-    ]
-    columns = ["outcome", "site", "months_from_referral", "calendar_month", "persons", "count"]
-    return pd.DataFrame(rows, columns=columns)
+    return history_rows(drawn.name, world, layout, persons, count)

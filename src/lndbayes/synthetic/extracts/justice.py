@@ -35,16 +35,8 @@ def draw_cases(
 
     Parameters
     ----------
-    world : ExtractWorld
-        Parameters.
-    people : People
-        Persons.
-    calendar : Calendar
-        The grid.
-    truths : Truths
-        Surfaces and effects.
-    rngs : mapping of str to numpy.random.Generator
-        From :func:`lndbayes.synthetic.extracts.people.streams`.
+    world, people, calendar, truths, rngs
+        See :func:`lndbayes.synthetic.extracts.health.draw_health`.
 
     Returns
     -------

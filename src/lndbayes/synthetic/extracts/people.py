@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lndbayes.synthetic.extracts.world import SOURCES
+from lndbayes.synthetic.layout import named_streams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,22 +142,8 @@ class People:
 
 
 def streams(seed: int) -> dict[str, np.random.Generator]:
-    """Give every component of the simulation a random stream of its own.
-
-    Parameters
-    ----------
-    seed : int
-        Zero or positive.
-
-    Returns
-    -------
-    dict of str to numpy.random.Generator
-        Keyed by component.
-    """
-    children = np.random.SeedSequence([seed, _BRANCH]).spawn(len(_STREAMS))
-    return {
-        name: np.random.default_rng(child) for name, child in zip(_STREAMS, children, strict=True)
-    }
+    """Random streams of the extracts, as `lndbayes.synthetic.layout.streams` of an evaluation."""
+    return named_streams(np.random.SeedSequence([seed, _BRANCH]), _STREAMS)
 
 
 def month_index(first_month: str, label: str) -> int:
