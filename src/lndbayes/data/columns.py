@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from lndbayes.base.names import NAME_RULE
 
@@ -18,6 +19,9 @@ __all__ = [
     "Column",
     "Kind",
     "Table",
+    "example_rows",
+    "number",
+    "whole",
 ]
 
 Kind = Literal["text", "name", "month", "integer", "number", "choice"]
@@ -86,6 +90,16 @@ class Column:
         return ", ".join([_KIND_RULES[self.kind], *([" and ".join(bounds)] if bounds else [])])
 
 
+def whole(name: str, unit: str, meaning: str, **more: Any) -> Column:
+    """Column of whole numbers; `more` as in `Column`."""
+    return Column(name=name, kind="integer", unit=unit, meaning=meaning, **more)
+
+
+def number(name: str, unit: str, meaning: str, **more: Any) -> Column:
+    """Column of numbers; `more` as in `Column`."""
+    return Column(name=name, kind="number", unit=unit, meaning=meaning, **more)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """One file of the evaluation directory.
@@ -126,51 +140,51 @@ class Table:
         return next(column for column in self.columns if column.name == name)
 
 
+def example_rows(header: str, *lines: str) -> tuple[Mapping[str, str], ...]:
+    """Rows of a table from lines as they stand in its file."""
+    return tuple(csv.DictReader([header, *lines]))
+
+
 SITE_COLUMN = Column(name="site", kind="text", meaning="a site of `sites.csv`")
 MONTH_COLUMN = Column(name="month", kind="month", meaning="first month of the period")
-EXPOSURE_COLUMN = Column(
-    name="exposure",
-    kind="number",
+EXPOSURE_COLUMN = number(
+    "exposure",
+    "trials, or an amount such as person-months",
+    "persons or events at risk, or any amount the rate is per; 0 only with count 0",
     low=0,
-    unit="trials, or an amount such as person-months",
     empty="no exposure: only in a continuous or a missing row",
-    meaning="persons or events at risk, or any amount the rate is per; 0 only with count 0",
 )
-COUNT_COLUMN = Column(
-    name="count",
-    kind="integer",
+COUNT_COLUMN = whole(
+    "count",
+    "events",
+    "events among the exposure",
     low=0,
-    unit="events",
     empty="not a counted row, or withheld, or missing",
     needed=False,
-    meaning="events among the exposure",
 )
 MOMENT_COLUMNS = (
-    Column(
-        name="n",
-        kind="integer",
+    whole(
+        "n",
+        "measurements",
+        "measurements behind the mean",
         low=1,
-        unit="measurements",
         empty="not a continuous row",
         needed=False,
-        meaning="measurements behind the mean",
     ),
-    Column(
-        name="mean",
-        kind="number",
-        unit="unit of the outcome",
+    number(
+        "mean",
+        "unit of the outcome",
+        "mean of the measurements",
         empty="not a continuous row",
         needed=False,
-        meaning="mean of the measurements",
     ),
-    Column(
-        name="sd",
-        kind="number",
+    number(
+        "sd",
+        "unit of the outcome",
+        "their sample standard deviation (divisor n - 1)",
         low=0,
-        unit="unit of the outcome",
         empty="not a continuous row",
         needed=False,
-        meaning="their sample standard deviation (divisor n - 1)",
     ),
 )
 SOURCE_COLUMN = Column(name="source", kind="text", meaning="where the row comes from")

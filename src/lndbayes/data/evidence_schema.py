@@ -14,6 +14,9 @@ from lndbayes.data.columns import (
     SOURCE_COLUMN,
     Column,
     Table,
+    example_rows,
+    number,
+    whole,
 )
 
 __all__ = ["ELICITED", "EVIDENCE", "HISTORY", "NATIONAL", "PROXY", "QUANTITIES", "RETROSPECTIVE"]
@@ -35,33 +38,24 @@ RETROSPECTIVE: Final = Table(
         EXPOSURE_COLUMN,
         COUNT_COLUMN,
         *MOMENT_COLUMNS,
-        Column(
-            name="coverage_mean",
-            kind="number",
+        number(
+            "coverage_mean",
+            "share, 0 to 1",
+            "share of the cases that the records hold",
             low=0,
             low_open=True,
             high=1,
-            unit="share, 0 to 1",
-            meaning="share of the cases that the records hold",
         ),
-        Column(
-            name="coverage_sd",
-            kind="number",
+        number(
+            "coverage_sd",
+            "share, 0 to 1",
+            "standard deviation of that share; 0 where it is known",
             low=0,
-            unit="share, 0 to 1",
-            meaning="standard deviation of that share; 0 where it is known",
         ),
     ),
-    examples=(
-        {
-            "outcome": "custody",
-            "site": "S01",
-            "month": "2013-10",
-            "exposure": "27",
-            "count": "5",
-            "coverage_mean": "0.6",
-            "coverage_sd": "0.1",
-        },
+    examples=example_rows(
+        "outcome,site,month,exposure,count,coverage_mean,coverage_sd",
+        "custody,S01,2013-10,27,5,0.6,0.1",
     ),
 )
 
@@ -76,41 +70,25 @@ NATIONAL: Final = Table(
             kind="month",
             meaning="first month of the span; may lie outside the evaluated months",
         ),
-        Column(
-            name="months",
-            kind="integer",
+        whole(
+            "months",
+            "months",
+            "length of the span, such as 1, 3 or 12; whole periods",
             low=1,
             high=1200,
-            unit="months",
-            meaning="length of the span, such as 1, 3 or 12; whole periods",
         ),
-        Column(
-            name="rate",
-            kind="number",
+        number(
+            "rate",
+            "events per unit of exposure",
+            "national rate over the span",
             low=0,
             low_open=True,
-            unit="events per unit of exposure",
-            meaning="national rate over the span",
         ),
-        Column(
-            name="se",
-            kind="number",
-            low=0,
-            low_open=True,
-            unit="events per unit of exposure",
-            meaning="its standard error",
-        ),
+        number("se", "events per unit of exposure", "its standard error", low=0, low_open=True),
         SOURCE_COLUMN,
     ),
-    examples=(
-        {
-            "outcome": "custody",
-            "month": "2013-01",
-            "months": "3",
-            "rate": "0.121",
-            "se": "0.003",
-            "source": "national statistics",
-        },
+    examples=example_rows(
+        "outcome,month,months,rate,se,source", "custody,2013-01,3,0.121,0.003,national statistics"
     ),
 )
 
@@ -122,31 +100,12 @@ PROXY: Final = Table(
         _KNOWN_OUTCOME,
         SITE_COLUMN,
         Column(name="month", kind="month", meaning="first month of a period before go-live"),
-        Column(
-            name="exposure",
-            kind="number",
-            low=0,
-            unit=EXPOSURE_COLUMN.unit,
-            meaning=EXPOSURE_COLUMN.meaning,
-        ),
-        Column(
-            name="count",
-            kind="integer",
-            low=0,
-            unit="events",
-            meaning="events of the related series among the exposure",
-        ),
+        number("exposure", EXPOSURE_COLUMN.unit, EXPOSURE_COLUMN.meaning, low=0),
+        whole("count", "events", "events of the related series among the exposure", low=0),
         SOURCE_COLUMN,
     ),
-    examples=(
-        {
-            "outcome": "custody",
-            "site": "S02",
-            "month": "2013-11",
-            "exposure": "210",
-            "count": "24",
-            "source": "court returns",
-        },
+    examples=example_rows(
+        "outcome,site,month,exposure,count,source", "custody,S02,2013-11,210,24,court returns"
     ),
 )
 
@@ -157,38 +116,25 @@ HISTORY: Final = Table(
     columns=(
         _KNOWN_OUTCOME,
         SITE_COLUMN,
-        Column(
-            name="months_from_referral",
-            kind="integer",
+        whole(
+            "months_from_referral",
+            "months",
+            "months from the persons' referral, negative as it is before",
             low=-1200,
             high=0,
             high_open=True,
-            unit="months",
-            meaning="months from the persons' referral, negative as it is before",
         ),
         Column(
             name="calendar_month",
             kind="month",
             meaning="first month of the period, before the site's go-live",
         ),
-        Column(name="persons", kind="integer", low=1, unit="persons", meaning="persons followed"),
-        Column(
-            name="count",
-            kind="integer",
-            low=0,
-            unit="events",
-            meaning="events among these persons in that month",
-        ),
+        whole("persons", "persons", "persons followed", low=1),
+        whole("count", "events", "events among these persons in that month", low=0),
     ),
-    examples=(
-        {
-            "outcome": "custody",
-            "site": "S02",
-            "months_from_referral": "-18",
-            "calendar_month": "2014-02",
-            "persons": "64",
-            "count": "7",
-        },
+    examples=example_rows(
+        "outcome,site,months_from_referral,calendar_month,persons,count",
+        "custody,S02,-18,2014-02,64,7",
     ),
 )
 
@@ -207,28 +153,20 @@ ELICITED: Final = Table(
             meaning="`pre_go_live_rate`: mean rate in the 12 months before the first go-live",
         ),
         *(
-            Column(
-                name=f"q{percent}",
-                kind="number",
+            number(
+                f"q{percent}",
+                _QUANTILE,
+                f"{int(percent)}% quantile of the judgement",
                 low=0,
                 low_open=True,
-                unit=_QUANTILE,
-                meaning=f"{int(percent)}% quantile of the judgement",
             )
             for percent in ("05", "50", "95")
         ),
         Column(name="who", kind="text", free=True, meaning="who judged, and when"),
     ),
-    examples=(
-        {
-            "outcome": "custody",
-            "site": "",
-            "quantity": "pre_go_live_rate",
-            "q05": "0.08",
-            "q50": "0.12",
-            "q95": "0.18",
-            "who": "panel of six, 2013",
-        },
+    examples=example_rows(
+        "outcome,site,quantity,q05,q50,q95,who",
+        'custody,,pre_go_live_rate,0.08,0.12,0.18,"panel of six, 2013"',
     ),
 )
 

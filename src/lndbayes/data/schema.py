@@ -19,6 +19,9 @@ from lndbayes.data.columns import (
     SOURCE_COLUMN,
     Column,
     Table,
+    example_rows,
+    number,
+    whole,
 )
 from lndbayes.data.evidence_schema import EVIDENCE
 
@@ -69,12 +72,12 @@ SITES: Final = Table(
             name="label", kind="text", free=True, empty="the identifier", meaning="name in figures"
         ),
         Column(name="region", kind="text", free=True, empty="not stated", meaning="region"),
-        Column(
-            name="wave",
-            kind="integer",
+        whole(
+            "wave",
+            "",
+            "wave of the roll-out",
             low=1,
             empty="in no wave: only at a site that never goes live",
-            meaning="wave of the roll-out",
         ),
         Column(
             name="go_live",
@@ -83,44 +86,27 @@ SITES: Final = Table(
             meaning="first month with the service; may lie outside the evaluated months: after the "
             "last it counts as none",
         ),
-        Column(
-            name="population",
-            kind="number",
+        number(
+            "population",
+            "persons",
+            "persons in the area served",
             low=0,
             low_open=True,
-            unit="persons",
             empty="unknown",
-            meaning="persons in the area served",
         ),
-        Column(
-            name="predecessor",
-            kind="number",
+        number(
+            "predecessor",
+            "share, 0 to 1",
+            "how much of a similar service existed before",
             low=0,
             high=1,
-            unit="share, 0 to 1",
             empty="unknown",
-            meaning="how much of a similar service existed before",
         ),
     ),
-    examples=(
-        {
-            "site": "S01",
-            "label": "Northtown",
-            "region": "North",
-            "wave": "1",
-            "go_live": "2014-04",
-            "population": "412000",
-            "predecessor": "0.25",
-        },
-        {
-            "site": "S02",
-            "label": "Southport Area",
-            "region": "South",
-            "wave": "2",
-            "go_live": "2015-04",
-            "population": "",
-            "predecessor": "",
-        },
+    examples=example_rows(
+        "site,label,region,wave,go_live,population,predecessor",
+        "S01,Northtown,North,1,2014-04,412000,0.25",
+        "S02,Southport Area,South,2,2015-04,,",
     ),
 )
 
@@ -144,23 +130,21 @@ OUTCOMES: Final = Table(
             choices=tuple(STATUS),
             meaning="whether the value is exact, withheld, rounded, or was not collected",
         ),
-        Column(
-            name="count_low",
-            kind="integer",
+        whole(
+            "count_low",
+            "events",
+            "smallest count a suppressed or rounded cell can have",
             low=0,
-            unit="events",
             empty="the count is exact or missing",
             needed=False,
-            meaning="smallest count a suppressed or rounded cell can have",
         ),
-        Column(
-            name="count_high",
-            kind="integer",
+        whole(
+            "count_high",
+            "events",
+            "largest count a suppressed or rounded cell can have",
             low=0,
-            unit="events",
             empty="the count is exact or missing",
             needed=False,
-            meaning="largest count a suppressed or rounded cell can have",
         ),
         Column(
             name="stratum",
@@ -176,48 +160,30 @@ OUTCOMES: Final = Table(
             needed=False,
             meaning="ordered band of the event, such as sentence length; bands share one exposure",
         ),
-        Column(
-            name="coverage",
-            kind="number",
+        number(
+            "coverage",
+            "share, 0 to 1",
+            "share of the events that the source holds; the same in all rows of a month",
             low=0,
             low_open=True,
             high=1,
-            unit="share, 0 to 1",
             empty="all events: 1",
             needed=False,
-            meaning="share of the events that the source holds; the same in all rows of a month",
         ),
     ),
     examples=(
-        {
-            "outcome": "custody",
-            "site": "S01",
-            "month": "2014-04",
-            "source": "pnc",
-            "exposure": "45",
-            "count": "6",
-            "status": "observed",
-        },
-        {
-            "outcome": "custody",
-            "site": "S02",
-            "month": "2014-04",
-            "source": "pnc",
-            "exposure": "38",
-            "status": "suppressed",
-            "count_low": "1",
-            "count_high": "7",
-        },
-        {
-            "outcome": "wellbeing",
-            "site": "S01",
-            "month": "2014-04",
-            "source": "ndtms",
-            "n": "31",
-            "mean": "9.4",
-            "sd": "4.1",
-            "status": "observed",
-        },
+        *example_rows(
+            "outcome,site,month,source,exposure,count,status",
+            "custody,S01,2014-04,pnc,45,6,observed",
+        ),
+        *example_rows(
+            "outcome,site,month,source,exposure,status,count_low,count_high",
+            "custody,S02,2014-04,pnc,38,suppressed,1,7",
+        ),
+        *example_rows(
+            "outcome,site,month,source,n,mean,sd,status",
+            "wellbeing,S01,2014-04,ndtms,31,9.4,4.1,observed",
+        ),
     ),
 )
 
@@ -229,17 +195,15 @@ MIX: Final = Table(
         SITE_COLUMN,
         Column(name="month", kind="month", empty="the whole period", meaning=MONTH_COLUMN.meaning),
         Column(name="intervention", kind="text", meaning="intervention, your own name for it"),
-        Column(
-            name="contacts",
-            kind="integer",
+        whole(
+            "contacts",
+            "contacts",
+            "contacts of that kind; no row at a site with other rows means none",
             low=0,
-            unit="contacts",
-            meaning="contacts of that kind; no row at a site with other rows means none",
         ),
     ),
-    examples=(
-        {"site": "S01", "month": "2014-04", "intervention": "assessment", "contacts": "52"},
-        {"site": "S02", "month": "", "intervention": "assessment", "contacts": "871"},
+    examples=example_rows(
+        "site,month,intervention,contacts", "S01,2014-04,assessment,52", "S02,,assessment,871"
     ),
 )
 
@@ -250,15 +214,9 @@ REFERRALS: Final = Table(
     columns=(
         SITE_COLUMN,
         MONTH_COLUMN,
-        Column(
-            name="referrals",
-            kind="integer",
-            low=0,
-            unit="referrals",
-            meaning="persons referred to the service",
-        ),
+        whole("referrals", "referrals", "persons referred to the service", low=0),
     ),
-    examples=({"site": "S01", "month": "2014-04", "referrals": "61"},),
+    examples=example_rows("site,month,referrals", "S01,2014-04,61"),
 )
 
 #: What an assembly of extracts says of their rows. It belongs to no result: the report shows it.
@@ -269,8 +227,8 @@ QUALITY: Final = Table(
     columns=(
         Column(name="table", kind="text", meaning="table of the extracts"),
         Column(name="reason", kind="text", meaning="read, kept, or why rows were dropped"),
-        Column(name="rows", kind="integer", low=0, unit="rows", empty="-", meaning="how many"),
-        Column(name="persons", kind="integer", low=0, unit="persons", empty="-", meaning="whose"),
+        whole("rows", "rows", "how many", low=0, empty="-"),
+        whole("persons", "persons", "whose", low=0, empty="-"),
     ),
 )
 
