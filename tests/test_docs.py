@@ -11,6 +11,7 @@ import pytest
 
 import lndbayes
 from lndbayes.base.names import CI_PROB
+from lndbayes.base.vocabulary import Estimand
 from lndbayes.estimands import averted, effects, mix_effects
 from lndbayes.estimands import reported as tables
 from lndbayes.evidence.attribution.tables import LEDGER_COLUMNS
@@ -154,13 +155,13 @@ def test_the_architecture_names_every_module_and_no_other() -> None:
 
 def test_methods_lists_every_estimand_that_is_exported() -> None:
     source = inspect.getsource(tables.link_draws) + inspect.getsource(tables.reported_draws)
-    keys = re.findall(r'"(\w+)/(link|natural)"', source)
+    made = [Estimand[name] for name in re.findall(r"Estimand\.([A-Z_]+)\b", source)]
+    assert set(made) == set(Estimand)
     exported: dict[str, set[str]] = {}
-    for name, scale in keys:
+    for key in made:
         # the table's own name for the site rows of events averted
-        estimand = "events_averted" if name == "events_averted_site" else name
-        exported.setdefault(estimand, set()).add(scale)
-    assert {"pooled", "site", "substitution"} <= exported.keys(), "the keys are written otherwise"
+        name = Estimand.EVENTS_AVERTED.of if key is Estimand.EVENTS_AVERTED_SITE else key.of
+        exported.setdefault(name, set()).add(key.scale)
     section = text("docs/methods.md").split("\n## Estimands")[1].split("\n## ")[0]
     table = {named(row[1])[0]: row for row in rows(section, 5) if named(row[1])}
     listed = {name: set(row[3].split(", ")) for name, row in table.items()}

@@ -32,8 +32,9 @@ def small(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def refuse(*args: object, **options: object) -> None:
         raise AssertionError("something was fitted")
 
-    for name in ("lndbayes.app.evaluate", "lndbayes.fitting.parallel", "lndbayes.fitting.fit"):
-        monkeypatch.setattr(import_module(name), "fit", refuse)
+    for name in ("lndbayes.app.evaluate", "lndbayes.fitting.fit"):
+        monkeypatch.setattr(import_module(name), "fit_prepared", refuse)
+    monkeypatch.setattr(import_module("lndbayes.fitting.parallel"), "fit", refuse)
     return shutil.copytree(made, tmp_path / "small")
 
 
