@@ -34,7 +34,7 @@ evaluate: venv ## evaluate the synthetic data: fits, checks, effects, savings an
 	esac; \
 	echo "lndbayes evaluate: exit status $$status ($$meaning)" >&2; exit $$status
 
-fast: lint ## lint, and the tests that neither sample nor compile a model: under two minutes
+fast: lint ## lint, and the tests that neither sample nor compile a model nor take seconds
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow and not release" $(ARGS)
 
 test: lint types ## lint, types, and the whole default test suite
