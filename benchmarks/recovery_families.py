@@ -82,7 +82,7 @@ def one(seed: int, name: str) -> dict[str, Any]:
     allowed, label = name.endswith(ALLOWED), name
     name = name.removesuffix(ALLOWED)
     spec = shipped(name)
-    given = spec.outcome.given
+    given = spec.outcome.exposure_outcome
     simulated = simulate(seed, "effect", outcomes=tuple(filter(None, (name, given))))
     with tempfile.TemporaryDirectory() as folder:
         data = read_evaluation(write_evaluation(simulated, Path(folder) / "data"))

@@ -53,7 +53,7 @@ def one(seed: int, name: str, variant: str) -> dict[str, Any]:
     """Simulate, fit and score once."""
     _, world, changes = VARIANTS[variant]
     spec = shipped(name)
-    wanted = tuple(filter(None, (name, spec.outcome.given)))
+    wanted = tuple(filter(None, (name, spec.outcome.exposure_outcome)))
     simulated = simulate(seed, replace(WORLDS["effect"], **world), outcomes=wanted)
     with tempfile.TemporaryDirectory() as folder:
         data = read_evaluation(write_evaluation(simulated, Path(folder) / "data"))

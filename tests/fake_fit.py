@@ -34,7 +34,7 @@ SCALARS = (
     "mix_effect_sd",
     "site_effect_sd",
     "ramp_months",
-    "overdispersion",
+    "concentration",
     "mix_concentration",
     "retrospective_bias",
     "retrospective_bias_sd",

@@ -515,7 +515,7 @@ _HEAVY = {
     "baseline_level": {"dist": "StudentT", "nu": 3.0, "mu": -1.0, "sigma": 1.0},
     "site_effect_sd": {"dist": "LogNormal", "mu": -2.0, "sigma": 1.0},
     "ramp_months": {"dist": "Gamma", "alpha": 4.0, "beta": 1.0},
-    "overdispersion": {"dist": "Exponential", "scale": 150.0},
+    "concentration": {"dist": "Exponential", "scale": 150.0},
     "mix_share": {"dist": "Dirichlet", "concentration": 0.5},
 }
 
@@ -531,7 +531,7 @@ def _prior(recipe: Recipe, slot: str, prior: dict[str, Any]) -> dict[str, Any]:
 
 def _spec(recipe: Recipe, name: str, given: str) -> dict[str, Any]:
     raw = tomllib.loads(complete(SHIPPED[recipe.family][0]))
-    raw["outcome"] |= {"name": name, "given": given, "selected": recipe.selected}
+    raw["outcome"] |= {"name": name, "exposure_outcome": given, "selected": recipe.selected}
     raw["outcome"] |= {"good_direction": recipe.direction, "margin": recipe.margin}
     on = {"all": (True, True), "panel": (True, False), "none": (False, False)}.get(
         recipe.channels, (False, True)

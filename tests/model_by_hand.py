@@ -36,7 +36,7 @@ POSITIVE_SLOTS = (
     "mix_effect_sd",
     "site_effect_sd",
     "ramp_months",
-    "overdispersion",
+    "concentration",
     "mix_concentration",
     "retrospective_bias_sd",
     "crisis_dip",
@@ -194,7 +194,7 @@ class ByHand:
             if hidden or (e <= last and not self.spec.baseline.channels.not_yet_treated):
                 continue
             rate = expit(self.treated(row.site, row.month_index))
-            phi = self.theta["overdispersion"]
+            phi = self.theta["concentration"]
             beta = rate * phi, (1 - rate) * phi
             value += stats.betabinom.logpmf(int(row.count), int(row.exposure), *beta)
         return value

@@ -40,7 +40,7 @@ OTHER_PRIORS: Mapping[str, Mapping[str, Any]] = {
     "mix_effect_sd": {"dist": "Exponential", "scale": 0.2},
     "site_effect_sd": {"dist": "LogNormal", "mu": -2.0, "sigma": 0.5},
     "ramp_months": {"dist": "Gamma", "alpha": 4.0, "beta": 1.0},
-    "overdispersion": {"dist": "Exponential", "scale": 150.0},
+    "concentration": {"dist": "Exponential", "scale": 150.0},
     "mix_concentration": {"dist": "HalfNormal", "sigma": 400.0},
     "retrospective_bias_sd": {"dist": "Gamma", "alpha": 2.0, "beta": 15.0},
     "crisis_dip": {"dist": "Exponential", "scale": 0.7},

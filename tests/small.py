@@ -30,7 +30,7 @@ MODELS = ROOT / "models"
 BASIS = 2
 HARMONICS = 2
 SCALARS = ("effect_mean", "national_slope", "drift", "go_live_step", "shared_bias")
-POSITIVE = ("ramp_months", "site_effect_sd", "overdispersion")
+POSITIVE = ("ramp_months", "site_effect_sd", "concentration")
 DIMS: Mapping[str, tuple[str, ...]] = {
     "national_curve": ("basis_national",),
     "season": ("harmonic",),

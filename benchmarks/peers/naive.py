@@ -32,7 +32,7 @@ def build(d: dict[str, Any]) -> pm.Model:
         level_sd = pm.HalfNormal("site_level_sd", 0.5)
         drift_sd = pm.Exponential("site_drift_sd", scale=0.06)
         bend_sd = pm.Exponential("site_curve_sd", scale=0.06)
-        phi = pm.LogNormal("overdispersion", np.log(150), 0.7)
+        phi = pm.LogNormal("concentration", np.log(150), 0.7)
         kappa = pm.LogNormal("mix_concentration", np.log(300), 0.5)
 
         share = pm.Dirichlet("mix_share", np.full(M, 1.5), shape=(S, M))

@@ -15,7 +15,7 @@ parameters {
   real effect_mean; real<lower=0> site_effect_sd; real<lower=0> mix_effect_sd;
   real predecessor_effect; real<lower=0> ramp_months; real baseline_level; real national_slope;
   real<lower=0> national_curve_sd; vector[H] season; real<lower=0> site_level_sd;
-  real<lower=0> site_drift_sd; real<lower=0> site_curve_sd; real<lower=0> overdispersion;
+  real<lower=0> site_drift_sd; real<lower=0> site_curve_sd; real<lower=0> concentration;
   real<lower=0> mix_concentration; simplex[M] mix_share[S];
   vector[M - 1] mix_raw; vector[W - 1] wave_raw; vector[S] deviation_z; vector[K] curve_z;
   vector[S - 1] drift_raw; matrix[L, S - 1] bend_raw; vector[S] level_z;
@@ -57,7 +57,7 @@ model {
   baseline_level ~ normal(-2, 0.7); national_slope ~ normal(0, 0.2);
   national_curve_sd ~ lognormal(log(0.08), 0.5); season ~ normal(0, 0.08);
   site_level_sd ~ normal(0, 0.5); site_drift_sd ~ exponential(1 / 0.06);
-  site_curve_sd ~ exponential(1 / 0.06); overdispersion ~ lognormal(log(150), 0.7);
+  site_curve_sd ~ exponential(1 / 0.06); concentration ~ lognormal(log(150), 0.7);
   mix_concentration ~ lognormal(log(300), 0.5);
   mix_raw ~ std_normal(); wave_raw ~ std_normal(); deviation_z ~ std_normal();
   curve_z ~ std_normal(); drift_raw ~ std_normal(); to_vector(bend_raw) ~ std_normal();
@@ -83,7 +83,7 @@ model {
     if (e >= 0) mu[i] += (1 - exp(-(e + 0.5) / ramp_months)) * site_effect[cell_site[i]];
   }
   mu = inv_logit(mu);
-  cell_y ~ beta_binomial(cell_n, mu * overdispersion, (1 - mu) * overdispersion);
+  cell_y ~ beta_binomial(cell_n, mu * concentration, (1 - mu) * concentration);
   for (i in 1:R)
     retro_y[i] ~ binomial_logit(retro_n[i], eta0[retro_site[i], retro_month[i]]
       + retrospective_bias + retrospective_bias_sd * retro_z[retro_key[i]]);

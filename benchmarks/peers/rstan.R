@@ -9,7 +9,7 @@ start <- proc.time()[["elapsed"]]
 model <- stan_model(program)
 compiled <- proc.time()[["elapsed"]] - start
 wanted <- c("pooled", "effect_mean", "site_effect", "site_effect_sd", "mix_effect_sd", "site_level_sd",
-            "site_drift_sd", "site_curve_sd", "national_curve_sd", "overdispersion")
+            "site_drift_sd", "site_curve_sd", "national_curve_sd", "concentration")
 start <- proc.time()[["elapsed"]]
 fit <- sampling(model, data = d, chains = 4, iter = 2 * draws, warmup = draws, seed = 1, pars = wanted,
                 refresh = 0)

@@ -31,7 +31,7 @@ NAMES = (
     "site_drift_sd",
     "site_curve_sd",
     "national_curve_sd",
-    "overdispersion",
+    "concentration",
 )
 
 

@@ -118,7 +118,7 @@ def test_more_folds_than_sites_are_refused_before_anything_is_fitted(
 def test_a_selected_outcome_has_no_ledger(inputs: Path, tmp_path: Path) -> None:
     spec = with_changes(
         load_spec(inputs / "models/custody.toml"),
-        {"outcome.selected": True, "outcome.given": "referrals"},
+        {"outcome.selected": True, "outcome.exposure_outcome": "referrals"},
     )
     with pytest.raises(UsageError, match="bounds"):
         attribute_evidence(spec, read_evaluation(inputs / "data"), tmp_path / "run")

@@ -398,7 +398,7 @@ def test_no_text_holds_what_a_document_cannot(
 def spec_of(specs: Path, name: str, *, given: str = "", **changes: str) -> None:
     """Write another spec after that of custody."""
     lines = (specs / "custody.toml").read_text(encoding="utf-8").splitlines()
-    for key, value in ({"name": f'"{name}"', "given": f'"{given}"'} | changes).items():
+    for key, value in ({"name": f'"{name}"', "exposure_outcome": f'"{given}"'} | changes).items():
         at = next(i for i, line in enumerate(lines) if line.startswith(f"{key} = "))
         lines[at] = f"{key} = {value}"
     (specs / f"{name}.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -430,7 +430,7 @@ def test_what_an_outcome_is_counted_out_of_must_make_sense(
     told = [
         line
         for line in capsys.readouterr().err.splitlines()
-        if "given must" in line or "outcome.given" in line
+        if "exposure_outcome must" in line or "outcome.exposure_outcome" in line
     ]
     assert {line.strip().split(".toml")[0] for line in told} == refused
 

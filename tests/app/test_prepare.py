@@ -76,9 +76,11 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         "cost.tml: would be left out (is it costs.toml?)",
     ),
     "given": (
-        lambda s: edit(s / "models/custody.toml", 'given = ""', 'given = "custodi"'),
-        "outcome.given, value 'custodi': must be an outcome of the data or of a spec, or empty "
-        "(did you mean 'custody'?)",
+        lambda s: edit(
+            s / "models/custody.toml", 'exposure_outcome = ""', 'exposure_outcome = "custodi"'
+        ),
+        "outcome.exposure_outcome, value 'custodi': must be an outcome of the data or of a spec, "
+        "or empty (did you mean 'custody'?)",
     ),
     "threshold": (
         lambda s: edit(s / "models/custody.toml", "[checks]", "[checks]\nrhat_mx = 1.01"),

@@ -67,7 +67,7 @@ def test_an_inflow_widens_the_bounds_and_none_closes_them() -> None:
 
 def test_bounds_without_the_outcome_that_is_given_say_so_and_hold_no_number() -> None:
     fit = fake_fit()
-    fit.attrs["given"] = "drug_alcohol_referrals"
+    fit.attrs["exposure_outcome"] = "drug_alcohol_referrals"
     table = bounds_table(fit, None, WINDOW)
     assert table[["mean", "lower", "upper"]].isna().all().all()
     assert "drug_alcohol_referrals was not fitted" in table["note"].iloc[0]
@@ -211,7 +211,7 @@ def test_attendances_through_referrals_by_brute_force(least: tuple[int, int]) ->
     referrals.attrs["link"] = attendances.attrs["link"] = "log"
     with pytest.raises(ValueError, match="'custody'"):
         events_averted(attendances, referrals)
-    attendances.attrs["given"] = referrals.attrs["outcome"]
+    attendances.attrs["exposure_outcome"] = referrals.attrs["outcome"]
     found = events_averted(attendances, referrals)
     one, other = (predictors(f) for f in (referrals, attendances))
     data = referrals["constant_data"]
@@ -237,9 +237,9 @@ def test_without_an_effect_on_referrals_the_product_is_the_plain_sum_of_expected
     still = fake_fit(seed=4, posterior={"site_effect": 0.0})
     moved = fake_fit(seed=9)
     for fit in (still, moved):
-        fit.attrs |= {"link": "log", "given": "custody"}
+        fit.attrs |= {"link": "log", "exposure_outcome": "custody"}
     nothing = fake_fit(seed=9, posterior={"site_effect": 0.0})
-    nothing.attrs |= {"link": "log", "given": "custody"}
+    nothing.attrs |= {"link": "log", "exposure_outcome": "custody"}
     np.testing.assert_allclose(events_averted(nothing, still), 0.0, atol=1e-12)
     assert (abs(events_averted(moved, still)) > 0).all()
 

@@ -105,7 +105,7 @@ def test_outcome_of_the_pymc_model_is_beta_binomial_cell_by_cell(
     np.testing.assert_array_equal(
         values["eta1"][design["event_time"] < 0], values["eta0"][design["event_time"] < 0]
     )
-    phi, mu = values["overdispersion"], values["mu"]
+    phi, mu = values["concentration"], values["mu"]
     n, y = design["exposure"], design["count"]
     expected = stats.betabinom.logpmf(y, n.astype(int), mu * phi, (1 - mu) * phi)
     np.testing.assert_allclose(logp, expected, rtol=1e-9, atol=1e-11)
@@ -120,7 +120,7 @@ def test_log_likelihood_of_cells_is_scipys(spec, plain_world, rng):
     site, month = np.nonzero(design["exposure"])
     assert found.shape == (2, 3, len(site))
     hand_eta = _predictors(values, design)[..., site, month]
-    mu, phi = expit(hand_eta), values["overdispersion"][..., None]
+    mu, phi = expit(hand_eta), values["concentration"][..., None]
     n, y = design["exposure"][site, month], design["count"][site, month]
     expected = stats.betabinom.logpmf(y, n.astype(int), mu * phi, (1 - mu) * phi)
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-11)
@@ -136,7 +136,7 @@ def test_log_likelihoods_sum_to_the_panels_term(spec, tiny):
 
 def _predictors(values: dict[str, np.ndarray], design) -> np.ndarray:
     """Treated linear predictor, one draw and one cell row at a time."""
-    lead = values["overdispersion"].shape
+    lead = values["concentration"].shape
     out = np.empty((*lead, *design["exposure"].shape))
     for i in np.ndindex(lead):
         v = {name: value[i] for name, value in values.items()}

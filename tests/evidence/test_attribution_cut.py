@@ -23,7 +23,7 @@ from lndbayes.evidence.attribution.cut import (
 from lndbayes.spec.model_spec import ModelSpec, load_spec, parse_spec
 from small import MODELS, fake_fit, raw_of
 
-PHI = {"overdispersion": 150.0, "person_dispersion": 2.0}
+PHI = {"concentration": 150.0, "person_dispersion": 2.0}
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def pooled_fit(count: int) -> tuple[xr.DataTree, xr.Dataset]:
     eta0 = -1.4 + 0.1 * rng.normal(size=(count, 3, 24))
     kept = {
         "eta0": (("baseline", "site", "month"), eta0),
-        "overdispersion": ("baseline", np.full(count, 150.0)),
+        "concentration": ("baseline", np.full(count, 150.0)),
     }
     return fit, xr.Dataset(kept)
 

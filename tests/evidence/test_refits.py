@@ -120,8 +120,8 @@ def test_baselines_are_kept_whole(spec, data, fits, main, tmp_path) -> None:
     assert kept.sizes["baseline"] == BASELINES
     # a baseline and its dispersion are of one draw
     tree = fits.tree(1)
-    dispersion = tree["posterior"]["overdispersion"].to_numpy().ravel()
-    draw = int(np.flatnonzero(dispersion == float(kept["overdispersion"][17]))[0])
+    dispersion = tree["posterior"]["concentration"].to_numpy().ravel()
+    draw = int(np.flatnonzero(dispersion == float(kept["concentration"][17]))[0])
     eta0 = untreated_predictor(tree).to_numpy().reshape(-1, 3, 48)
     np.testing.assert_array_equal(kept["eta0"][17], eta0[draw])
 

@@ -84,7 +84,7 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 SCALARS = (
     "effect_mean baseline_level national_slope national_curve_sd site_level_sd site_drift_sd "
-    "site_curve_sd mix_effect_sd site_effect_sd ramp_months overdispersion mix_concentration "
+    "site_curve_sd mix_effect_sd site_effect_sd ramp_months concentration mix_concentration "
     "retrospective_bias retrospective_bias_sd crisis_dip crisis_recovery_months "
     "history_selection predecessor_effect shared_bias drift go_live_step pulse "
     "stage_site_sd stage_effect"
@@ -217,7 +217,7 @@ def test_provenance_is_in_the_root_attributes(made, spec, data) -> None:
     assert json.loads(attrs["fixed_variables"]) == [
         *("shared_bias", "drift", "go_live_step", "pulse"),
     ]
-    assert (attrs["link"], attrs["given"], attrs["selected"]) == ("logit", "", 0)
+    assert (attrs["link"], attrs["exposure_outcome"], attrs["selected"]) == ("logit", "", 0)
 
 
 def test_fixed_variables_are_those_that_do_not_vary(made) -> None:

@@ -27,7 +27,7 @@ def test_attributes_have_types() -> None:
     assert found.family is FAMILIES["beta_binomial"]
     assert (found.link, found.step, found.seed) == ("logit", 3, 7)
     assert type(found.seed) is int
-    assert (found.given, found.selected, found.trials) == ("", False, "")
+    assert (found.exposure_outcome, found.selected, found.trials) == ("", False, "")
 
 
 @pytest.mark.parametrize("name", ["outcome", "unit", "family", "seed", "key", "step"])

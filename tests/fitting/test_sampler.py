@@ -111,7 +111,7 @@ def test_a_metric_changes_the_coordinates_and_not_the_posterior(long, kind):
     data, scratch = kernel_data(spec, design), np.empty(size(design))
     value = log_density(refit.x[1, 9].copy(), scratch, data)
     assert refit.stats["lp"][1, 9] == pytest.approx(value, rel=1e-10)
-    for name in ("effect_mean", "site_level_sd", "overdispersion"):
+    for name in ("effect_mean", "site_level_sd", "concentration"):
         i = SCALARS.index(name)
         cold, again = drawn.x[..., i], refit.x[..., i]
         effective = [float(az.ess(values, chain_axis=0, draw_axis=1)) for values in (cold, again)]
@@ -230,7 +230,7 @@ def test_a_posterior_without_data_is_the_prior(spec, bare):
         "baseline_level",
         "national_slope",
         "ramp_months",
-        "overdispersion",
+        "concentration",
     ):
         prior = changed.priors[name].frozen()
         share = np.array([(values[name] < prior.ppf(q)).mean() for q in (0.1, 0.5, 0.9)])
@@ -260,7 +260,7 @@ def test_rate_of_a_site_with_much_data_is_found(spec, tmp_path):
             **fixed,
             "priors.season": {"dist": "Normal", "mu": 0.0, "sigma": 1e-4},
             "priors.national_slope": {"dist": "Normal", "mu": 0.0, "sigma": 1e-4},
-            "priors.overdispersion": {"dist": "LogNormal", "mu": np.log(400.0), "sigma": 1e-3},
+            "priors.concentration": {"dist": "LogNormal", "mu": np.log(400.0), "sigma": 1e-3},
             # all of the level's prior width in the site's own deviation: one coordinate, no ridge
             "priors.baseline_level": {"dist": "Normal", "mu": -2.0, "sigma": 1e-3},
             "priors.site_level_sd": {"dist": "LogNormal", "mu": np.log(0.7), "sigma": 1e-3},

@@ -107,11 +107,11 @@ def test_cells_are_scipys_and_intervals_the_sum_over_their_counts(case, rng):
     found = cell_log_likelihood(values, design, spec.family)[0, 0]
     _, eta1 = linear_predictors(values, design)
     f = (
-        stage_predictors(values, design, eta1, lengthens=spec.family.lengthens)
+        stage_predictors(values, design, eta1, free_stage_effect=spec.family.free_stage_effect)
         if (spec.family.staged)
         else None
     )
-    phi = float(values["overdispersion"].item())
+    phi = float(values["concentration"].item())
     r = float(values["person_dispersion"].item())
     expected = []
     for s, t in zip(*np.nonzero(design["site_weight"]), strict=True):
@@ -252,7 +252,7 @@ def test_draws_have_the_moments_of_the_law(rng, tmp_path):
             many, dispersion(values, law), design["exposure"], design["coverage"], law, rng
         )[0]
         n, held = design["exposure"], design["coverage"]
-        phi = one["overdispersion"].item()
+        phi = one["concentration"].item()
         if law.link == "log":
             mean = n * held * np.exp(eta1[0, 0])
             size_ = 1 / (1 / np.where(n > 0, n * one["person_dispersion"].item(), 1) + 1 / phi)
@@ -282,7 +282,7 @@ def test_suppressed_cells_are_completed_within_their_bounds_by_their_law(rng, tm
     low, high = design["count"][ranged], design["count_high"][ranged]
     assert ((draws >= low) & (draws <= high)).all()
     _, eta1 = linear_predictors(values, design)
-    phi, r = values["overdispersion"].item(), values["person_dispersion"].item()
+    phi, r = values["concentration"].item(), values["person_dispersion"].item()
     n, eta = design["exposure"][ranged], eta1[0, 0][ranged]
     for i in range(0, len(low), 5):
         k = np.arange(low[i], high[i] + 1)

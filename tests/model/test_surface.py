@@ -106,7 +106,7 @@ def test_replicated_counts_have_the_beta_binomials_moments(plain_world):
     _, eta1 = linear_predictors(truth, design)
     n = design["exposure"][:4, few]
     eta = np.broadcast_to(eta1[0, 0, :4, few], (REPLICATES, *n.shape))
-    phi = np.full(REPLICATES, truth["overdispersion"][0, 0])
+    phi = np.full(REPLICATES, truth["concentration"][0, 0])
     counts = draw_counts(eta, (phi,), n, np.ones(n.shape), LAW, np.random.default_rng(1))
     assert (np.isnan(counts) == (n == 0)).all()
     used = n > 0
@@ -129,7 +129,7 @@ def test_replicated_counts_have_the_law_of_the_simulators_counts(plain_world):
     """Two samplers, one law: beta then binomial here, inversion there; a chi-squared test."""
     design, truth = plain_world.design, plain_world.truth
     _, eta1 = linear_predictors(truth, design)
-    phi = float(truth["overdispersion"][0, 0])
+    phi = float(truth["concentration"][0, 0])
     rng = np.random.default_rng(2)
     site, month = np.argwhere(design["exposure"] > 30)[[5, 400, 900]].T
     for s, t in zip(site, month, strict=True):
@@ -165,7 +165,7 @@ def test_simulated_panel_fits_its_own_truth(tmp_path):
         sim = simulated(seed, tmp_path / str(seed), **STRESSED)
         _, eta1 = linear_predictors(sim.truth, sim.design)
         n, y = sim.design["exposure_exact"], sim.design["count_exact"]
-        mu, phi = expit(eta1[0, 0]), float(sim.truth["overdispersion"][0, 0])
+        mu, phi = expit(eta1[0, 0]), float(sim.truth["concentration"][0, 0])
         law = stats.betabinom(n.astype(int), mu * phi, (1 - mu) * phi)
         used = n > 0
         z = ((y - law.mean()) / np.where(used, law.std(), 1.0))[used]

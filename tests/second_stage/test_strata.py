@@ -442,7 +442,9 @@ def test_a_label_that_is_a_row_of_the_results_is_refused(folder, tmp_path, capsy
 
 
 def test_specs_without_an_effect_to_report_or_to_take_out_are_refused(data, spec) -> None:
-    selected = with_changes(spec, {"outcome.selected": True, "outcome.given": "referrals"})
+    selected = with_changes(
+        spec, {"outcome.selected": True, "outcome.exposure_outcome": "referrals"}
+    )
     with pytest.raises(SpecError, match="no effect is reported"):
         runs.strata_run(selected, data, "nowhere", say=print)
     other = {"dist": "StudentT", "nu": 3.0, "mu": 0.0, "sigma": 0.5}

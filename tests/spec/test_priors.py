@@ -219,7 +219,7 @@ def test_baseline_level_is_a_rate(table):
 
 def test_log_normal_priors_keep_their_own_unit(table):
     assert_row(table, "ramp_months", *(4 * math.exp(z * 0.5) for z in (-Z95, 0.0, Z95)))
-    assert_row(table, "overdispersion", *(150 * math.exp(z * 0.7) for z in (-Z95, 0.0, Z95)))
+    assert_row(table, "concentration", *(150 * math.exp(z * 0.7) for z in (-Z95, 0.0, Z95)))
     assert_row(table, "mix_concentration", *(300 * math.exp(z * 0.5) for z in (-Z95, 0.0, Z95)))
     assert table.loc["ramp_months", "unit"] == "months"
 

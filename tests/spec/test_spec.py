@@ -147,7 +147,7 @@ def test_whole_numbers_are_numbers(raw):
         ("sensitivity.wave_sd", -0.0),
         ("checks", {"prior_rate_low": 0.0, "prior_rate_high": 1.0}),
         ("outcome.good_direction", "none"),
-        ("outcome.given", "referrals"),
+        ("outcome.exposure_outcome", "referrals"),
         ("baseline.seams", ["2015-12"]),
         ("baseline.seams", ["2015-01", "2016-06"]),
         ("baseline.seam_sd", 1e-6),
@@ -325,9 +325,9 @@ def test_a_slot_takes_the_distributions_of_its_support(slot, prior):
         ("outcome.name", "", Code.BAD_NAME),
         ("outcome.label", 3, Code.WRONG_TYPE),
         ("outcome.good_direction", "down", Code.BAD_CHOICE),
-        ("outcome.given", "-referrals", Code.BAD_NAME),
-        ("outcome.given", "two words", Code.BAD_NAME),
-        ("outcome.given", None, Code.WRONG_TYPE),
+        ("outcome.exposure_outcome", "-referrals", Code.BAD_NAME),
+        ("outcome.exposure_outcome", "two words", Code.BAD_NAME),
+        ("outcome.exposure_outcome", None, Code.WRONG_TYPE),
         ("outcome.selected", 0, Code.WRONG_TYPE),
         ("outcome.selected", "no", Code.WRONG_TYPE),
         ("likelihood.family", "poisson", Code.BAD_CHOICE),
@@ -470,7 +470,7 @@ EVERYWHERE = {
     "outcome.name": Code.BAD_NAME,
     "outcome.label": Code.MISSING_KEY,
     "outcome.good_direction": Code.BAD_CHOICE,
-    "outcome.given": Code.BAD_NAME,
+    "outcome.exposure_outcome": Code.BAD_NAME,
     "outcome.selected": Code.MISSING_KEY,
     "outcome.lable": Code.UNKNOWN_KEY,
     "likelihood.family": Code.BAD_CHOICE,
@@ -674,11 +674,11 @@ def test_hash_depends_on_every_value(spec, raw, key):
 
 
 def test_what_is_selected_is_selected_by_another_outcome(raw):
-    chosen = put(copy.deepcopy(raw), "outcome.given", "referrals")
+    chosen = put(copy.deepcopy(raw), "outcome.exposure_outcome", "referrals")
     both = put(copy.deepcopy(chosen), "outcome.selected", True)
     assert parse_spec(both, source="x").hash != parse_spec(chosen, source="x").hash
     for given in ("", raw["outcome"]["name"]):
-        broken = put(copy.deepcopy(both), "outcome.given", given)
+        broken = put(copy.deepcopy(both), "outcome.exposure_outcome", given)
         found = only(lambda broken=broken: parse_spec(broken, source="x"))
         assert (found.column, found.code) == ("outcome", Code.CONTRADICTION)
     long = put(copy.deepcopy(raw), "outcome.name", "a" * 101)
@@ -720,7 +720,7 @@ def test_hash_is_that_of_the_canonical_text(spec):
 
 def test_the_hash_of_a_spec_is_what_it_was():
     """Stored fits and committed results are found by it: moving it makes all of them stale."""
-    pinned = "cc066651878360e1b79daa9236b52438c34a5bd89f3bed80cc3789f2ec978af3"
+    pinned = "dfa2e7654c9b864f2b633db25da2349728c7f7cba37d73435da6befbf2fc26c4"
     assert load_spec(SPECS / "pinned.toml").hash == pinned
 
 

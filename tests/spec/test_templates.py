@@ -47,18 +47,18 @@ SHORT: dict[str, Any] = {
 #: SHA-256 of what each shipped spec means. A change of a template, or of a file, that is meant to
 #: change no model leaves them as they are; one that is meant to changes what is fitted.
 HASHES = {
-    "ae_attendances": "bdee5c0aa145a5f5781902140dc2f482b96a222bb67526bcb47e805bbfec40ed",
-    "court_duration": "4f27c9b1ef8403be06e0d025c6042396f8f1f44ce13f7fedf1da775d041972eb",
-    "custody": "cc066651878360e1b79daa9236b52438c34a5bd89f3bed80cc3789f2ec978af3",
-    "drug_alcohol_attendances": "a8ee25521cf1bda6b5f72f8d2481ead70a0afc45686ec1b04684c654275f6368",
-    "drug_alcohol_referrals": "222416a2fde3e30d9a0d719cd043714aae285126f99090c04c90c7e9ca62fd56",
-    "hearings": "1576b18b12b3d41ed23447b24688b1fa1b816c2a16f96ec8d45f9a2ad525b613",
-    "iapt_attendances": "431cb7a1c7ae9c4a7605fb97cb7b1fce554cbc45acbbb9a1283768ec6d7d9037",
-    "iapt_referrals": "b26ccc94ad27285329ee080ee5341a5ff59eccd65cbe989f9651b7cd130f5ddc",
-    "mh_attendances": "8c48d8127125bf2ec7e3b956f5a5bd4a52a6dd8689af140ae1c38e13d26f93ad",
-    "mh_referrals": "315ec669e227760f746bdc3927a64b1139865cfdd045335d58a781cd9504bff4",
-    "offending": "a7b7058e7984ca9ab20c84f9e2408690ab15f8905b26be2d5f902bfb7b437e02",
-    "wellbeing": "d9d31174e9e0462acbbb729570b3e1e1eece43c457f501775c02535deb056eb9",
+    "ae_attendances": "e5ed839d2efa41b6a023c0910790373a141c793e528370ac832b9708687656fc",
+    "court_duration": "e509a2359e67836465e86c8577eadfe340139f7aad44331c12f78a1ed3640476",
+    "custody": "dfa2e7654c9b864f2b633db25da2349728c7f7cba37d73435da6befbf2fc26c4",
+    "drug_alcohol_attendances": "822844d7348a2c634c8a2846095dbb11b3c6d0248df74fe3b4db98fcb5546196",
+    "drug_alcohol_referrals": "5c8571e7fdf97b92b0e3be34ed9cf4310c1582d1c63a07b9db9cccb4996019bb",
+    "hearings": "04137c515c5160d4237db422df73b7128c933b0b943d34b3930bb61773d6730e",
+    "iapt_attendances": "496d9814eecaddd43815e8f1f3f0f3252b96736554785e32883036c2b310e62e",
+    "iapt_referrals": "469773164f84f230ac3a161b45f9539722b8849e12f61039a06bcaf0c6e87347",
+    "mh_attendances": "7f5603ac3e5617a2122c2157d2a5eb9a32d23481c28bbc906aa05eb4946f8e38",
+    "mh_referrals": "df19e4698a2e7b7789332fec680175fba2e02e84fc76724960ea7499be2cfa16",
+    "offending": "10acc1a383be87e5e324e57863e6ab65df219bbe4eb82961c6d05ae7a0033898",
+    "wellbeing": "22f469c197a9cad51b4b4c05f6aa9b84ffdfd1f9d2b5818c17b6d2520126259f",
 }
 
 
@@ -119,7 +119,7 @@ def test_a_file_stands_over_its_family_and_that_over_all():
         where: found.origins[where]
         for where in (
             ("outcome", "margin"),
-            ("outcome", "given"),
+            ("outcome", "exposure_outcome"),
             ("baseline", "channels", "national"),
             ("baseline", "channels", "history"),
             ("sampling", "target_accept"),
@@ -128,7 +128,7 @@ def test_a_file_stands_over_its_family_and_that_over_all():
         )
     } == {
         ("outcome", "margin"): Origin.FILE,
-        ("outcome", "given"): Origin.COMMON,
+        ("outcome", "exposure_outcome"): Origin.COMMON,
         ("baseline", "channels", "national"): Origin.FILE,
         ("baseline", "channels", "history"): Origin.COMMON,
         ("sampling", "target_accept"): Origin.FAMILY,

@@ -67,7 +67,7 @@ def test_no_outcome_before_the_panel_and_none_untreated_after():
 
 
 def test_outcomes_follow_treated_rates_with_overdispersion():
-    sim = simulate_custody(10, World(overdispersion=40.0), sites=300)
+    sim = simulate_custody(10, World(concentration=40.0), sites=300)
     frame = cells(sim)
     s, t = located(sim, frame, "month")
     truth = sim.truth["sites"]

@@ -226,7 +226,7 @@ def test_rates_have_the_stated_mean_and_variance():
         one = others[name]
         outcome, exposure = one.outcome, one.counts.exposure
         mean = exposure * one.cells.coverage * np.exp(one.cells.eta1)
-        size = dispersion(exposure, outcome.unit_dispersion, outcome.overdispersion)
+        size = dispersion(exposure, outcome.unit_dispersion, outcome.concentration)
         z = (one.counts.count[0] - mean)[one.published]
         z = z / np.sqrt(mean + mean**2 / size)[one.published]
         assert z.mean() == pytest.approx(0, abs=5 / np.sqrt(z.size)), name
@@ -234,8 +234,10 @@ def test_rates_have_the_stated_mean_and_variance():
         # The newest months alone, in which part of the events is not in yet.
         newest = (one.counts.count[0] - mean)[:, -3:].sum() / mean[:, -3:].sum()
         assert newest == pytest.approx(0, abs=0.06), name
-        if outcome.given:
-            np.testing.assert_array_equal(exposure, others[outcome.given].counts.count[0])
+        if outcome.exposure_outcome:
+            np.testing.assert_array_equal(
+                exposure, others[outcome.exposure_outcome].counts.count[0]
+            )
 
 
 def test_coverage_thins_the_newest_reports():

@@ -11,16 +11,16 @@ from lndbayes.synthetic.families import Cells, draw_counts
 from lndbayes.synthetic.outcomes import OTHERS
 
 
-@pytest.mark.parametrize("overdispersion", [0.7, 20.0, 150.0, 1e5])
-def test_quantiles_equal_scipys(overdispersion):
+@pytest.mark.parametrize("concentration", [0.7, 20.0, 150.0, 1e5])
+def test_quantiles_equal_scipys(concentration):
     uniform, trials, rate = (
         grid.ravel()
         for grid in np.meshgrid(
             np.linspace(0.0005, 0.9995, 41), np.array([1, 7, 45, 180]), np.array([0.003, 0.12, 0.9])
         )
     )
-    ours = beta_binomial_quantile(uniform, trials, rate, overdispersion)
-    theirs = betabinom.ppf(uniform, trials, rate * overdispersion, (1 - rate) * overdispersion)
+    ours = beta_binomial_quantile(uniform, trials, rate, concentration)
+    theirs = betabinom.ppf(uniform, trials, rate * concentration, (1 - rate) * concentration)
     np.testing.assert_array_equal(ours, theirs)
 
 

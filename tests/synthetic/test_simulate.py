@@ -78,7 +78,7 @@ def test_worlds_share_everything_but_the_effect():
         ({"mix_missing_share": 0.5}, "mix.csv"),
         ({"referrals_per_size": 3.0}, "referrals.csv"),
         ({"predecessor_unknown": 0, "predecessor_effect": 0.0}, "sites.csv"),
-        ({"overdispersion": 10.0}, "outcomes.csv"),
+        ({"concentration": 10.0}, "outcomes.csv"),
     ],
 )
 def test_a_component_changes_its_own_table_only(change, touched):
@@ -133,7 +133,7 @@ def test_unusable_arguments_are_refused(arguments, words):
     ("field", "value"),
     [
         ("site_effect_sd", -0.1),
-        ("overdispersion", 0.0),
+        ("concentration", 0.0),
         ("effect_mean", float("nan")),
         ("season", (0.1, float("inf"), 0.0, 0.0)),
         ("season", (0.1, 0.2)),

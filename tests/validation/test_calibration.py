@@ -90,10 +90,10 @@ def test_the_table_counts_coverage_and_tells_what_is_outside() -> None:
 @pytest.mark.slow
 def test_hyper_parameters_come_from_their_priors(spec) -> None:
     draws = [prior_world(spec, np.random.default_rng(i)) for i in range(400)]
-    for slot in ("effect_mean", "site_effect_sd", "overdispersion", "crisis_dip"):
+    for slot in ("effect_mean", "site_effect_sd", "concentration", "crisis_dip"):
         values = [drawn[slot] for _, drawn in draws]
         assert stats.kstest(values, spec.priors[slot].frozen().cdf).pvalue > 1e-4, slot
-        if slot != "overdispersion":
+        if slot != "concentration":
             assert all(getattr(world, slot) == drawn[slot] for world, drawn in draws)
     offsets = [world.national_offset for world, _ in draws]
     assert stats.kstest(offsets, stats.norm(0, spec.baseline.national_offset_sd).cdf).pvalue > 1e-4

@@ -78,8 +78,8 @@ from lndbayes.spec.prior_table import prior_table
 __all__ = [
     "VARIANT_FOLDER",
     "Outcome",
+    "exposure_fit",
     "finish",
-    "given_fit",
     "recompute_savings",
     "report_run",
     "with_checks",
@@ -125,7 +125,7 @@ def write_exports(
     tables: dict[str, list[pd.DataFrame]] = {}
 
     def made(name: str) -> dict[str, pd.DataFrame]:
-        found = _tables(done[name], given_fit(done[name].spec, done))
+        found = _tables(done[name], exposure_fit(done[name].spec, done))
         say(f"{name}: tables")
         return found
 
@@ -149,13 +149,13 @@ def write_exports(
         _export_savings(out, done, labelled, overall(results).value)
 
 
-def given_fit(spec: ModelSpec, done: Mapping[str, Outcome]) -> xr.DataTree | None:
+def exposure_fit(spec: ModelSpec, done: Mapping[str, Outcome]) -> xr.DataTree | None:
     """Fit of the outcome whose counts are this one's exposure, if it is in the run."""
-    parent = done.get(spec.outcome.given)
+    parent = done.get(spec.outcome.exposure_outcome)
     return parent.fit if parent is not None else None
 
 
-def _tables(outcome: Outcome, given: xr.DataTree | None) -> dict[str, pd.DataFrame]:
+def _tables(outcome: Outcome, exposures: xr.DataTree | None) -> dict[str, pd.DataFrame]:
     spec, tree = outcome.spec, outcome.fit
     window = spec.effect.window
     base = kept_draws(tree, window)
@@ -176,7 +176,7 @@ def _tables(outcome: Outcome, given: xr.DataTree | None) -> dict[str, pd.DataFra
         "priors": priors.assign(outcome=spec.outcome.name),
     }
     if selected:
-        return found | {"bounds": bounds_table(tree, given, window)}
+        return found | {"bounds": bounds_table(tree, exposures, window)}
     ledger = ledger_table(tree, window, base, outcome.variants)
     ratios = prior_sd_ratios(draws, link_draws(prior, window))
     found |= {
@@ -299,8 +299,8 @@ def with_checks(done: Mapping[str, Outcome]) -> dict[str, Outcome]:
 
     def checked(o: Outcome) -> Outcome:
         # of a selected outcome no product with another's rate is reported
-        given = None if o.spec.outcome.selected else given_fit(o.spec, done)
-        reported = reported_draws(o.fit, o.spec.effect.window, given)
+        exposures = None if o.spec.outcome.selected else exposure_fit(o.spec, done)
+        reported = reported_draws(o.fit, o.spec.effect.window, exposures)
         return replace(o, checks=check_fit(o.spec, o.fit, reported), reported=reported)
 
     # threads: the arithmetic waits for no interpreter, and fits need not travel

@@ -22,7 +22,7 @@ from lndbayes.model.support import idle_parts, supported_design
 from lndbayes.money.costs import Costs, load_costs
 from lndbayes.money.pricing import line_problems, outcomes_beside, pricing_notes
 from lndbayes.report.kept import kept_problems
-from lndbayes.spec.exposure_outcome import given_problems
+from lndbayes.spec.exposure_outcome import exposure_outcome_problems
 from lndbayes.spec.model_spec import ModelSpec, load_spec
 from lndbayes.spec.shipped import COSTS_FILE
 
@@ -112,7 +112,7 @@ def prepared(
         present = [str(name) for name in data.ds["outcome"].to_numpy()]
         known = tuple(dict.fromkeys([*present, *specs]))
         found.add(SpecError, _asked(outcomes, specs, models))
-        found.add(SpecError, given_problems(specs, known))
+        found.add(SpecError, exposure_outcome_problems(specs, known))
         found.add(SpecError, line_problems(costs, known, COSTS_FILE) if costs else [])
         chosen = {k: s for k, s in specs.items() if k in (outcomes or present)}
         if not chosen and not outcomes:
@@ -176,7 +176,7 @@ def prepared_spec(
     if read is not None and data is not None:
         present = [str(name) for name in data.ds["outcome"].to_numpy()]
         known = [*present, read.outcome.name, *outcomes_beside(path)]
-        found.add(SpecError, given_problems({read.outcome.name: read}, known, path.name))
+        found.add(SpecError, exposure_outcome_problems({read.outcome.name: read}, known, path.name))
         if designed:
             found.of(lambda: supported_design(read, data))
     if out is not None:
@@ -368,10 +368,10 @@ def _left_out(
     for name, spec in chosen.items():
         if name in present:
             notes += idle_parts(spec, data)
-        given = spec.outcome.given
-        if given and given not in chosen:
+        other = spec.outcome.exposure_outcome
+        if other and other not in chosen:
             notes.append(
-                f"the exposure of {name} is the count of {given}, which is not in this run: no "
+                f"the exposure of {name} is the count of {other}, which is not in this run: no "
                 "product with its effect is reported"
             )
     return notes

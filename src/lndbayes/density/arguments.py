@@ -269,7 +269,7 @@ def kernel_data(spec: ModelSpec, design: Design) -> KernelData:
         prior_value=value,
         common_prior=common_prior,
         family=_array(
-            [LINKS[spec.family.link], spec.family.lengthens, spec.family.staged], np.int64
+            [LINKS[spec.family.link], spec.family.free_stage_effect, spec.family.staged], np.int64
         ),
         share_concentration=float(a),
         scales=_array([design[f"{k}_sd"] for k in (*MULTIPLIERS, "wave")]),

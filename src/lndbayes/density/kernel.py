@@ -72,7 +72,7 @@ _RAMP, _PHI, _KAPPA, _DIP, _RECOVERY, _PERSONS, _PEAK, _SD_STAGE = (
     SCALARS.index(name)
     for name in (
         "ramp_months",
-        "overdispersion",
+        "concentration",
         "mix_concentration",
         "crisis_dip",
         "crisis_recovery_months",

@@ -18,14 +18,14 @@ from lndbayes.spec.families import FAMILIES, inverse
 __all__ = ["averted_by_band", "events_averted"]
 
 
-def events_averted(fit: xr.DataTree, given: xr.DataTree | None = None) -> xr.DataArray:
+def events_averted(fit: xr.DataTree, exposure_fit: xr.DataTree | None = None) -> xr.DataArray:
     """Events averted in the months that happened (E6): expected without minus with the service.
 
     Parameters
     ----------
     fit : xarray.DataTree
         A fit.
-    given : xarray.DataTree, optional
+    exposure_fit : xarray.DataTree, optional
         Fit of the outcome whose counts are this one's exposure, such as referrals of attendances:
         then the service changes the exposure too, and expected events are the product of both
         rates, draw by draw. The two likelihoods share no parameter, so that draws of separate
@@ -42,11 +42,11 @@ def events_averted(fit: xr.DataTree, given: xr.DataTree | None = None) -> xr.Dat
     Raises
     ------
     ValueError
-        If `given` is not the outcome that the fit's spec names, or the two fits have other sites or
-        months.
+        If `exposure_fit` is not of the outcome that the fit's spec names, or the two fits have
+        other sites or months.
     """
-    if given is not None:
-        return _chained(fit, given)
+    if exposure_fit is not None:
+        return _chained(fit, exposure_fit)
     constants = fit["constant_data"]
     event = constants["event_time"].to_numpy()
     weight = constants["exposure_all"].to_numpy() * live_cells(event)
@@ -63,22 +63,22 @@ def _by_site(fit: xr.DataTree, averted: xr.DataArray) -> xr.DataArray:
     return draws.assign_attrs(withheld=[str(x) for x in draws["site"].to_numpy()[hidden]])
 
 
-def _chained(fit: xr.DataTree, given: xr.DataTree) -> xr.DataArray:
-    if (named_so := metadata(fit).given) != (other := metadata(given).outcome):
+def _chained(fit: xr.DataTree, exposure_fit: xr.DataTree) -> xr.DataArray:
+    if (named_so := metadata(fit).exposure_outcome) != (other := metadata(exposure_fit).outcome):
         raise ValueError(f"the exposure is the counts of {named_so!r}, not {other!r}")
-    ours, theirs = (tree["constant_data"] for tree in (fit, given))
+    ours, theirs = (tree["constant_data"] for tree in (fit, exposure_fit))
     if any(ours[d].to_numpy().tolist() != theirs[d].to_numpy().tolist() for d in ("site", "month")):
         raise ValueError("the two fits must have the same sites and months")
     event = theirs["event_time"].to_numpy()
     weight = theirs["exposure_all"].to_numpy() * live_cells(event)
-    sizes = [tree["posterior"].sizes for tree in (fit, given)]
+    sizes = [tree["posterior"].sizes for tree in (fit, exposure_fit)]
     chains, draws = (min(s[d] for s in sizes) for d in SAMPLE_DIMS)
     parts = []
     for start in range(0, draws, CHUNK):
         some = slice(start, min(start + CHUNK, draws))
         rates = [
             _shift(tree) + natural(tree, eta.to_numpy()[:chains])
-            for tree in (given, fit)
+            for tree in (exposure_fit, fit)
             for eta in predictors(tree, some).data_vars.values()
         ]
         before, after = rates[0] * rates[2], rates[1] * rates[3]
@@ -113,7 +113,7 @@ def averted_by_band(fit: xr.DataTree) -> xr.DataArray | None:
         before, or longer. None where the family has no bands of an event.
     """
     family = FAMILIES.get(str(fit.attrs.get("family")))
-    if family is None or not family.lengthens:
+    if family is None or not family.free_stage_effect:
         return None
     constants = fit["constant_data"].to_dataset()
     event = constants["event_time"].to_numpy()
@@ -141,11 +141,11 @@ def averted_by_band(fit: xr.DataTree) -> xr.DataArray | None:
             for name in ("stage_level", "stage_site", "stage_effect", "ramp_months")
         }
         by_site = np.zeros((*any0.shape[:2], len(weight), 1))
-        f0 = stage_predictors(values, {}, by_site, lengthens=True, treated=False)
+        f0 = stage_predictors(values, {}, by_site, free_stage_effect=True, treated=False)
         # lengths without the service do not move from month to month
         without = _band_rates(any0 @ built, inverse(family.link, f0[..., 0, :]))
         values["stage_site"] = values["stage_site"][..., site]
-        f1 = stage_predictors(values, arrays, any1[..., None], lengthens=True)
+        f1 = stage_predictors(values, arrays, any1[..., None], free_stage_effect=True)
         parts.append(without - _band_rates(any1, inverse(family.link, f1[..., 0, :])))
     labels = [str(x) for x in posterior["stage"].to_numpy()]
     bands = [f"below {labels[0]}", *labels]

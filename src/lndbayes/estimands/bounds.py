@@ -60,7 +60,7 @@ def trimmed(share: np.ndarray, inflow: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def selection_bounds(
-    fit: xr.DataTree, given: xr.DataTree, window: Window | None = None
+    fit: xr.DataTree, exposure_fit: xr.DataTree, window: Window | None = None
 ) -> xr.Dataset:
     """Bounds of the pooled difference of shares among people measured with and without the service.
 
@@ -68,7 +68,7 @@ def selection_bounds(
     ----------
     fit : xarray.DataTree
         Fit of the selected outcome.
-    given : xarray.DataTree
+    exposure_fit : xarray.DataTree
         Fit of the outcome that says how many more, or fewer, are measured: its pooled rate ratio.
     window : tuple of int, optional
         Event months; default the window of the fit's spec.
@@ -86,10 +86,10 @@ def selection_bounds(
     everybody is assumed to be moved in the same direction (monotone selection).
     """
     window = asked_window(fit, window)
-    sizes = [tree["posterior"].sizes for tree in (fit, given)]
+    sizes = [tree["posterior"].sizes for tree in (fit, exposure_fit)]
     chains, draws = (min(s[d] for s in sizes) for d in SAMPLE_DIMS)
     some = {"chain": slice(chains), "draw": slice(draws)}
-    ratio = np.exp(pooled_effect(given, "link", window).isel(some).to_numpy())
+    ratio = np.exp(pooled_effect(exposure_fit, "link", window).isel(some).to_numpy())
     before, after = (rate[:chains, :draws] for rate in _window_rates(fit, window))
     inflow = np.where(ratio >= 1, 1 - 1 / ratio, 0.0)
     outflow = np.where(ratio < 1, 1 - ratio, 0.0)
@@ -122,7 +122,7 @@ def _window_rates(fit: xr.DataTree, window: tuple[int, int]) -> tuple[np.ndarray
 
 def bounds_table(
     fit: xr.DataTree,
-    given: xr.DataTree | None,
+    exposure_fit: xr.DataTree | None,
     window: Window | None = None,
     *,
     ci_prob: float = CI_PROB,
@@ -131,8 +131,8 @@ def bounds_table(
 
     Parameters
     ----------
-    fit, given, window
-        See `selection_bounds`; without `given` nothing is bounded and the row says why.
+    fit, exposure_fit, window
+        See `selection_bounds`; without `exposure_fit` nothing is bounded and the row says why.
     ci_prob : float
         Probability of the intervals.
 
@@ -143,16 +143,16 @@ def bounds_table(
         lower end of ``low`` and the upper end of ``high`` lies all that the data leave open; no
         point between them is better supported than another.
     """
-    head = {"outcome": metadata(fit).outcome, "given": metadata(fit).given}
+    head = {"outcome": metadata(fit).outcome, "given": metadata(fit).exposure_outcome}
     window = asked_window(fit, window)
     span = f"{window[0]}-{window[1]}"
-    if given is None:
+    if exposure_fit is None:
         note = f"no bounds: {head['given']} was not fitted in this run"
         empty = dict.fromkeys(("mean", "sd", "lower", "median", "upper"), np.nan)
         row = {**head, "quantity": "share", "unit": "percentage points", "bound": "low", **empty}
         only = pd.DataFrame([{**row, "ci_prob": ci_prob, "window": span, "note": note}])
         return only[list(BOUND_COLUMNS)]
-    draws = selection_bounds(fit, given, window)
+    draws = selection_bounds(fit, exposure_fit, window)
     notes = {
         "low": "if the inflow were those with the event",
         "high": "if the inflow were those without it",

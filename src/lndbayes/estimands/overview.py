@@ -140,7 +140,8 @@ def overview_row(
     numbers = ["median", "lower", "upper", "p_below_zero", "p_within_margin", "sd_over_prior_sd"]
     numbers += ["lower_bias_allowed", "upper_bias_allowed"]
     if spec.outcome.selected:
-        told = f"measured only among people whom the service helps to choose ({spec.outcome.given})"
+        told = "measured only among people whom the service helps to choose"
+        told += f" ({spec.outcome.exposure_outcome})"
         return (
             row
             | dict.fromkeys(numbers, np.nan)

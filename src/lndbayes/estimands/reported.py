@@ -57,7 +57,7 @@ _NUMBERS = [c for c in SUMMARY_COLUMNS if c != "ci_prob"]
 
 
 def reported_draws(
-    fit: xr.DataTree, window: Window, given: xr.DataTree | None = None
+    fit: xr.DataTree, window: Window, exposure_fit: xr.DataTree | None = None
 ) -> dict[Estimand, xr.DataArray]:
     """Draws of everything the effects table reports, by estimand and scale.
 
@@ -67,7 +67,7 @@ def reported_draws(
         A fit.
     window : tuple of int
         Event months of the estimand.
-    given : xarray.DataTree, optional
+    exposure_fit : xarray.DataTree, optional
         Fit of the outcome whose counts are this one's exposure.
 
     Returns
@@ -75,7 +75,7 @@ def reported_draws(
     dict of Estimand to xarray.DataArray
         Dims (chain, draw) and site or intervention.
     """
-    averted = events_averted(fit, given)
+    averted = events_averted(fit, exposure_fit)
     by_link, sites = (
         effects.site_effects(fit, scale, window, withheld=False) for scale in ("link", "natural")
     )
@@ -213,7 +213,7 @@ def effects_table(
         f"; sites by tier: {mix}; {share:.0%} of treated exposure is identified by comparison with "
         "untreated observations, the rest by the model and the evidence channels"
     )
-    if metadata(fit).given:
+    if metadata(fit).exposure_outcome:
         chained = table["estimand"] == "events_averted"
         table.loc[chained, "note"] += _chain_note(fit, draws)
     table = _with_leverage(table, leverage)
@@ -248,10 +248,10 @@ def _withheld(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _chain_note(fit: xr.DataTree, draws: Mapping[Estimand, xr.DataArray]) -> str:
-    given = metadata(fit).given
+    other = metadata(fit).exposure_outcome
     if draws[Estimand.EVENTS_AVERTED].attrs.get("chained"):
-        return f"; with the effect on {given}, whose counts are the exposure"
-    return f"; at the {given} that happened: the effect on them is not in it"
+        return f"; with the effect on {other}, whose counts are the exposure"
+    return f"; at the {other} that happened: the effect on them is not in it"
 
 
 def _unit(fit: xr.DataTree, name: str, scale: str) -> str:

@@ -68,7 +68,7 @@ def _baselines(tree: xr.DataTree) -> xr.Dataset:
     kept: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
         "eta0": (("baseline", "site", "month"), eta0.reshape(-1, *eta0.shape[2:])[flat])
     }
-    for name in ("overdispersion", "person_dispersion"):
+    for name in ("concentration", "person_dispersion"):
         if name in posterior:
             values = posterior[name].transpose(*SAMPLE_DIMS).to_numpy().ravel()[flat]
             kept[name] = (("baseline",), values)

@@ -115,7 +115,7 @@ def _counted(
 ) -> np.ndarray:
     """Rows of a counted source: binomial, or for counts the law of the cells."""
     if link == "log":
-        phi, r = (values[k][..., None] for k in ("overdispersion", "person_dispersion"))
+        phi, r = (values[k][..., None] for k in ("concentration", "person_dispersion"))
         law = stats.nbinom(size := 1 / (1 / (n * r) + 1 / phi), size / (size + n * np.exp(eta)))
         return np.asarray(law.logpmf(y).sum(axis=-1))
     choose = gammaln(n + 1) - gammaln(y + 1) - gammaln(n - y + 1)

@@ -66,9 +66,9 @@ class FitMetadata:
         return str(self._stated("fit_key"))
 
     @property
-    def given(self) -> str:
+    def exposure_outcome(self) -> str:
         """Outcome whose counts are the exposure; empty where there is none."""
-        return str(self.attrs.get("given", ""))
+        return str(self.attrs.get("exposure_outcome", ""))
 
     @property
     def selected(self) -> bool:

@@ -44,6 +44,6 @@ def start_point(spec: ModelSpec, design: Design) -> np.ndarray:
     if at_risk.shape[-1]:
         share = (going_on.sum(axis=(0, 1)) + 0.5) / (at_risk.sum(axis=(0, 1)) + 1.0)
         block = layout(design)["stage_level"]
-        centre = 0.0 if spec.family.lengthens else x[REAL.index("baseline_level")]
+        centre = 0.0 if spec.family.free_stage_effect else x[REAL.index("baseline_level")]
         x[block.start : block.stop] = forward(link, share) - centre
     return x

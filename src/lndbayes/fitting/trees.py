@@ -85,7 +85,7 @@ def spec_attributes(spec: ModelSpec) -> dict[str, Any]:
         "label": spec.outcome.label,
         "family": spec.likelihood.family,
         "link": spec.family.link,
-        "given": spec.outcome.given,
+        "exposure_outcome": spec.outcome.exposure_outcome,
         "selected": int(spec.outcome.selected),
         "unit": spec.outcome.event,
         "trials": spec.outcome.trials,

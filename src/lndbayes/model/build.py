@@ -230,7 +230,7 @@ def _likelihood(
     eta1 = pm.Deterministic("eta1", level[:, None] + treated, dims=("site", "month"))
     rate, rest = _inverse(spec.family.link, eta1)
     mu = pm.Deterministic("mu", rate, dims=("site", "month"))
-    spread = {"phi": _prior(spec, "overdispersion")}
+    spread = {"phi": _prior(spec, "concentration")}
     if spec.family.link == "log":
         spread["r"] = _prior(spec, "person_dispersion")
     _cells(X, mu, rest, spread, design)
@@ -296,7 +296,7 @@ def _stages(spec: ModelSpec, X: dict[str, Any], eta1: Any, ramp: Any, phi: Any) 
     prior = spec.priors["stage_level"]
     mean, sd = np.float64(prior["mu"]), np.float64(prior["sigma"])
     level = pm.Normal("stage_level", mean, sd, dims="stage")
-    if spec.family.lengthens:
+    if spec.family.free_stage_effect:
         spread = _prior(spec, "stage_site_sd")
         z = pm.Normal("stage_site_z", np.float64(0), np.float64(1), dims="site")
         own = pm.Deterministic("stage_site", spread * z, dims="site")

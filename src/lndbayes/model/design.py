@@ -270,7 +270,9 @@ def _coords(
         "seam_month": list(acting_seams(spec, data)),
         "stage": [str(x) for x in stage],
         # sites once more, where later stages have levels of their own
-        "site_of_stage": [str(x) for x in ds["site"].to_numpy()] if spec.family.lengthens else [],
+        "site_of_stage": [str(x) for x in ds["site"].to_numpy()]
+        if spec.family.free_stage_effect
+        else [],
         "basis_national": list(range(arrays["national_functions"].shape[1])),
         "basis_site": list(range(arrays["site_functions"].shape[1])),
         "retrospective_site": [str(ds["site"].to_numpy()[int(i)]) for i in covered],

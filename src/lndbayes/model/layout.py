@@ -58,7 +58,7 @@ POSITIVE = (
     "mix_effect_sd",
     "site_effect_sd",
     "ramp_months",
-    "overdispersion",
+    "concentration",
     "mix_concentration",
     "retrospective_bias_sd",
     "crisis_dip",

@@ -93,7 +93,7 @@ def prior_draws(spec: ModelSpec, design: Design, draws: int, seed: int) -> dict[
 
 def dispersion(values: Mapping[str, np.ndarray], family: Family) -> tuple[np.ndarray, ...]:
     """Parameters of the cells' spread: concentration, and where there is one persons' shape."""
-    names = ("overdispersion", *(("person_dispersion",) if family.link == "log" else ()))
+    names = ("concentration", *(("person_dispersion",) if family.link == "log" else ()))
     return tuple(np.asarray(values[name]) for name in names)
 
 
@@ -176,11 +176,11 @@ def draw_stages(
     """
     if eta1 is None:
         _, eta1 = linear_predictors(values, design)
-    f = stage_predictors(values, design, eta1, lengthens=family.lengthens)
+    f = stage_predictors(values, design, eta1, free_stage_effect=family.free_stage_effect)
     used = design["stage_exposure"] > 0
     out = np.full(f.shape, np.nan)
     p = inverse(family.link, f[..., used])
-    phi = np.asarray(values["overdispersion"])[..., None]
+    phi = np.asarray(values["concentration"])[..., None]
     out[..., used] = beta_binomial(design["stage_exposure"][used], p, 1.0 - p, phi, rng)
     return out
 
@@ -206,7 +206,7 @@ def cell_log_likelihood(
     ndarray, shape (chain, draw, cell)
         Cells with ``site_weight`` above 0, in row-major (site, month) order.
     """
-    chains, draws = np.shape(values["overdispersion"])
+    chains, draws = np.shape(values["concentration"])
     cells = design["site_weight"] > 0
     out = np.zeros((chains, draws, int(cells.sum())))
 
@@ -226,7 +226,7 @@ def _log_likelihood(values: Mapping[str, np.ndarray], design: Design, family: Fa
     first = design["exposure"][cells] > 0
     out[..., first] = _first_stage(values, design, family, eta1)
     if design["stage_exposure"].shape[-1]:
-        f = stage_predictors(values, design, eta1, lengthens=family.lengthens)
+        f = stage_predictors(values, design, eta1, free_stage_effect=family.free_stage_effect)
         used = design["stage_exposure"] > 0
         p = inverse(family.link, f[..., used])
         n, y = design["stage_exposure"][used], design["stage_count"][used]
@@ -234,7 +234,7 @@ def _log_likelihood(values: Mapping[str, np.ndarray], design: Design, family: Fa
         number[cells] = np.arange(cells.sum())
         at = np.broadcast_to(number[..., None], used.shape)[used]
         out += share_log_probabilities(
-            p, 1.0 - p, np.asarray(values["overdispersion"]), n, y, at, out.shape[-1]
+            p, 1.0 - p, np.asarray(values["concentration"]), n, y, at, out.shape[-1]
         )
         out += np.bincount(at, _log_choose(n, y), minlength=out.shape[-1])
     return out
@@ -298,7 +298,7 @@ def complete_counts(
     ranged = design["count_high"] > design["count"]
     if not ranged.any():
         return out
-    chains, draws = np.shape(values["overdispersion"])
+    chains, draws = np.shape(values["concentration"])
     c, d = rng.integers(chains), rng.integers(draws)
     one = {k: v[c : c + 1, d : d + 1] for k, v in values.items()}
     _, eta1 = linear_predictors(one, design)

@@ -74,9 +74,9 @@ def _stages(
     stages = design["stage_exposure"].shape[-1]
     if not stages:
         return {}
-    f = stage_predictors(values, design, eta1, lengthens=spec.family.lengthens)
+    f = stage_predictors(values, design, eta1, free_stage_effect=spec.family.free_stage_effect)
     p = inverse(spec.family.link, f[0, 0])
-    phi = np.asarray(values["overdispersion"])[0, 0]
+    phi = np.asarray(values["concentration"])[0, 0]
     at_risk = np.concatenate([design["exposure"][..., None], design["stage_exposure"]], axis=-1)
     counted = np.concatenate([design["count"][..., None], design["stage_count"]], axis=-1)
     risk, going = at_risk.copy(), np.zeros(at_risk.shape)

@@ -95,7 +95,7 @@ def stage_predictors(
     arrays: Arrays,
     eta: np.ndarray,
     *,
-    lengthens: bool,
+    free_stage_effect: bool,
     treated: bool = True,
 ) -> np.ndarray:
     """Linear predictors of the later stages, each given the one before.
@@ -106,7 +106,7 @@ def stage_predictors(
         See `untreated`.
     eta : ndarray, shape (..., S, T)
         Predictor of the first stage.
-    lengthens : bool
+    free_stage_effect : bool
         Whether later stages have levels by site and an effect of their own.
     treated : bool
         Whether that effect is in.
@@ -116,7 +116,7 @@ def stage_predictors(
     ndarray, shape (..., S, T, L)
     """
     level = values["stage_level"][..., None, None, :]
-    if not lengthens:
+    if not free_stage_effect:
         return np.asarray(level + eta[..., None])
     own = values["stage_site"][..., :, None, None]
     if not treated:

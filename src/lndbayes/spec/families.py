@@ -34,7 +34,7 @@ class Family:
         Whether the exposure is a number of trials that the count cannot exceed.
     staged : bool
         Whether cells have ordered bands, each stage given the one before (continuation ratio).
-    lengthens : bool
+    free_stage_effect : bool
         Whether later stages have levels by site and an effect of their own, apart from those of the
         first; otherwise they move with it (proportional odds or hazards).
     intervals : bool
@@ -50,7 +50,7 @@ class Family:
     link: Link
     trials: bool
     staged: bool
-    lengthens: bool
+    free_stage_effect: bool
     intervals: bool
     shift: int
     slots: tuple[str, ...]
@@ -59,7 +59,7 @@ class Family:
     @property
     def counts(self) -> bool:
         """Whether rate (and shift) times exposure is a number of events: another's exposure."""
-        return self.lengthens or not self.staged
+        return self.free_stage_effect or not self.staged
 
 
 FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(

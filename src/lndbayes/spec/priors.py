@@ -232,7 +232,7 @@ SLOTS: Mapping[str, Slot] = {
         np.exp,
     ),
     "ramp_months": Slot("positive", "time constant of the build-up after go-live", "months"),
-    "overdispersion": Slot(
+    "concentration": Slot(
         "positive",
         "concentration of cells about their expectation (large = binomial or Poisson)",
         "persons or events",

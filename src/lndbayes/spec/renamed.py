@@ -12,7 +12,12 @@ from lndbayes.base.errors import Code, Problem
 __all__ = ["RENAMED", "new_name", "under_new_names"]
 
 #: Old dotted key of a section, a value or a prior slot -> the new one.
-RENAMED: Final[Mapping[str, str]] = MappingProxyType({})
+RENAMED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "outcome.given": "outcome.exposure_outcome",
+        "priors.overdispersion": "priors.concentration",
+    }
+)
 
 
 def new_name(dotted: str) -> str | None:

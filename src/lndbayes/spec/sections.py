@@ -86,7 +86,7 @@ class Outcome(Strict):
     trials: str
     good_direction: Literal["lower", "higher", "none"]
     #: outcome whose counts are the exposure, such as referrals of attendances; empty = none
-    given: Annotated[str, AfterValidator(_named_or_empty)]
+    exposure_outcome: Annotated[str, AfterValidator(_named_or_empty)]
     #: measured only among people whom the service helps to choose: no effect is reported
     selected: bool
     #: effects within this of zero, link scale, count as none
@@ -94,11 +94,14 @@ class Outcome(Strict):
 
     @model_validator(mode="after")
     def _chosen(self) -> Outcome:
-        if self.given == self.name:
-            raise ValueError("given must be another outcome: none is counted out of itself")
-        if self.selected and not self.given:
+        if self.exposure_outcome == self.name:
             raise ValueError(
-                "given must name the outcome that says who is measured, where selected is true"
+                "exposure_outcome must be another outcome: none is counted out of itself"
+            )
+        if self.selected and not self.exposure_outcome:
+            raise ValueError(
+                "exposure_outcome must name the outcome that says who is measured, "
+                "where selected is true"
             )
         return self
 

@@ -106,7 +106,7 @@ def draw_bands(
         for on in (1, 0)
     ]
     count, untreated = (
-        staged_counts(uniform, total, stages, world.overdispersion)
+        staged_counts(uniform, total, stages, world.concentration)
         for total, stages in zip(totals, logits, strict=True)
     )
     with_service, without = (

@@ -106,7 +106,7 @@ def staged_counts(
     uniform: NDArray[np.float64],
     total: NDArray[np.int64],
     logits: Sequence[NDArray[np.float64]],
-    overdispersion: float,
+    concentration: float,
 ) -> NDArray[np.int64]:
     """Split totals into ordered bands, one stage after the other.
 
@@ -119,7 +119,7 @@ def staged_counts(
     logits : sequence of ndarray of float
         By stage, each of the shape of ``total``: logit of the probability of a higher band, given
         this one or a higher one.
-    overdispersion : float
+    concentration : float
         Beta-binomial precision of every stage.
 
     Returns
@@ -129,7 +129,7 @@ def staged_counts(
     """
     bands, left = [], total
     for u, eta in zip(uniform, logits, strict=True):
-        higher = beta_binomial_quantile(u, left, expit(eta), overdispersion)
+        higher = beta_binomial_quantile(u, left, expit(eta), concentration)
         bands.append(left - higher)
         left = higher
     return np.stack([*bands, left])
@@ -161,7 +161,7 @@ def closing_counts(
     cases: NDArray[np.int64],
     log_hazard: Sequence[NDArray[np.float64]],
     followed: NDArray[np.int64],
-    overdispersion: float,
+    concentration: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Let cases close bin by bin, as far as they are followed.
 
@@ -175,7 +175,7 @@ def closing_counts(
         By stage, dims (site, month): complementary log-log of the hazard of a bin.
     followed : ndarray of int
         Dims (month). Bins that the cases of a month have wholly behind them at the extract.
-    overdispersion : float
+    concentration : float
         Beta-binomial precision among those at risk.
 
     Returns
@@ -191,6 +191,6 @@ def closing_counts(
         ends_here = np.broadcast_to(followed == j, left.shape)
         still_open.append(np.where(ends_here, left, 0))
         at_risk = left - still_open[-1]
-        closed.append(beta_binomial_quantile(u, at_risk, -np.expm1(-np.exp(eta)), overdispersion))
+        closed.append(beta_binomial_quantile(u, at_risk, -np.expm1(-np.exp(eta)), concentration))
         left = at_risk - closed[-1]
     return np.stack([*closed, left]), np.stack([*still_open, np.zeros_like(cases)])

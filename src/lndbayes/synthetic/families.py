@@ -139,7 +139,7 @@ def _beta_binomial(
     def count(eta: NDArray[np.float64]) -> NDArray[np.int64]:
         # an event that the source lacks is one of the others
         rate = cells.coverage * expit(eta)
-        return beta_binomial_quantile(uniform, cells.exposure, rate, outcome.overdispersion)
+        return beta_binomial_quantile(uniform, cells.exposure, rate, outcome.concentration)
 
     untreated = count(cells.eta0)
     treated = count(cells.eta1) if (cells.eta1 != cells.eta0).any() else untreated
@@ -163,7 +163,7 @@ def _negative_binomial(
     uniform = rngs["outcome"].random(cells.exposure.shape)
 
     def count(exposure: NDArray[np.int64], eta: NDArray[np.float64]) -> NDArray[np.int64]:
-        size = dispersion(exposure, outcome.unit_dispersion, outcome.overdispersion)
+        size = dispersion(exposure, outcome.unit_dispersion, outcome.concentration)
         # Thinning a negative binomial multiplies its mean and leaves its size.
         mean = exposure * cells.coverage * np.exp(eta)
         return negative_binomial_quantile(uniform, mean, size)
@@ -205,7 +205,7 @@ def _duration_hazard(
 
     def count(eta: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         hazards = [a + eta for a in constants]
-        return closing_counts(uniform, cells.exposure, hazards, followed, outcome.overdispersion)
+        return closing_counts(uniform, cells.exposure, hazards, followed, outcome.concentration)
 
     closed, still_open = count(cells.eta1)
     closed0, open0 = count(cells.eta0) if (cells.eta1 != cells.eta0).any() else (closed, still_open)
@@ -233,7 +233,7 @@ def _changes(
     """Persons by start and review band, dims (start, review, site, month)."""
     return np.stack(
         [
-            staged_counts(uniform[g], starts[g], [a + eta for a in row], outcome.overdispersion)
+            staged_counts(uniform[g], starts[g], [a + eta for a in row], outcome.concentration)
             for g, row in enumerate(outcome.stages)
         ]
     )

@@ -99,7 +99,7 @@ def simulate(
     surface = draw_surface(parameters, layout, rngs)
     uniform = rngs["outcome"].random(layout.exposure.shape)
     count, untreated = (
-        beta_binomial_quantile(uniform, layout.exposure, expit(eta), parameters.overdispersion)
+        beta_binomial_quantile(uniform, layout.exposure, expit(eta), parameters.concentration)
         for eta in (surface.eta0 + effect.contrast + effect.recording, surface.eta0)
     )
     records, bias = evidence.retrospective(parameters, layout, surface.eta0, rngs)

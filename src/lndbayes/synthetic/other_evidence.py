@@ -92,6 +92,6 @@ def outcome_history(
     if outcome.family == "beta_binomial":
         count = rng.binomial(persons, rate)
     else:
-        size = dispersion(persons, outcome.unit_dispersion, outcome.overdispersion)
+        size = dispersion(persons, outcome.unit_dispersion, outcome.concentration)
         count = rng.poisson(rng.gamma(size) * persons * rate / size)
     return history_rows(drawn.name, world, layout, persons, count)

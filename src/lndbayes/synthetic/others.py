@@ -119,11 +119,11 @@ def draw_others(
         factors={g: rngs[f"factor_{g}"].normal(size=sites) for g in ("health", "justice")},
         gaps={s: draw_gaps(world, 0, sites, rngs[f"missing_{s}"]) for s in sources},
     )
-    needed = {*names, *(OTHERS[name].given for name in names if name in OTHERS)}
+    needed = {*names, *(OTHERS[name].exposure_outcome for name in names if name in OTHERS)}
     drawn: dict[str, OutcomeDraw] = {}
     for name, outcome in OTHERS.items():
         if name in needed:
-            partner = drawn[outcome.given].counts if outcome.given else None
+            partner = drawn[outcome.exposure_outcome].counts if outcome.exposure_outcome else None
             drawn[name] = _draw(name, outcome, shared, partner, outcome_streams(seed, name))
     return {name: one for name, one in drawn.items() if name in names}
 

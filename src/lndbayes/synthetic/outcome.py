@@ -23,7 +23,7 @@ def beta_binomial_quantile(
     uniform: NDArray[np.float64],
     trials: NDArray[np.int64],
     rate: NDArray[np.float64],
-    overdispersion: float,
+    concentration: float,
 ) -> NDArray[np.int64]:
     """Quantile function of the beta-binomial.
 
@@ -35,8 +35,8 @@ def beta_binomial_quantile(
         Same shape, zero or positive.
     rate : ndarray of float
         Same shape. Mean of the beta law.
-    overdispersion : float
-        Precision: the beta law is ``Beta(rate * overdispersion, (1 - rate) * overdispersion)``.
+    concentration : float
+        Precision: the beta law is ``Beta(rate * concentration, (1 - rate) * concentration)``.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def beta_binomial_quantile(
     k = np.arange(int(trials.max()), dtype=np.float64)[None, :]
     rows = max(1, _BLOCK // (k.size + 1))
     blocks = [slice(i, i + rows) for i in range(0, n.size, rows)]
-    count = np.concatenate([_block(u[i], n[i], p[i], k, overdispersion) for i in blocks])
+    count = np.concatenate([_block(u[i], n[i], p[i], k, concentration) for i in blocks])
     # Rounding may leave the last sum a hair below one.
     return np.minimum(count, trials.reshape(-1)).reshape(trials.shape)
 
@@ -63,11 +63,11 @@ def _block(
     n: NDArray[np.float64],
     rate: NDArray[np.float64],
     k: NDArray[np.float64],
-    overdispersion: float,
+    concentration: float,
 ) -> NDArray[np.int64]:
     """Probabilities of the cells of one block below their numbers, counted: dims (cell)."""
-    a = rate * overdispersion
-    b = (1 - rate) * overdispersion
+    a = rate * concentration
+    b = (1 - rate) * concentration
     inside = k < n
     first = np.sum(np.log(np.where(inside, (b + k) / (a + b + k), 1.0)), axis=1, keepdims=True)
     left = np.where(inside, n - k, 1.0)

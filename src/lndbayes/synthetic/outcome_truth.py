@@ -108,7 +108,7 @@ def outcome_truth(drawn: OutcomeDraw, layout: Layout) -> dict[str, Any]:
     truth: dict[str, Any] = {
         "family": outcome.family,
         "source": outcome.source,
-        "given": outcome.given,
+        "exposure_outcome": outcome.exposure_outcome,
         "first_month": layout.month[drawn.first],
         "sites": {
             "plateau": effect.plateau.tolist(),
@@ -131,7 +131,7 @@ def outcome_truth(drawn: OutcomeDraw, layout: Layout) -> dict[str, Any]:
         "outcome_parameters": plain_value(asdict(outcome)),
         "parameters": _parameters(drawn),
     }
-    if outcome.given is not None:
+    if outcome.exposure_outcome is not None:
         in_all = np.where(counted, drawn.counts.averted_in_all, 0.0).sum()
         truth["events_averted"]["total_through_referrals"] = float(in_all)
     if outcome.selection is not None:

@@ -53,7 +53,7 @@ class OutcomeWorld:
         Collection; outcomes of one source have the same gaps.
     exposure : str
         What the counts are among: see :mod:`lndbayes.synthetic.exposures`; or ``referrals``.
-    given : str or None
+    exposure_outcome : str or None
         Outcome whose counts are the exposure.
     lead : int
         Months from the first month of the source to the start of the panel.
@@ -72,7 +72,7 @@ class OutcomeWorld:
         As there.
     seams : tuple of (str, float)
         First month of a changed collection, and the step of the untreated surface.
-    overdispersion : float
+    concentration : float
         Precision of the beta-binomial, or size of a cell's negative binomial.
     unit_dispersion : float
         Negative binomial size per unit of exposure; 0 for the other families.
@@ -95,7 +95,7 @@ class OutcomeWorld:
     family: str
     source: str
     exposure: str
-    given: str | None = None
+    exposure_outcome: str | None = None
     lead: int
     level: float
     effect_mean: float
@@ -112,7 +112,7 @@ class OutcomeWorld:
     national_curve_sd: float = 0.08
     season: tuple[float, float, float, float] = (0.03, 0.02, 0.0, 0.0)
     seams: tuple[tuple[str, float], ...] = ()
-    overdispersion: float
+    concentration: float
     unit_dispersion: float = 0.0
     coverage: tuple[float, ...] = ()
     categories: tuple[str, ...] = ()

@@ -38,7 +38,7 @@ _SCALARS: Final = (
     "site_curve_sd",
     "site_effect_sd",
     "ramp_months",
-    "overdispersion",
+    "concentration",
     "mix_concentration",
     "retrospective_bias",
     "retrospective_bias_sd",
@@ -178,7 +178,7 @@ def _custody(parts: Parts, sites: dict[str, Any], pooled: dict[str, Any]) -> dic
     return {
         "family": "ordered_bands",
         "source": "pnc",
-        "given": None,
+        "exposure_outcome": None,
         "first_month": layout.month[world.panel_start],
         "sites": {key: values for key, values in sites.items() if key not in not_here},
         "pooled": pooled,

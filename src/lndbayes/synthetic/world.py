@@ -39,7 +39,7 @@ _SCALES: Final = (
 _POSITIVE: Final = (
     "mix_concentration",
     "ramp_months",
-    "overdispersion",
+    "concentration",
     "crisis_recovery_months",
     "national_noise",
     "elicited_stated_sd",
@@ -110,7 +110,7 @@ class World:
         Drift of the untreated outcome after go-live, logits per year.
     smooth : str
         ``"rw2"``: low-rank random-walk basis, the fitted model's law; ``"walk"``: another law.
-    overdispersion : float
+    concentration : float
         Beta-binomial precision, of custody and of every stage of its bands.
     bands : tuple of str
         Ordered bands of sentence length, shortest first.
@@ -201,7 +201,7 @@ class World:
     shock_autocorrelation: float = 0.5
     drift: float = 0.0
     smooth: str = "walk"
-    overdispersion: float = 150.0
+    concentration: float = 150.0
     bands: tuple[str, ...] = (
         "1 up to 3 months",
         "2 3 to 6 months",

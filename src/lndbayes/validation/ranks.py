@@ -60,7 +60,7 @@ def shipped_layout(spec: ModelSpec) -> Design | None:
     if name not in NAMES:
         rule = "is no outcome of the simulator: give data (--data), whose layout is then used"
         raise SpecError([Problem("spec", rule, column="outcome.name", value=name)])
-    outcomes = tuple(filter(None, (name, spec.outcome.given)))
+    outcomes = tuple(filter(None, (name, spec.outcome.exposure_outcome)))
     return build_design(spec, _written(simulate(_FIRST_SEED, "effect", outcomes=outcomes)))
 
 
@@ -101,7 +101,7 @@ def prior_world(spec: ModelSpec, rng: np.random.Generator) -> tuple[World, dict[
     drawn["national_offset"] = float(rng.normal(0, spec.baseline.national_offset_sd))
     drawn["elicited_bias"] = float(rng.normal(0, spec.baseline.elicited_bias_sd))
     drawn["elicited_error"] = base.elicited_stated_sd
-    if spec.family.lengthens:
+    if spec.family.free_stage_effect:
         level = spec.priors["stage_level"]
         at = rng.normal(level["mu"], level["sigma"], len(base.band_stages))
         v |= {f"stage_level {k + 1}": float(x) for k, x in enumerate(at)}

@@ -187,14 +187,14 @@ def log_likelihood(cells: CutData, eta: np.ndarray, spread: Mapping[str, float])
     eta : ndarray, shape (..., S, E)
         Linear predictor with the service.
     spread : mapping of str to float
-        ``overdispersion``, and for counts ``person_dispersion``.
+        ``concentration``, and for counts ``person_dispersion``.
 
     Returns
     -------
     ndarray, shape (..., S)
     """
     used = cells.exposure > 0
-    n, y, phi = cells.exposure, cells.count, spread["overdispersion"]
+    n, y, phi = cells.exposure, cells.count, spread["concentration"]
     if cells.link == "log":
         mean = n * cells.coverage * np.exp(eta)
         safe = np.where(used, n, 1.0)
@@ -354,7 +354,7 @@ def full_cut(
     count = baselines.sizes["baseline"]
     if count < FEWEST_BASELINES or not len(cells.site):
         raise ValueError(f"needs treated cells and {FEWEST_BASELINES} baselines, got {count}")
-    names = [n for n in ("overdispersion", "person_dispersion") if n in baselines]
+    names = [n for n in ("concentration", "person_dispersion") if n in baselines]
     events = np.arange(0, spec.effect.window[1] + 1, metadata(main).step)
     events = events[events >= spec.effect.window[0]]
     found: dict[str, list[np.ndarray]] = {"pooled": [], "spread": [], "ramp_months": []}
