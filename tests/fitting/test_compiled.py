@@ -176,7 +176,7 @@ def test_the_sampler_is_told_of_points_without_a_density(spec, plain_world, data
     bad[12] = np.nan
     assert status(density, bad, length) > 0
     far = x.copy()
-    far[16] = 800.0  # an overdispersion beyond any float
+    far[16] = 800.0  # a concentration beyond any float
     assert status(density, far, length) > 0
     assert status(density, x, length + 1) < 0
 

@@ -242,7 +242,7 @@ def test_a_posterior_without_data_is_the_prior(spec, bare):
 def test_rate_of_a_site_with_much_data_is_found(spec, tmp_path):
     """One site, so nothing pools: its mean rate is known from a one-dimensional integral.
 
-    Everything but the overdispersion is nearly fixed by tight priors, so the posterior of the level
+    Everything but the concentration is nearly fixed by tight priors, so the posterior of the level
     is the beta-binomial's, integrated over a grid here.
     """
     rng = np.random.default_rng(6)
