@@ -28,7 +28,7 @@ import xarray as xr
 
 from lndbayes import FitJob, fit, fit_many, load_spec, pooled_effect, read_evaluation
 from lndbayes.data.evaluation import EvaluationData
-from lndbayes.density.kernel import kernel_data
+from lndbayes.density.arguments import kernel_data
 from lndbayes.fitting.compiled import CompiledDensity, compiled_density
 from lndbayes.fitting.fit import coordinates_of
 from lndbayes.model.design import build_design

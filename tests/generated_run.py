@@ -35,7 +35,7 @@ from generated import Recipe, sampled, told, write
 from lndbayes.app.cli import main
 from lndbayes.app.endings import UNEXPECTED
 from lndbayes.data.evaluation import read_evaluation
-from lndbayes.density.kernel import kernel_data
+from lndbayes.density.arguments import kernel_data
 from lndbayes.evidence import sensitivity
 from lndbayes.evidence.kept import kept_draws
 from lndbayes.evidence.sensitivity import VARIANTS, run_variants

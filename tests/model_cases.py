@@ -19,7 +19,7 @@ from pytensor.gradient import grad
 from lndbayes.data.evaluation import EvaluationData, read_evaluation
 from lndbayes.model.build import model_from_design
 from lndbayes.model.design import Design, build_design
-from lndbayes.model.layout import SCALARS, inactive, layout, size
+from lndbayes.model.layout import SCALARS, inactive, layout, scalar_places, size
 from lndbayes.spec.model_spec import ModelSpec, load_spec, parse_spec
 from lndbayes.spec.priors import required_slots
 from lndbayes.synthetic import WORLDS, plain, simulate, write_evaluation
@@ -246,9 +246,9 @@ def vector_name(value_variable: str) -> str:
 
 def place(name: str, design: Design) -> tuple[slice, tuple[int, ...]]:
     """Where a name is in the vector, and its shape."""
-    if name in SCALARS:
-        index = SCALARS.index(name)
-        return slice(index, index + 1), ()
+    places = scalar_places(design)
+    if name in places:
+        return slice(places[name], places[name] + 1), ()
     block = layout(design)[name]
     return slice(block.start, block.stop), block.shape
 

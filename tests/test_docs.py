@@ -17,6 +17,7 @@ from lndbayes.estimands import reported as tables
 from lndbayes.evidence.attribution.tables import LEDGER_COLUMNS
 from lndbayes.evidence.sensitivity import VARIANTS
 from lndbayes.spec.families import FAMILIES
+from lndbayes.spec.linear import LINEAR, FixedScale, LearnedScale, LinearBlock, OwnPrior
 from lndbayes.spec.model_spec import CHANNELS, load_spec
 from lndbayes.spec.prior_table import prior_table
 from lndbayes.spec.priors import SLOTS
@@ -151,6 +152,34 @@ def test_the_architecture_names_every_module_and_no_other() -> None:
             wrong[room] = sorted(difference)
         assert len(listed) == len(set(listed)), room
     assert not wrong
+
+
+def linear_terms() -> str:
+    """The table of linear terms, from the rows that the model is made of."""
+
+    def drawn(block: LinearBlock) -> str:
+        kind = "zero-sum normal" if block.zero_sum else "normal"
+        match block.prior:
+            case OwnPrior(slot):
+                return f"slot `{slot}`"
+            case LearnedScale(slot):
+                return f"{kind}, sd `{slot}`"
+            case FixedScale(key, _):
+                return f"{kind}, sd `{key}`"
+
+    lines = ["| term | is | added to | coefficients | drawn from | basis |", "|---" * 6 + "|"]
+    for block in LINEAR:
+        of = ", ".join(block.variable_dims) or "one"
+        basis = f"`{block.basis}` ({', '.join(block.over)})" if block.basis else "1"
+        cells = (f"`{block.name}`", block.note, str(block.enters), of, drawn(block), basis)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def test_methods_has_the_table_of_linear_terms() -> None:
+    section = text("docs/methods.md").split("<!-- linear terms -->")[1]
+    told = section.split("<!-- end of linear terms -->")[0].strip()
+    assert told == linear_terms(), f"the table is now\n{linear_terms()}"
 
 
 def test_methods_lists_every_estimand_that_is_exported() -> None:

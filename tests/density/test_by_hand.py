@@ -8,7 +8,7 @@ from scipy import stats
 from scipy.special import expit
 
 from lndbayes.data.evaluation import EvaluationData
-from lndbayes.density.kernel import kernel_data
+from lndbayes.density.arguments import kernel_data
 from lndbayes.fitting.compiled import log_density
 from lndbayes.fitting.start import start_point
 from lndbayes.model.design import build_design

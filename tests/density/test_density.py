@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lndbayes.data.evaluation import EvaluationData
-from lndbayes.density.kernel import kernel_data
+from lndbayes.density.arguments import kernel_data
 from lndbayes.fitting.compiled import log_density
 from lndbayes.fitting.start import start_point
 from lndbayes.model.design import Design, build_design
@@ -199,11 +199,11 @@ def test_gradient_is_the_derivative_of_the_value_in_every_coordinate(
 
 def test_density_does_not_change_its_arguments(spec, plain_world, rng):
     data = kernel_data(spec, plain_world.design)
-    before = [np.array(field, copy=True) for field in data]
+    before = {name: np.array(value, copy=True) for name, value in vars(data).items()}
     x = points(spec, plain_world.design, rng)[0]
     kept = x.copy()
     first = log_density(x, np.empty_like(x), data)
     assert log_density(x, np.full_like(x, np.nan), data) == first
     np.testing.assert_array_equal(x, kept)
-    for old, new in zip(before, data, strict=True):
-        np.testing.assert_array_equal(old, new)
+    for name, old in before.items():
+        np.testing.assert_array_equal(old, getattr(data, name))

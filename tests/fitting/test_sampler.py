@@ -14,7 +14,7 @@ from lndbayes.base.errors import FitError
 from lndbayes.coordinates.from_draws import coordinates_from
 from lndbayes.coordinates.groups import coordinate_groups
 from lndbayes.coordinates.transform import Coordinates
-from lndbayes.density.kernel import kernel_data
+from lndbayes.density.arguments import kernel_data
 from lndbayes.fitting import sampler
 from lndbayes.fitting.compiled import compiled_density, log_density
 from lndbayes.fitting.sampler import find_coordinates, sample_density

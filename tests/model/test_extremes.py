@@ -11,7 +11,7 @@ import pytest
 from family_cases import family_spec, family_tables
 from lndbayes.base.errors import DataError, SpecError
 from lndbayes.data.schema import TABLES
-from lndbayes.density.kernel import kernel_data
+from lndbayes.density.arguments import kernel_data
 from lndbayes.fitting.compiled import log_density
 from lndbayes.fitting.start import start_point
 from lndbayes.model.design import build_design

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from family_cases import family_spec, family_tables
-from lndbayes.density.kernel import kernel_data
+from lndbayes.density.arguments import kernel_data
 from lndbayes.fitting.compiled import log_density
 from lndbayes.fitting.start import start_point
 from lndbayes.model.course import pulse

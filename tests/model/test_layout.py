@@ -7,7 +7,7 @@ import pytest
 
 from family_cases import family_spec, family_tables
 from lndbayes.coordinates.groups import coordinate_groups
-from lndbayes.model.course import ramp, ramp_means
+from lndbayes.model.course import RAMP, ramp, shape_means
 from lndbayes.model.design import build_design
 from lndbayes.model.layout import (
     POSITIVE,
@@ -357,7 +357,7 @@ def test_ramp_means_by_brute_force(rng):
     event = np.array([[-3, -2, -1, 0, 1, 2], [0, 1, 2, 3, 4, 5], [-100_000] * 6])
     weight = rng.dirichlet(np.ones(6), size=3)
     months = rng.uniform(1, 9, size=(2, 4))
-    found = ramp_means(months, weight, event, 1.5)
+    found = shape_means(RAMP, months, weight, event, 1.5)
     assert found.shape == (2, 4, 3)
     for c, d in np.ndindex(2, 4):
         for s in range(3):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from family_cases import family_spec, family_tables
-from lndbayes.density.kernel import kernel_data
+from lndbayes.density.arguments import kernel_data
 from lndbayes.fitting.compiled import log_density
 from lndbayes.fitting.start import start_point
 from lndbayes.model.design import Design, build_design

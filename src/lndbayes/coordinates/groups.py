@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lndbayes.model.design import Design
-from lndbayes.model.layout import REAL, SCALARS, Block, layout
+from lndbayes.model.layout import REAL, SCALARS, Block, layout, scalar_places
+from lndbayes.spec.linear import LINEAR, LearnedScale, LinearBlock
 
 __all__ = ["CoordinateGroups", "Run", "coordinate_groups"]
 
-#: Blocks of one coordinate or more for each site, and the scale that multiplies them, if one does.
+#: Blocks of one coordinate or more for each site beside those of linear terms, and the scale that
+#: multiplies them, if one does.
 _OF_SITES: Mapping[str, str | None] = {
-    "site_drift": "site_drift_sd",
-    "site_curve": "site_curve_sd",
-    "site_deviation": "site_effect_sd",
     "site_level": None,
     "stage_site": "stage_site_sd",
     "retrospective_site_bias": "retrospective_bias_sd",
@@ -101,9 +100,14 @@ def coordinate_groups(design: Design) -> CoordinateGroups:
     blocks = layout(design)
     shares = blocks["mix_share"]
     kinds = shares.shape[1]
-    positive = tuple(range(len(REAL), len(SCALARS)))
+    places = scalar_places(design)
+    positive = tuple(place for name, place in places.items() if name not in REAL)
     effects = blocks["mix_effect"]
     runs = [Run(SCALARS.index("mix_effect_sd"), effects.start, effects.stop)]
+    for term in LINEAR:
+        learned, block = _multiplier(term), blocks.get(term.name)
+        if learned and block is not None and not term.per_site and block.stop > block.start:
+            runs.append(Run(places[learned], block.start, block.stop))
     recorded = np.repeat(design["mix_count"].sum(axis=1), kinds).astype(float)
     concentration = SCALARS.index("mix_concentration")
     runs.append(Run(concentration, shares.start, shares.stop, rate=-1, information=recorded))
@@ -116,6 +120,12 @@ def coordinate_groups(design: Design) -> CoordinateGroups:
     return CoordinateGroups(blocks["site_drift"].start, mixes, sites, scalars, positive, some, at)
 
 
+def _multiplier(term: LinearBlock) -> str | None:
+    """Name of the parameter that multiplies a term's coordinates, if one does."""
+    prior = term.prior
+    return prior.slot if isinstance(prior, LearnedScale) and not prior.centred else None
+
+
 def _of_sites(design: Design, blocks: Mapping[str, Block]) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates of each site by kind, and the place of each kind's log scale.
 
@@ -123,7 +133,9 @@ def _of_sites(design: Design, blocks: Mapping[str, Block]) -> tuple[np.ndarray, 
     """
     labels = list(design.coords["site"])
     columns, scalars = [], []
-    for name, scale in _OF_SITES.items():
+    kinds = {term.name: _multiplier(term) for term in LINEAR if term.per_site}
+    places = scalar_places(design)
+    for name, scale in {**kinds, **_OF_SITES}.items():
         block = blocks[name]
         some = design.coords[_OF_SOME[name]] if name in _OF_SOME else labels
         for row in np.atleast_2d(np.arange(block.start, block.stop).reshape(block.shape)):
@@ -132,5 +144,5 @@ def _of_sites(design: Design, blocks: Mapping[str, Block]) -> tuple[np.ndarray, 
             for label, place in zip(some, row.tolist(), strict=False):
                 column[labels.index(label)] = place
             columns.append(column)
-            scalars.append(-1 if scale is None else SCALARS.index(scale))
+            scalars.append(-1 if scale is None else places[scale])
     return np.stack(columns, axis=1), np.array(scalars, dtype=np.int64)

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from lndbayes.coordinates.mix_mean_shift import shift_backward, shift_forward
-from lndbayes.density.argument_table import FIELDS, floats, places, spots, table
+from lndbayes.density.argument_table import get
 from lndbayes.numerics.simd import dot, fma
 from lndbayes.numerics.vector import BLOCK, INSIDE, ONCE, log_product
 
@@ -21,26 +21,6 @@ __all__ = [
     "nonlinear_forward",
     "workspace",
 ]
-
-_MEAN, _SCALE, _FACTOR, _LOCAL, _MEMBERS = (
-    FIELDS[name] for name in ("mean", "scale", "factor", "local", "members")
-)
-_ROWS, _SKEWED, _SHAPE, _RUNS, _MIDDLE, _INFORMATION = (
-    FIELDS[name] for name in ("rows", "skewed", "shape", "runs", "middle", "information")
-)
-(
-    _SITE_MEMBERS,
-    _SITE_SCALARS,
-    _SITE_INFORMATION,
-    _SITE_SCORE,
-    _SITE_SCORE_SLOPE,
-    _SITE_SHARED_SCALARS,
-) = (
-    FIELDS[f"gaussian_{name}"]
-    for name in ("members", "scalars", "information", "score", "score_slope", "shared_scalars")
-)
-_SITE_REFERENCE_MIX = FIELDS["gaussian_reference_mix"]
-_DIRECTIONS, _RESIDUAL_SCALING = FIELDS["directions"], FIELDS["residual_scaling"]
 
 
 @njit(**INSIDE)
@@ -103,7 +83,7 @@ def workspace(h: np.ndarray) -> np.ndarray:
     reciprocal diagonals, what is known in coordinates w, the coordinates x, and the score with what
     shared coordinates and the mix add to it; sites last, so that loops run over sites.
     """
-    members = spots(h, _SITE_MEMBERS)
+    members = get(h, "gaussian_members")
     kinds = members.shape[0]
     return np.zeros((kinds + 4, kinds, members.shape[1]))
 
@@ -112,9 +92,9 @@ def workspace(h: np.ndarray) -> np.ndarray:
 def _scores(h: np.ndarray, x: np.ndarray, work: np.ndarray) -> None:
     """Fill the scores of `workspace`, with shifts by shared coordinates and by the sites' mixes."""
     score, score_slope, shared_scalars = (
-        table(h, _SITE_SCORE),
-        table(h, _SITE_SCORE_SLOPE),
-        places(h, _SITE_SHARED_SCALARS),
+        get(h, "gaussian_score"),
+        get(h, "gaussian_score_slope"),
+        get(h, "gaussian_shared_scalars"),
     )
     kinds, sites = score.shape
     shared = shared_scalars.shape[0]
@@ -129,7 +109,7 @@ def _scores(h: np.ndarray, x: np.ndarray, work: np.ndarray) -> None:
             one, more = signal[j], score_slope[a * shared + j]
             for i in range(sites):
                 total[i] = fma(one, more[i], total[i])
-    if table(h, _SITE_REFERENCE_MIX).shape[1] > 0:
+    if get(h, "gaussian_reference_mix").shape[1] > 0:
         shift_forward(h, x, work)
 
 
@@ -139,8 +119,8 @@ def gaussian_forward(h: np.ndarray, w: np.ndarray, x: np.ndarray, work: np.ndarr
 
     See `lndbayes.coordinates.site_gaussian.SiteGaussian`; shared coordinates of x are set already.
     """
-    members, scalars = spots(h, _SITE_MEMBERS), places(h, _SITE_SCALARS)
-    information = table(h, _SITE_INFORMATION)
+    members, scalars = get(h, "gaussian_members"), get(h, "gaussian_scalars")
+    information = get(h, "gaussian_information")
     kinds, sites = members.shape
     scale, value = np.ones(kinds), 0.0
     for a in range(kinds):
@@ -197,9 +177,9 @@ def gaussian_backward(h: np.ndarray, x: np.ndarray, grad: np.ndarray, work: np.n
     ----------
     Murray (2016). Differentiation of the Cholesky decomposition. arXiv:1602.07527.
     """
-    members, scalars = spots(h, _SITE_MEMBERS), places(h, _SITE_SCALARS)
-    information = table(h, _SITE_INFORMATION)
-    score_slope, shared_scalars = table(h, _SITE_SCORE_SLOPE), places(h, _SITE_SHARED_SCALARS)
+    members, scalars = get(h, "gaussian_members"), get(h, "gaussian_scalars")
+    information = get(h, "gaussian_information")
+    score_slope, shared_scalars = get(h, "gaussian_score_slope"), get(h, "gaussian_shared_scalars")
     kinds, sites = members.shape
     shared = shared_scalars.shape[0]
     known, out = work[kinds + 1], work[kinds + 2]
@@ -245,7 +225,7 @@ def gaussian_backward(h: np.ndarray, x: np.ndarray, grad: np.ndarray, work: np.n
     for a in range(kinds):
         if scalars[a] >= 0:
             grad[scalars[a]] += scale[a] * dot(by_scale[a], ones, sites)
-    if table(h, _SITE_REFERENCE_MIX).shape[1] > 0:
+    if get(h, "gaussian_reference_mix").shape[1] > 0:
         shift_backward(h, x, grad, scale, by_score)
     for j in range(shared):
         pull = 0.0
@@ -262,8 +242,8 @@ def gaussian_backward(h: np.ndarray, x: np.ndarray, grad: np.ndarray, work: np.n
 def _rescaled(h: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Points, or gradients, scaled along some directions."""
     directions, residual_scaling, n = (
-        table(h, _DIRECTIONS),
-        floats(h, _RESIDUAL_SCALING),
+        get(h, "directions"),
+        get(h, "residual_scaling"),
         y.shape[0],
     )
     out = y.copy()
@@ -279,13 +259,13 @@ def _rescaled(h: np.ndarray, y: np.ndarray) -> np.ndarray:
 def linear_forward(h: np.ndarray, point: np.ndarray, w: np.ndarray) -> None:
     """Fill w from y: the linear part of `lndbayes.coordinates.transform.Coordinates`."""
     y = _rescaled(h, point)
-    mean, scale = floats(h, _MEAN), floats(h, _SCALE)
-    rows, factor = places(h, _ROWS), table(h, _FACTOR)
+    mean, scale = get(h, "mean"), get(h, "scale")
+    rows, factor = get(h, "rows"), get(h, "factor")
     for i in range(y.shape[0]):
         w[i] = fma(scale[i], y[i], mean[i])
     for i in range(rows.shape[0]):
         w[rows[i]] += dot(factor[i], y, factor.shape[1])
-    local, members = table(h, _LOCAL), spots(h, _MEMBERS)
+    local, members = get(h, "local"), get(h, "members")
     for i in range(local.shape[0]):
         group, row = i // local.shape[1], i % local.shape[1]
         at = members[group, row]
@@ -297,14 +277,14 @@ def linear_forward(h: np.ndarray, point: np.ndarray, w: np.ndarray) -> None:
 @njit(**ONCE)
 def linear_backward(h: np.ndarray, grad: np.ndarray, out: np.ndarray) -> None:
     """Fill the gradient in y from the gradient in w."""
-    scale, rows, factor = floats(h, _SCALE), places(h, _ROWS), table(h, _FACTOR)
+    scale, rows, factor = get(h, "scale"), get(h, "rows"), get(h, "factor")
     for i in range(grad.shape[0]):
         out[i] = scale[i] * grad[i]
     for i in range(rows.shape[0]):
         g = grad[rows[i]]
         for j in range(factor.shape[1]):
             out[j] = fma(factor[i, j], g, out[j])
-    local, members = table(h, _LOCAL), spots(h, _MEMBERS)
+    local, members = get(h, "local"), get(h, "members")
     for i in range(local.shape[0]):
         group, row = i // local.shape[1], i % local.shape[1]
         at = members[group, row]
@@ -324,7 +304,7 @@ def nonlinear_forward(h: np.ndarray, w: np.ndarray, x: np.ndarray, work: np.ndar
 
     Scalars come first in the vector, so that they are mapped before what depends on them.
     """
-    skewed, shape, value = places(h, _SKEWED), table(h, _SHAPE), 0.0
+    skewed, shape, value = get(h, "skewed"), get(h, "shape"), 0.0
     for i in range(w.shape[0]):
         x[i] = w[i]
     for k in range(skewed.shape[0]):
@@ -332,7 +312,7 @@ def nonlinear_forward(h: np.ndarray, w: np.ndarray, x: np.ndarray, work: np.ndar
         root = math.sqrt(1.0 + u * u)
         x[skewed[k]] = shape[k, 0] + shape[k, 1] * (u * shape[k, 2] + root * shape[k, 3])
         value += math.log(shape[k, 1] * (shape[k, 2] + u / root * shape[k, 3]))
-    runs, middle, information = spots(h, _RUNS), floats(h, _MIDDLE), floats(h, _INFORMATION)
+    runs, middle, information = get(h, "runs"), get(h, "middle"), get(h, "information")
     s, ratio = np.empty((2, BLOCK)), np.empty(BLOCK)
     at = 0
     for b in range(runs.shape[0]):
@@ -357,7 +337,7 @@ def nonlinear_backward(
 ) -> None:
     """Turn the gradient in x into that in w, in place, the Jacobian's own gradient included."""
     gaussian_backward(h, x, grad, work)
-    runs, middle, information = spots(h, _RUNS), floats(h, _MIDDLE), floats(h, _INFORMATION)
+    runs, middle, information = get(h, "runs"), get(h, "middle"), get(h, "information")
     at, part = 0, np.empty(w.shape[0])
     for b in range(runs.shape[0]):
         power, total = math.exp(runs[b, 3] * x[runs[b, 0]]), 0.0
@@ -373,7 +353,7 @@ def nonlinear_backward(
             total += part[i]
         at += last - first
         grad[runs[b, 0]] += half * runs[b, 3] * total
-    skewed, shape = places(h, _SKEWED), table(h, _SHAPE)
+    skewed, shape = get(h, "skewed"), get(h, "shape")
     for k in range(skewed.shape[0]):
         u = w[skewed[k]]
         root = math.sqrt(1.0 + u * u)

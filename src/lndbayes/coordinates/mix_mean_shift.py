@@ -10,22 +10,18 @@ import math
 import numpy as np
 from numba import njit
 
-from lndbayes.density.argument_table import FIELDS, places, table
+from lndbayes.density.argument_table import get
 from lndbayes.density.priors_and_shapes import extend, shares
 from lndbayes.numerics.simd import fma
 from lndbayes.numerics.vector import INSIDE
 
 __all__ = ["shift_backward", "shift_forward"]
 
-_INFORMATION, _REFERENCE_MIX, _MIX_AT = (
-    FIELDS[f"gaussian_{name}"] for name in ("information", "reference_mix", "mix_at")
-)
-
 
 @njit(**INSIDE)
 def _mix(h: np.ndarray, x: np.ndarray, share: np.ndarray, effect: np.ndarray) -> None:
     """Fill shares, shape (S, M), and effects of interventions, shape (M,)."""
-    at = places(h, _MIX_AT)
+    at = get(h, "gaussian_mix_at")
     shares(x, at[0], share)
     extend(x[at[1] : at[1] + effect.shape[0] - 1], effect)
     size = math.exp(x[at[2]])
@@ -36,9 +32,9 @@ def _mix(h: np.ndarray, x: np.ndarray, share: np.ndarray, effect: np.ndarray) ->
 @njit(**INSIDE)
 def shift_forward(h: np.ndarray, x: np.ndarray, work: np.ndarray) -> None:
     """Subtract from the scores what the mix adds to the sites' deviations."""
-    reference_mix, information = table(h, _REFERENCE_MIX), table(h, _INFORMATION)
+    reference_mix, information = get(h, "gaussian_reference_mix"), get(h, "gaussian_information")
     sites, mixed = reference_mix.shape
-    kinds, kind = work.shape[1], places(h, _MIX_AT)[3]
+    kinds, kind = work.shape[1], get(h, "gaussian_mix_at")[3]
     share, effect = np.empty((sites, mixed)), np.empty(mixed)
     _mix(h, x, share, effect)
     for i in range(sites):
@@ -54,9 +50,9 @@ def shift_backward(
     h: np.ndarray, x: np.ndarray, grad: np.ndarray, scale: np.ndarray, by_score: np.ndarray
 ) -> None:
     """Add to the gradient of shares and effects, from that of the scores over their scales."""
-    reference_mix, information = table(h, _REFERENCE_MIX), table(h, _INFORMATION)
+    reference_mix, information = get(h, "gaussian_reference_mix"), get(h, "gaussian_information")
     sites, mixed = reference_mix.shape
-    at, kinds = places(h, _MIX_AT), by_score.shape[0]
+    at, kinds = get(h, "gaussian_mix_at"), by_score.shape[0]
     share, effect = np.empty((sites, mixed)), np.empty(mixed)
     by_effect = np.zeros(mixed)
     _mix(h, x, share, effect)

@@ -1,13 +1,15 @@
 """Arguments and parts of the compiled density, found by their addresses.
 
 A header of integers holds the number of coordinates, then address and shape of every field of
-`KernelData` and of the metric, then the address of each compiled part. Parts are called by pointer,
-not linked: a function that Numba compiles takes along all that it calls, optimises it again and
-makes machine code of it once more, at every level of calls.
+`lndbayes.density.argument_fields.FIELDS`, then the address of each compiled part. Compiled code
+finds each by its name, which is looked up when it is compiled. Parts are called by pointer, not
+linked: a function that Numba compiles takes along all that it calls, optimises it again and makes
+machine code of it once more, at every level of calls.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -16,53 +18,64 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np import arrayobj
+from numba.np.numpy_support import from_dtype
 
-from lndbayes.density.arguments import KernelData
+from lndbayes.density.argument_fields import BLOCKS, FIELDS, KINDS
+from lndbayes.model.layout import SCALARS
 from lndbayes.numerics.vector import INSIDE
 
 __all__ = [
-    "FIELDS",
     "HEADER",
     "LINE",
     "PART",
     "PARTS",
+    "block",
     "call",
-    "floats",
+    "get",
     "grid",
     "line",
-    "places",
-    "spots",
-    "table",
+    "part",
+    "scalar",
 ]
 
-#: Number of every field in the header; the metric's follow those of `KernelData`.
-FIELDS: Final = {
-    name: i
-    for i, name in enumerate(
-        (
-            *(*KernelData._fields, "mean", "scale", "rows", "factor", "local", "members"),
-            *("skewed", "shape", "runs", "middle", "information"),
-            *("gaussian_members", "gaussian_scalars", "gaussian_information", "gaussian_score"),
-            *(
-                "gaussian_score_slope",
-                "gaussian_shared_scalars",
-                "gaussian_reference_mix",
-                "gaussian_mix_at",
-                "directions",
-                "residual_scaling",
-            ),
-        )
-    )
+#: Arrays that each part reads and writes, in the order in which it is given them; the last ones
+#: are added to. ``v`` and ``g`` are the scalars and the derivatives in them.
+PARTS: Final[dict[str, tuple[str, ...]]] = {
+    "cells": ("eta", "v", "by_eta", "g"),
+    "ranged": ("eta", "v", "by_eta", "g"),
+    "stages": (
+        *("eta", "built", "change", "level", "site", "v"),
+        *("by_eta", "by_level", "by_site", "g"),
+    ),
+    "channels": ("eta0", "bias", "v", "by_eta0", "by_bias", "g"),
 }
-#: Number of every part.
-PARTS: Final = {name: i for i, name in enumerate(("cells", "ranged", "stages", "channels"))}
 #: Integers of a header.
 HEADER: Final = 1 + 3 * len(FIELDS) + len(PARTS)
 #: Most arrays that a part takes.
-LINE: Final = 10
+LINE: Final = max(map(len, PARTS.values()))
 #: C signature of a part: header and addresses of the arrays, to its share of the log density.
 PART: Final = types.double(types.voidptr, types.voidptr)
-_FIRST_PART: Final = 1 + 3 * len(FIELDS)
+
+
+def _constant(name: str, places: Callable[[str], int]) -> Any:
+    """Compiled function of a name, written out where it is called, to the integer it stands for."""
+
+    def place(typing_context: Any, name: Any) -> Any:  # pragma: no cover - in the compiler
+        if not isinstance(name, types.StringLiteral):
+            return None
+        number = ir.Constant(ir.IntType(64), places(name.literal_value))
+        return types.int64(name), lambda context, builder, signature, arguments: number
+
+    place.__name__ = name
+    return intrinsic(prefer_literal=True)(place)
+
+
+#: ``scalar("ramp_months")``: number of a scalar that every vector has.
+scalar: Any = _constant("scalar", SCALARS.index)
+#: ``block("site_level")``: number of a part of the vector in `Arguments.block_at`.
+block: Any = _constant("block", BLOCKS.index)
+#: ``part("cells")``: place of a part's address in the header.
+part: Any = _constant("part", lambda name: 1 + 3 * len(FIELDS) + list(PARTS).index(name))
 
 
 def _call_at(
@@ -98,11 +111,11 @@ def call(h: np.ndarray, part: int, arrays: tuple[np.ndarray, ...]) -> float:
     h : ndarray of int64, shape (HEADER,)
         Addresses.
     part : int
-        A value of `PARTS`.
+        ``part(name)`` of a name in `PARTS`.
     arrays : tuple of at most LINE ndarrays
-        What the part reads and writes, in the order that it expects.
+        What the part reads and writes, in the order of `PARTS`.
     """
-    address = h[_FIRST_PART + part]
+    address = h[part]
     if address == 0:
         return 0.0
     return float(_call(address, h, arrays))
@@ -125,52 +138,55 @@ def _integer(context: Any, builder: Any, kind: Any, array: Any, place: Any) -> A
     return builder.load(builder.gep(data, [place]))
 
 
-def _field(dtype: Any, dims: int) -> Any:
-    """Access to a field of the header.
+def _get(typing_context: Any, h: Any, name: Any) -> Any:  # pragma: no cover - in the compiler
+    if not isinstance(name, types.StringLiteral):
+        return None
+    number, annotation = FIELDS[name.literal_value]
+    dtype, dims = KINDS[annotation]
+    element, first = from_dtype(np.dtype(dtype)), 1 + 3 * number
+    kind = types.Array(element, dims, "C") if dims else element
 
-    An intrinsic: a function would be compiled anew for every number of a field.
-    """
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        places = (ir.Constant(ir.IntType(64), first + k) for k in range(1 + dims))
+        address, *shape = (_integer(context, builder, h, arguments[0], p) for p in places)
+        if not dims:
+            pointer = context.get_value_type(kind).as_pointer()
+            return builder.load(builder.inttoptr(address, pointer))
+        return _array(context, builder, kind, address, shape)
 
-    @intrinsic
-    def field(typing_context: Any, h: Any, i: Any) -> Any:  # pragma: no cover - in the compiler
-        kind, integer = types.Array(dtype, dims, "C"), ir.IntType(64)
+    return kind(h, name), codegen
+
+
+def _given(dims: int) -> Any:
+    """Access to an array that a part was given, by the names of both."""
+
+    def given(typing_context: Any, at: Any, part: Any, name: Any, *shape: Any) -> Any:
+        if not isinstance(name, types.StringLiteral):
+            return None
+        kind = types.Array(types.float64, dims, "C")
+        number = PARTS[part.literal_value].index(name.literal_value)
 
         def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            first = builder.mul(arguments[1], integer(3))
-            address, *shape = (
-                _integer(context, builder, h, arguments[0], builder.add(first, integer(k)))
-                for k in range(1, 2 + dims)
-            )
-            return _array(context, builder, kind, address, shape)
+            place = ir.Constant(ir.IntType(64), number)
+            address = _integer(context, builder, at, arguments[0], place)
+            return _array(context, builder, kind, address, list(arguments[3:]))
 
-        return kind(h, types.int64), codegen
+        return kind(at, part, name, *(types.int64 for _ in shape)), codegen
 
-    return field
+    return given
 
 
-def _given(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    address = _integer(context, builder, signature.args[0], arguments[0], arguments[1])
-    return _array(context, builder, signature.return_type, address, list(arguments[2:]))
+def _line(typing_context: Any, at: Any, part: Any, name: Any, length: Any) -> Any:
+    return _given(1)(typing_context, at, part, name, length)
 
 
-#: Field i of a header h: a line or a table of doubles, a line or a table of integers.
-floats: Any = _field(types.float64, 1)
-table: Any = _field(types.float64, 2)
-places: Any = _field(types.int64, 1)
-spots: Any = _field(types.int64, 2)
+def _grid(typing_context: Any, at: Any, part: Any, name: Any, rows: Any, columns: Any) -> Any:
+    return _given(2)(typing_context, at, part, name, rows, columns)
 
 
-def _line(typing_context: Any, at: Any, i: Any, length: Any) -> Any:  # pragma: no cover
-    return types.Array(types.float64, 1, "C")(at, types.int64, types.int64), _given
-
-
-def _grid(
-    typing_context: Any, at: Any, i: Any, rows: Any, columns: Any
-) -> Any:  # pragma: no cover - runs in the compiler
-    integer = types.int64
-    return types.Array(types.float64, 2, "C")(at, integer, integer, integer), _given
-
-
-#: Array i of those a part was given at `at`: a line of n doubles, a table of n x m.
-line: Any = intrinsic(_line)
-grid: Any = intrinsic(_grid)
+#: ``get(h, "event_time")``: an argument by its name in `FIELDS`.
+get: Any = intrinsic(prefer_literal=True)(_get)
+#: ``line(at, "cells", "v", n)``, ``grid(at, "cells", "eta", n, m)``: an array that a part was given
+#: at `at`, n doubles or n x m.
+line: Any = intrinsic(prefer_literal=True)(_line)
+grid: Any = intrinsic(prefer_literal=True)(_grid)

@@ -3,97 +3,35 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable
 
 import numpy as np
 from scipy.special import gammaln
 
+from lndbayes.density.argument_fields import BLOCKS, Arguments, Style
+from lndbayes.density.linear_arguments import linear_arguments
 from lndbayes.model.design import Design
-from lndbayes.model.layout import MULTIPLIERS, POSITIVE, SCALARS, layout
+from lndbayes.model.layout import MULTIPLIERS, REAL, layout, scalar_places, size
 from lndbayes.numerics.quadrature import condensed
 from lndbayes.numerics.vector import FEW, LINKS
 from lndbayes.spec.model_spec import ModelSpec
 
-__all__ = ["BLOCKS", "KernelData", "kernel_data"]
+__all__ = ["kernel_data"]
 
 _CODES = {"Normal": 0, "StudentT": 1, "HalfNormal": 2, "Exponential": 3, "Gamma": 4, "LogNormal": 5}
-#: Order in which the density takes the starts of the vector's blocks.
-BLOCKS = (
-    "national_curve",
-    "season",
-    "seam",
-    "stage_level",
-    "site_drift",
-    "site_curve",
-    "mix_share",
-    "mix_effect",
-    "site_deviation",
-    "stage_site",
-    "wave_effect",
-    "site_level",
-    "retrospective_site_bias",
-)
-
-
-class KernelData(NamedTuple):
-    """Arguments of the compiled density; shapes in the names of `Design`."""
-
-    starts: np.ndarray
-    prior_code: np.ndarray
-    prior_value: np.ndarray
-    common_prior: np.ndarray
-    family: np.ndarray
-    share_concentration: float
-    scales: np.ndarray
-    time: np.ndarray
-    basis_national: np.ndarray
-    basis_site: np.ndarray
-    common_functions: np.ndarray
-    site_weight: np.ndarray
-    event_time: np.ndarray
-    course: np.ndarray
-    course_time: np.ndarray
-    half_period: float
-    cell: np.ndarray
-    cell_value: np.ndarray
-    ranged: np.ndarray
-    ranged_value: np.ndarray
-    stage: np.ndarray
-    stage_value: np.ndarray
-    stage_exposure: np.ndarray
-    stage_prior: np.ndarray
-    exposure_level: np.ndarray
-    exposure_times: np.ndarray
-    wave: np.ndarray
-    predecessor: np.ndarray
-    mix_count: np.ndarray
-    mix_centre: np.ndarray
-    retrospective_at: np.ndarray
-    retrospective_value: np.ndarray
-    history_at: np.ndarray
-    history_value: np.ndarray
-    national_weight: np.ndarray
-    national_share: np.ndarray
-    national_logit: np.ndarray
-    national_precision: np.ndarray
-    elicited_weight: np.ndarray
-    elicited_month: np.ndarray
-    elicited_logit: np.ndarray
-    elicited_precision: np.ndarray
-    constant: float
 
 
 def _array(values: object, dtype: type = float) -> np.ndarray:
     return np.ascontiguousarray(values, dtype=dtype)
 
 
-def _priors(spec: ModelSpec) -> tuple[np.ndarray, np.ndarray, float]:
+def _priors(spec: ModelSpec, names: Iterable[str]) -> tuple[np.ndarray, np.ndarray, float]:
     """Codes and parameters of the scalars' priors, and the constants left out of the kernel."""
     code, value, constant = [], [], 0.0
-    for name in SCALARS:
+    for name in names:
         if name not in spec.priors:
             # a multiplier of a fixed scale, or a scalar that the family does not use
-            kind = "LogNormal" if name in POSITIVE else "Normal"
+            kind = "Normal" if name in REAL else "LogNormal"
             p = {"mu": 0.0, "sigma": 1.0}
         else:
             kind, p = spec.priors[name].dist, dict(spec.priors[name].parameters)
@@ -119,6 +57,20 @@ def _priors(spec: ModelSpec) -> tuple[np.ndarray, np.ndarray, float]:
     return _array(code, np.int64), _array(value), constant
 
 
+def _scalars(spec: ModelSpec, design: Design) -> tuple[dict[str, np.ndarray], float]:
+    """Arguments that say what the scalars are, and what is constant of their priors."""
+    places = scalar_places(design)
+    code, value, constant = _priors(spec, places)
+    factor = [design[f"{name}_sd"] if name in MULTIPLIERS else 1.0 for name in places]
+    return {
+        "scalar_at": _array(list(places.values()), np.int64),
+        "scalar_positive": _array([name not in REAL for name in places], np.int64),
+        "scalar_factor": _array(factor),
+        "prior_code": code,
+        "prior_value": value,
+    }, constant
+
+
 def _precision(chol: np.ndarray) -> tuple[np.ndarray, float]:
     """Inverse covariance and log normalising constant of a multivariate normal."""
     inverse = np.linalg.inv(chol) if len(chol) else np.zeros((0, 0))
@@ -130,15 +82,12 @@ def _log_choose(n: np.ndarray, k: np.ndarray) -> float:
     return float(np.sum(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)))
 
 
-def _common_priors(spec: ModelSpec, design: Design) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and sd of season and seam coefficients, and of the later stages' levels."""
-    season = spec.priors["season"]
-    rows = [(season["mu"], season["sigma"])] * design["harmonics"].shape[1]
-    rows += [(0.0, 1.0)] * design["seam_functions"].shape[1]
+def _stage_prior(spec: ModelSpec, design: Design) -> np.ndarray:
+    """Mean and sd of the later stages' levels."""
     stages = design["stage_exposure"].shape[-1]
     level = spec.priors.get("stage_level")
     later = [(level["mu"], level["sigma"])] * stages if level is not None else []
-    return _array(rows).reshape(-1, 2), _array(later).reshape(-1, 2)
+    return _array(later).reshape(-1, 2)
 
 
 def _cells(design: Design, counts: bool) -> tuple[dict[str, np.ndarray], float]:
@@ -216,7 +165,7 @@ def _channel_constants(design: Design, counts: bool) -> float:
     return total
 
 
-def kernel_data(spec: ModelSpec, design: Design) -> KernelData:
+def kernel_data(spec: ModelSpec, design: Design) -> Arguments:
     """Pack a spec and a design into the compiled density's arguments.
 
     Parameters
@@ -226,8 +175,9 @@ def kernel_data(spec: ModelSpec, design: Design) -> KernelData:
     design : Design
         Gives everything else.
     """
-    code, value, constant = _priors(spec)
-    common_prior, stage_prior = _common_priors(spec, design)
+    scalars, constant = _scalars(spec, design)
+    stage_prior = _stage_prior(spec, design)
+    terms = linear_arguments(spec, design)
     blocks = layout(design)
     cells, constant_cells = _cells(design, spec.family.link == "log")
     constant += constant_cells
@@ -241,44 +191,25 @@ def kernel_data(spec: ModelSpec, design: Design) -> KernelData:
     national, log_national = _precision(design["national_chol"])
     elicited, log_elicited = _precision(design["elicited_chol"])
     constant += log_national + log_elicited
-    normals = sum(
-        int(np.prod(blocks[b].shape))
-        for b in (
-            "season",
-            "seam",
-            "stage_level",
-            "site_drift",
-            "site_curve",
-            "site_deviation",
-            "stage_site",
-            "retrospective_site_bias",
-            "wave_effect",
-        )
-    )
-    normals += (kinds - 1) + design["national_functions"].shape[1] + sites
+    # all that is no scalar and no share is normal
+    normals = size(design) - len(scalars["scalar_at"]) - sites * (kinds - 1)
     constant -= 0.5 * math.log(2 * math.pi) * normals
-    constant -= float(np.log(common_prior[:, 1]).sum() + np.log(stage_prior[:, 1]).sum())
+    constant -= float(np.log(stage_prior[:, 1]).sum())
+    centred = terms["term"][terms["term"][:, 0] == Style.CENTRED]
+    for _, _, first, count, _ in centred.tolist():
+        constant -= float(np.log(terms["coefficient"][first : first + count, 1]).sum())
     if kinds > 1:
         constant += sites * (
             float(gammaln(a * kinds)) - kinds * float(gammaln(a)) + math.log(kinds)
         )
         constant += float(gammaln(total + 1).sum() - gammaln(mix + 1).sum())
-    return KernelData(
-        starts=_array([blocks[name].start for name in BLOCKS], np.int64),
-        prior_code=code,
-        prior_value=value,
-        common_prior=common_prior,
-        family=_array(
-            [LINKS[spec.family.link], spec.family.free_stage_effect, spec.family.staged], np.int64
-        ),
+    return Arguments(
+        block_at=_array([(blocks[name].start, blocks[name].stop) for name in BLOCKS], np.int64),
+        **scalars,
+        **terms,
+        link=LINKS[spec.family.link],
+        free_stages=int(spec.family.free_stage_effect),
         share_concentration=float(a),
-        scales=_array([design[f"{k}_sd"] for k in (*MULTIPLIERS, "wave")]),
-        time=_array(design["time"]),
-        basis_national=_array(design["national_functions"].T),
-        basis_site=_array(design["site_functions"].T),
-        common_functions=_array(
-            np.vstack([design["harmonics"].T, design["seam_sd"] * design["seam_functions"].T])
-        ),
         site_weight=_array(design["site_weight"]),
         event_time=_array(design["event_time"], np.int64),
         course=_array(course.ravel(), np.int64),
@@ -286,8 +217,6 @@ def kernel_data(spec: ModelSpec, design: Design) -> KernelData:
         half_period=float(design["half_period"]),
         **cells,
         stage_prior=stage_prior,
-        wave=_array(design["wave_index"], np.int64),
-        predecessor=_array(design["predecessor"]),
         mix_count=_array(mix),
         mix_centre=_array(design["mix_centre"]),
         retrospective_at=_array(design["retrospective_at"], np.int64),

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from lndbayes.density.argument_table import FIELDS, floats, line, places, spots, table
+from lndbayes.density.argument_table import get, line, scalar
 from lndbayes.numerics.simd import dot, fma
 from lndbayes.numerics.vector import (
     BLOCK,
@@ -42,22 +42,13 @@ __all__ = ["counts", "stages", "trials"]
 _LOGIT = LINKS["logit"]
 #: Largest concentration of a beta distribution whose logarithms are subtracted as they are.
 _PLAIN: Final = 1e4
-_FAMILY, _EVENT_TIME, _STAGE_PRIOR = (
-    FIELDS[name] for name in ("family", "event_time", "stage_prior")
-)
-_CELL, _CELL_VALUE, _EXPOSURE_LEVEL, _EXPOSURE_TIMES = (
-    FIELDS[name] for name in ("cell", "cell_value", "exposure_level", "exposure_times")
-)
-_STAGE, _STAGE_VALUE, _STAGE_EXPOSURE = (
-    FIELDS[name] for name in ("stage", "stage_value", "stage_exposure")
-)
 
 
 @njit(**INSIDE)
 def _totals(
-    levels: np.ndarray, times: np.ndarray, phi: float, s: np.ndarray, out: np.ndarray
-) -> float:
-    """Minus the sum of ``times`` log rising factorials of phi; adds its derivative to out[0]."""
+    levels: np.ndarray, times: np.ndarray, phi: float, s: np.ndarray
+) -> tuple[float, float]:
+    """Minus the sum of ``times`` log rising factorials of phi, and its derivative."""
     a, k, value, slope = s[INNER], s[INNER + 1], s[INNER + 2], s[INNER + 3]
     total, tilt, count = 0.0, 0.0, levels.shape[0]
     for start in range(0, count, BLOCK):
@@ -68,8 +59,7 @@ def _totals(
         risings(a, k, n, s, value, slope)
         total -= dot(value, times[start:], n)
         tilt -= dot(slope, times[start:], n)
-    out[0] += tilt
-    return total
+    return total, tilt
 
 
 @njit(**INSIDE)
@@ -179,13 +169,15 @@ def trials(h: np.ndarray, at: np.ndarray) -> float:
     h : ndarray of int64, shape (HEADER,)
         Addresses of the data.
     at : ndarray of int64
-        Addresses of eta, shape (S, T); (phi, r); the derivative in eta, filled for these cells; and
-        the derivatives in phi and r, added to.
+        Addresses of what `PARTS` has for ``cells``: eta, shape (S, T), the scalars, the derivative
+        in eta, filled for these cells, and the derivatives in the scalars, added to.
     """
-    cells, values = places(h, _CELL).view(np.uint64), table(h, _CELL_VALUE)
-    link, size = places(h, _FAMILY)[0], h[3 * _EVENT_TIME + 2] * h[3 * _EVENT_TIME + 3]
-    eta, g = line(at, 0, size), line(at, 2, size)
-    phi, out = line(at, 1, 2)[0], line(at, 3, 2)
+    cells, values = get(h, "cell").view(np.uint64), get(h, "cell_value")
+    link, size = get(h, "link"), get(h, "event_time").size
+    eta, by_eta = line(at, "cells", "eta", size), line(at, "cells", "by_eta", size)
+    numbers = get(h, "scalar_at").size
+    v, g = line(at, "cells", "v", numbers), line(at, "cells", "g", numbers)
+    phi = v[scalar("concentration")]
     s = np.empty((INNER + 10, BLOCK))
     x, p, q, dp, left, df = (
         s[INNER + 4],
@@ -195,7 +187,7 @@ def trials(h: np.ndarray, at: np.ndarray) -> float:
         s[INNER + 8],
         s[INNER + 9],
     )
-    value = _totals(floats(h, _EXPOSURE_LEVEL), floats(h, _EXPOSURE_TIMES), phi, s, out)
+    value, by_phi = _totals(get(h, "exposure_level"), get(h, "exposure_times"), phi, s)
     count = cells.shape[0]
     for start in range(0, count, BLOCK):
         n = min(BLOCK, count - start)
@@ -215,9 +207,10 @@ def trials(h: np.ndarray, at: np.ndarray) -> float:
             dp[i] *= c
         part, on_phi = _beta_binomials(y, left, p, q, dp, phi, n, s, df, x, complete)
         value += part
-        out[0] += on_phi
+        by_phi += on_phi
         for i in range(n):
-            g[cell[i]] = df[i]
+            by_eta[cell[i]] = df[i]
+    g[scalar("concentration")] += by_phi
     return value
 
 
@@ -228,14 +221,15 @@ def counts(h: np.ndarray, at: np.ndarray) -> float:
     Variance ``mu + mu^2 (1 / (n r) + 1 / phi)``: persons differ, and so do cells. Arguments are
     those of `trials`.
     """
-    cells, values = places(h, _CELL).view(np.uint64), table(h, _CELL_VALUE)
-    width = h[3 * _EVENT_TIME + 2] * h[3 * _EVENT_TIME + 3]
-    eta, g = line(at, 0, width), line(at, 2, width)
-    phi, r, out = line(at, 1, 2)[0], line(at, 1, 2)[1], line(at, 3, 2)
+    cells, values = get(h, "cell").view(np.uint64), get(h, "cell_value")
+    width, numbers = get(h, "event_time").size, get(h, "scalar_at").size
+    eta, by_eta = line(at, "cells", "eta", width), line(at, "cells", "by_eta", width)
+    scalars, g = line(at, "cells", "v", numbers), line(at, "cells", "g", numbers)
+    phi, r = scalars[scalar("concentration")], scalars[scalar("person_dispersion")]
     s = np.empty((INNER + 6, BLOCK))
     x, mu, size, slope = s[INNER], s[INNER + 1], s[INNER + 2], s[INNER + 3]
     tilt, one, v, ratio = s[INNER + 4], s[INNER + 5], s[2], s[3]
-    value, on_r, count = 0.0, 0.0, cells.shape[0]
+    value, by_phi, by_r, count = 0.0, 0.0, 0.0, cells.shape[0]
     for start in range(0, count, BLOCK):
         n = min(BLOCK, count - start)
         cell, y = cells[start : start + n], values[1, start : start + n]
@@ -268,11 +262,12 @@ def counts(h: np.ndarray, at: np.ndarray) -> float:
             tilt[i] = d_size * k * (1.0 - part)
             mu[i], one[i] = -k * gap, 1.0
         value += dot(v, one, n)
-        out[0] += dot(slope, one, n)
-        on_r += dot(tilt, one, n)
+        by_phi += dot(slope, one, n)
+        by_r += dot(tilt, one, n)
         for i in range(n):
-            g[cell[i]] = mu[i]
-    out[1] += on_r / r
+            by_eta[cell[i]] = mu[i]
+    g[scalar("concentration")] += by_phi
+    g[scalar("person_dispersion")] += by_r / r
     return value
 
 
@@ -289,26 +284,28 @@ def stages(h: np.ndarray, at: np.ndarray) -> float:
     h : ndarray of int64, shape (HEADER,)
         Addresses of the data.
     at : ndarray of int64
-        Addresses of eta, shape (S, T); the ramp and its derivative in the time constant, by time
-        since go-live as `lndbayes.density.priors_and_shapes.ramps` fills them; level, shape (J,);
-        own, shape (S,); (phi, effect); and derivatives, added to: in eta, level and own, and in
-        (phi, effect, time constant).
+        Addresses of what `PARTS` has for ``stages``: eta, shape (S, T); the ramp and its derivative
+        in the time constant, by time since go-live as `lndbayes.density.priors_and_shapes.since`
+        fills them; levels, shape (J,), and those of sites, shape (S,); the scalars; and
+        derivatives, added to: in eta, both sorts of level, and the scalars.
     """
-    rows, values = spots(h, _STAGE).view(np.uint64), table(h, _STAGE_VALUE)
-    exposure = table(h, _STAGE_EXPOSURE)
-    link, free = places(h, _FAMILY)[0], places(h, _FAMILY)[1]
-    sites, later = h[3 * _EVENT_TIME + 2], h[3 * _STAGE_PRIOR + 2]
-    size = sites * h[3 * _EVENT_TIME + 3]
+    rows, values = get(h, "stage").view(np.uint64), get(h, "stage_value")
+    exposure = get(h, "stage_exposure")
+    link, free = get(h, "link"), get(h, "free_stages")
+    sites, later = get(h, "event_time").shape[0], get(h, "stage_prior").shape[0]
+    size, numbers = get(h, "event_time").size, get(h, "scalar_at").size
+    eta, by_eta = line(at, "stages", "eta", size), line(at, "stages", "by_eta", size)
     # as long as any time since go-live can be
-    eta, built, change = line(at, 0, size), line(at, 1, size), line(at, 2, size)
-    level, own, par = line(at, 3, later), line(at, 4, sites), line(at, 5, 2)
-    g1, g_level, g_own = line(at, 6, size), line(at, 7, later), line(at, 8, sites)
-    g_par, phi = line(at, 9, 3), par[0]
+    built, change = line(at, "stages", "built", size), line(at, "stages", "change", size)
+    level, by_level = line(at, "stages", "level", later), line(at, "stages", "by_level", later)
+    own, by_own = line(at, "stages", "site", sites), line(at, "stages", "by_site", sites)
+    v, g = line(at, "stages", "v", numbers), line(at, "stages", "g", numbers)
+    phi, effect = v[scalar("concentration")], v[scalar("stage_effect")]
     w = np.empty((INNER + 11, BLOCK))
     x, p, q, dp, left = w[INNER + 4], w[INNER + 5], w[INNER + 6], w[INNER + 7], w[INNER + 8]
     df, ramp = w[INNER + 9], w[INNER + 10]
     # what depends on the number at risk alone, once for each number
-    value = _totals(exposure[0], exposure[1], phi, w, g_par)
+    value, by_phi = _totals(exposure[0], exposure[1], phi, w)
     # rows of one stage are neighbours: its sum is kept at hand
     at_level, on_level, count = np.uint64(0), 0.0, rows.shape[0]
     for start in range(0, count, BLOCK):
@@ -318,7 +315,7 @@ def stages(h: np.ndarray, at: np.ndarray) -> float:
         if free:
             for i in range(n):
                 ramp[i] = built[row[i, 3]]
-                x[i] = fma(par[1], ramp[i], level[row[i, 2]] + own[row[i, 1]])
+                x[i] = fma(effect, ramp[i], level[row[i, 2]] + own[row[i, 1]])
         else:
             for i in range(n):
                 x[i] = level[row[i, 2]] + eta[row[i, 0]]
@@ -327,20 +324,21 @@ def stages(h: np.ndarray, at: np.ndarray) -> float:
         shares_of(link, x, n, w, p, q, dp)
         part, on_phi = _beta_binomials(y, left, p, q, dp, phi, n, w, df, x, link == _LOGIT)
         value += part
-        g_par[0] += on_phi
+        by_phi += on_phi
         for i in range(n):
             if row[i, 2] != at_level:
-                g_level[at_level] += on_level
+                by_level[at_level] += on_level
                 at_level, on_level = row[i, 2], 0.0
             on_level += df[i]
         if free:
             for i in range(n):
-                g_own[row[i, 1]] += df[i]
+                by_own[row[i, 1]] += df[i]
                 x[i] = change[row[i, 3]]
-            g_par[1] += dot(df, ramp, n)
-            g_par[2] += dot(df, x, n) * par[1]
+            g[scalar("stage_effect")] += dot(df, ramp, n)
+            g[scalar("ramp_months")] += dot(df, x, n) * effect
         else:
             for i in range(n):
-                g1[row[i, 0]] += df[i]
-    g_level[at_level] += on_level
+                by_eta[row[i, 0]] += df[i]
+    by_level[at_level] += on_level
+    g[scalar("concentration")] += by_phi
     return value

@@ -10,8 +10,7 @@ import math
 import numpy as np
 from numba import njit
 
-from lndbayes.density.argument_table import FIELDS, floats, grid, line, places, spots, table
-from lndbayes.density.arguments import BLOCKS
+from lndbayes.density.argument_table import block, get, grid, line, scalar
 from lndbayes.numerics.simd import dot
 from lndbayes.numerics.special import rates, rising
 from lndbayes.numerics.vector import BLOCK, INSIDE, LINKS, TINY, exps, log1ps, logs, shares_of
@@ -20,21 +19,6 @@ __all__ = ["channels", "ranged"]
 
 _LOG = LINKS["log"]
 _CLOGLOG = LINKS["cloglog"]
-_AT_RETRO = BLOCKS.index("retrospective_site_bias")
-_STARTS, _FAMILY, _EVENT_TIME, _RANGED, _RANGED_VALUE = (
-    FIELDS[name] for name in ("starts", "family", "event_time", "ranged", "ranged_value")
-)
-_RETRO, _RETRO_VALUE, _HISTORY, _HISTORY_VALUE = (
-    FIELDS[f"{channel}_{what}"]
-    for channel in ("retrospective", "history")
-    for what in ("at", "value")
-)
-_NATIONAL, _SHARE, _WEIGHT, _PRECISION = (
-    FIELDS[f"national_{what}"] for what in ("logit", "share", "weight", "precision")
-)
-_ELICITED, _MONTH, _BY_SITE, _ELICITED_PRECISION = (
-    FIELDS[f"elicited_{what}"] for what in ("logit", "month", "weight", "precision")
-)
 
 
 @njit(**INSIDE)
@@ -79,28 +63,30 @@ def ranged(h: np.ndarray, at: np.ndarray) -> float:
     before; the derivative is the mean of theirs under those probabilities. Arguments
     are those of `lndbayes.density.cell_likelihood.trials`.
     """
-    cell, cell_value = spots(h, _RANGED), table(h, _RANGED_VALUE)
-    sites, months = h[3 * _EVENT_TIME + 2], h[3 * _EVENT_TIME + 3]
-    eta, g = grid(at, 0, sites, months), grid(at, 2, sites, months)
-    par, out = line(at, 1, 2), line(at, 3, 2)
-    phi, r = par[0], par[1]
-    link, value = places(h, _FAMILY)[0], 0.0
+    cell, cell_value = get(h, "ranged"), get(h, "ranged_value")
+    sites, months = get(h, "event_time").shape
+    numbers = get(h, "scalar_at").size
+    eta = grid(at, "ranged", "eta", sites, months)
+    by_eta = grid(at, "ranged", "by_eta", sites, months)
+    scalars, g = line(at, "ranged", "v", numbers), line(at, "ranged", "g", numbers)
+    phi, r = scalars[scalar("concentration")], scalars[scalar("person_dispersion")]
+    link, value = get(h, "link"), 0.0
     for i in range(cell.shape[0]):
         s, t = cell[i, 0], cell[i, 1]
         n, low, high = cell_value[i, 0], cell_value[i, 1], cell_value[i, 2]
         c = cell_value[i, 3]
         if link == _LOG:
             v, de, dphi, dr = _ranged_counts(n, low, high, eta[s, t] + math.log(n * c), phi, r)
-            g[s, t] = de
-            out[1] += dr
+            by_eta[s, t] = de
+            g[scalar("person_dispersion")] += dr
         else:
             p, q, dp = _share(link, eta[s, t])
             q += (1.0 - c) * p
             p *= c
             v, da, db, dphi = _ranged_trials(n, low, high, p, q, phi)
-            g[s, t] = dp * c * (da - db)
+            by_eta[s, t] = dp * c * (da - db)
         value += v + cell_value[i, 4]
-        out[0] += dphi
+        g[scalar("concentration")] += dphi
     return value
 
 
@@ -167,11 +153,11 @@ def _evidence(
     link: int,
     trials: np.ndarray,
     y: np.ndarray,
-    par: np.ndarray,
+    v: np.ndarray,
     n: int,
     s: np.ndarray,
     x: np.ndarray,
-    g_par: np.ndarray,
+    g: np.ndarray,
 ) -> float:
     """Rows of a counted channel with predictors `x`, whose place their derivatives then take.
 
@@ -179,14 +165,14 @@ def _evidence(
     """
     value = 0.0
     if link == _LOG:
+        phi, r = v[scalar("concentration")], v[scalar("person_dispersion")]
         for i in range(n):
             if trials[i] > 0:
-                v, x[i], dphi, dr = _negative_binomial(
-                    trials[i], y[i], x[i] + math.log(trials[i]), par[4], par[5]
-                )
-                value += v
-                g_par[4] += dphi
-                g_par[5] += dr
+                eta = x[i] + math.log(trials[i])
+                one, x[i], dphi, dr = _negative_binomial(trials[i], y[i], eta, phi, r)
+                value += one
+                g[scalar("concentration")] += dphi
+                g[scalar("person_dispersion")] += dr
             else:
                 x[i] = 0.0
         return value
@@ -226,69 +212,77 @@ def channels(h: np.ndarray, at: np.ndarray) -> float:
     h : ndarray of int64, shape (HEADER,)
         Addresses of the data.
     at : ndarray of int64
-        Addresses of eta0, shape (S, T), and the derivative in it; the retrospective site biases,
-        shape (R,), and the derivative; (shared bias, dip, recovery, selection, phi, r), and the
-        derivatives. Derivatives are added to.
+        Addresses of what `PARTS` has for ``channels``: eta0, shape (S, T); the retrospective site
+        biases, shape (R,); the scalars; and the derivatives, added to.
     """
-    sites, months = h[3 * _EVENT_TIME + 2], h[3 * _EVENT_TIME + 3]
-    eta0, g0 = grid(at, 0, sites, months), grid(at, 1, sites, months)
-    covered = h[0] - places(h, _STARTS)[_AT_RETRO]
-    bias, g_bias = line(at, 2, covered), line(at, 3, covered)
-    par, g_par = line(at, 4, 6), line(at, 5, 6)
-    value = _counted(h, eta0, g0, bias, g_bias, par, g_par)
-    return value + _national(h, eta0, g0, par, g_par) + _elicited(h, eta0, g0, par, g_par)
+    sites, months = get(h, "event_time").shape
+    numbers, places = get(h, "scalar_at").size, get(h, "block_at")
+    eta0 = grid(at, "channels", "eta0", sites, months)
+    by_eta0 = grid(at, "channels", "by_eta0", sites, months)
+    recorded = block("retrospective_site_bias")
+    covered = places[recorded, 1] - places[recorded, 0]
+    bias, by_bias = line(at, "channels", "bias", covered), line(at, "channels", "by_bias", covered)
+    v, g = line(at, "channels", "v", numbers), line(at, "channels", "g", numbers)
+    value = _counted(h, eta0, by_eta0, bias, by_bias, v, g)
+    return value + _national(h, eta0, by_eta0, v, g) + _elicited(h, eta0, by_eta0, v, g)
 
 
 @njit(**INSIDE)
 def _counted(
     h: np.ndarray,
     eta0: np.ndarray,
-    g0: np.ndarray,
+    by_eta0: np.ndarray,
     bias: np.ndarray,
-    g_bias: np.ndarray,
-    par: np.ndarray,
-    g_par: np.ndarray,
+    by_bias: np.ndarray,
+    v: np.ndarray,
+    g: np.ndarray,
 ) -> float:
     """Counts read back from records, and referred persons' own counts before referral."""
-    asked, asked_value = spots(h, _RETRO), table(h, _RETRO_VALUE)
-    own, own_value = spots(h, _HISTORY), table(h, _HISTORY_VALUE)
-    link, value, s = places(h, _FAMILY)[0], 0.0, np.empty((9, BLOCK))
-    x, decay = s[7], s[8]
+    asked, asked_value = get(h, "retrospective_at"), get(h, "retrospective_value")
+    own, own_value = get(h, "history_at"), get(h, "history_value")
+    link, value, s = get(h, "link"), 0.0, np.empty((9, BLOCK))
+    x, decay, by_shared = s[7], s[8], 0.0
     for start in range(0, asked.shape[0], BLOCK):
         n = min(BLOCK, asked.shape[0] - start)
         for i in range(n):
             site, month, k = asked[start + i]
-            x[i] = eta0[site, month] + bias[k] + par[0]
+            x[i] = eta0[site, month] + bias[k] + v[scalar("shared_bias")]
         here = slice(start, start + n)
-        value += _evidence(link, asked_value[0, here], asked_value[1, here], par, n, s, x, g_par)
+        value += _evidence(link, asked_value[0, here], asked_value[1, here], v, n, s, x, g)
         for i in range(n):
             site, month, k = asked[start + i]
-            g0[site, month] += x[i]
-            g_bias[k] += x[i]
-            g_par[0] += x[i]
+            by_eta0[site, month] += x[i]
+            by_bias[k] += x[i]
+            by_shared += x[i]
+    dip, months = v[scalar("crisis_dip")], v[scalar("crisis_recovery_months")]
+    common = v[scalar("history_selection")] + v[scalar("shared_bias")]
+    by_common, by_dip, by_months = 0.0, 0.0, 0.0
     for start in range(0, own.shape[0], BLOCK):
         n = min(BLOCK, own.shape[0] - start)
         for i in range(n):
             site, month, lag = own[start + i]
-            decay[i] = math.exp(-(lag - 1.0) / par[2])
-            x[i] = eta0[site, month] + par[1] * decay[i] + par[3] + par[0]
+            decay[i] = math.exp(-(lag - 1.0) / months)
+            x[i] = eta0[site, month] + dip * decay[i] + common
         here = slice(start, start + n)
-        value += _evidence(link, own_value[0, here], own_value[1, here], par, n, s, x, g_par)
+        value += _evidence(link, own_value[0, here], own_value[1, here], v, n, s, x, g)
         for i in range(n):
             site, month, lag = own[start + i]
-            g0[site, month] += x[i]
-            g_par[0] += x[i]
-            g_par[1] += x[i] * decay[i]
-            g_par[2] += x[i] * par[1] * decay[i] * (lag - 1.0) / (par[2] * par[2])
-            g_par[3] += x[i]
+            by_eta0[site, month] += x[i]
+            by_common += x[i]
+            by_dip += x[i] * decay[i]
+            by_months += x[i] * dip * decay[i] * (lag - 1.0) / (months * months)
+    g[scalar("shared_bias")] += by_shared + by_common
+    g[scalar("history_selection")] += by_common
+    g[scalar("crisis_dip")] += by_dip
+    g[scalar("crisis_recovery_months")] += by_months
     return value
 
 
 @njit(**INSIDE)
-def _normal(gap: np.ndarray, precision: np.ndarray, pull: np.ndarray, g_par: np.ndarray) -> float:
+def _normal(gap: np.ndarray, precision: np.ndarray, pull: np.ndarray, g: np.ndarray) -> float:
     """Normal log density without constants; `pull` is its derivative by the mean.
 
-    Every mean has the shared bias in it, so that `pull` adds to ``g_par[0]``.
+    Every mean has the shared bias in it, so that `pull` adds to its derivative.
     """
     value = 0.0
     for i in range(gap.shape[0]):
@@ -296,22 +290,26 @@ def _normal(gap: np.ndarray, precision: np.ndarray, pull: np.ndarray, g_par: np.
         for j in range(gap.shape[0]):
             pull[i] += precision[i, j] * gap[j]
         value -= 0.5 * gap[i] * pull[i]
-        g_par[0] += pull[i]
+        g[scalar("shared_bias")] += pull[i]
     return value
 
 
 @njit(**INSIDE)
 def _national(
-    h: np.ndarray, eta0: np.ndarray, g0: np.ndarray, par: np.ndarray, g_par: np.ndarray
+    h: np.ndarray, eta0: np.ndarray, by_eta0: np.ndarray, v: np.ndarray, g: np.ndarray
 ) -> float:
     """National series, its offset integrated out: link of the sites' weighted mean rate."""
     sites, months = eta0.shape
-    logit, share, weight = floats(h, _NATIONAL), floats(h, _SHARE), table(h, _WEIGHT)
-    precision = table(h, _PRECISION)
+    logit, share, weight = (
+        get(h, "national_logit"),
+        get(h, "national_share"),
+        get(h, "national_weight"),
+    )
+    precision = get(h, "national_precision")
     size = logit.shape[0]
     if size == 0:
         return 0.0
-    link = places(h, _FAMILY)[0]
+    link = get(h, "link")
     first, last = months, 0
     for i in range(size):
         for t in range(months):
@@ -349,26 +347,26 @@ def _national(
             level, on_rate[i] = math.log(hazard), 1.0 / ((1.0 - mean) * hazard)
         else:
             level, on_rate[i] = math.log(mean / (1.0 - mean)), 1.0 / (mean * (1.0 - mean))
-        gap[i] = logit[i] - (level + par[0])
+        gap[i] = logit[i] - (level + v[scalar("shared_bias")])
     pull, g_rate = np.empty(size), np.zeros(months)
-    value = _normal(gap, precision, pull, g_par)
+    value = _normal(gap, precision, pull, g)
     for i in range(size):
         for t in range(months):
             g_rate[t] += weight[i, t] * pull[i] * on_rate[i]
     for i in range(sites):
         for t in range(first, last):
-            g0[i, t] += g_rate[t] * share[i] * slope[i, t]
+            by_eta0[i, t] += g_rate[t] * share[i] * slope[i, t]
     return value
 
 
 @njit(**INSIDE)
 def _elicited(
-    h: np.ndarray, eta0: np.ndarray, g0: np.ndarray, par: np.ndarray, g_par: np.ndarray
+    h: np.ndarray, eta0: np.ndarray, by_eta0: np.ndarray, v: np.ndarray, g: np.ndarray
 ) -> float:
     """Elicited judgements, the experts' common bias integrated out."""
     sites, months = eta0.shape
-    logit, month = floats(h, _ELICITED), floats(h, _MONTH)
-    weight, precision = table(h, _BY_SITE), table(h, _ELICITED_PRECISION)
+    logit, month = get(h, "elicited_logit"), get(h, "elicited_month")
+    weight, precision = get(h, "elicited_weight"), get(h, "elicited_precision")
     size = logit.shape[0]
     if size == 0:
         return 0.0
@@ -379,16 +377,16 @@ def _elicited(
                 level[s] += month[t] * eta0[s, t]
     gap = np.empty(size)
     for i in range(size):
-        gap[i] = logit[i] - par[0]
+        gap[i] = logit[i] - v[scalar("shared_bias")]
         for s in range(sites):
             gap[i] -= weight[i, s] * level[s]
     pull, g_level = np.empty(size), np.zeros(sites)
-    value = _normal(gap, precision, pull, g_par)
+    value = _normal(gap, precision, pull, g)
     for i in range(size):
         for s in range(sites):
             g_level[s] += weight[i, s] * pull[i]
     for t in range(months):
         if month[t] > 0:
             for s in range(sites):
-                g0[s, t] += month[t] * g_level[s]
+                by_eta0[s, t] += month[t] * g_level[s]
     return value

@@ -7,10 +7,20 @@ import math
 import numpy as np
 from numba import njit
 
+from lndbayes.model.course import PULSE, RAMP
 from lndbayes.numerics.simd import dot
 from lndbayes.numerics.vector import BLOCK, INNER, INSIDE, TINY, logs, risings
 
-__all__ = ["extend", "extend_back", "mix", "pulses", "ramps", "scalar_prior", "shares"]
+__all__ = [
+    "by_course",
+    "extend",
+    "extend_back",
+    "mix",
+    "passed",
+    "scalar_prior",
+    "shares",
+    "since",
+]
 
 
 @njit(**INSIDE)
@@ -152,47 +162,38 @@ def shares(x: np.ndarray, start: int, share: np.ndarray) -> None:
             share[s, m] /= norm
 
 
-@njit(**INSIDE)
-def ramps(
-    event_time: np.ndarray,
-    months: float,
-    half: float,
-    built: np.ndarray,
-    change: np.ndarray,
-    ramp: np.ndarray,
-    slope: np.ndarray,
-) -> None:
-    """Ramp and its derivative in the time constant, by time since go-live and by site and month.
+_ramp, _ramp_slope = njit(**INSIDE)(RAMP.value), njit(**INSIDE)(RAMP.slope)
+_pulse, _pulse_slope = njit(**INSIDE)(PULSE.value), njit(**INSIDE)(PULSE.slope)
 
-    The last place of `built` and of `change`, after that of the longest time, is for all time
-    before go-live: it holds 0.
+
+@njit(**INSIDE)
+def since(months: float, half: float, built: np.ndarray, change: np.ndarray) -> None:
+    """Ramp, and its derivative in the time constant, by time since go-live.
+
+    The last place, after that of the longest time, is for all time before go-live: it holds 0.
     """
-    sites, periods = event_time.shape
     before = built.shape[0] - 1
     for e in range(before):
-        left = math.exp(-(e + half) / months)
-        built[e] = 1.0 - left
-        change[e] = -left * (e + half) / (months * months)
+        built[e] = _ramp(e + half, months)
+        change[e] = _ramp_slope(e + half, months)
     built[before], change[before] = 0.0, 0.0
-    for s in range(sites):
-        for t in range(periods):
-            e = event_time[s, t] if event_time[s, t] >= 0 else before
-            ramp[s, t] = built[e]
-            slope[s, t] = change[e]
 
 
 @njit(**INSIDE)
-def pulses(
-    event_time: np.ndarray, peak: float, half: float, shape: np.ndarray, slope: np.ndarray
-) -> None:
-    """Passing pulse ``(u / m) exp(1 - u / m)`` and its derivative in m, by site and month."""
-    for s in range(event_time.shape[0]):
+def passed(months: float, half: float, built: np.ndarray, change: np.ndarray) -> None:
+    """Passing pulse, and its derivative in the time constant; see `since`."""
+    before = built.shape[0] - 1
+    for e in range(before):
+        built[e] = _pulse(e + half, months)
+        change[e] = _pulse_slope(e + half, months)
+    built[before], change[before] = 0.0, 0.0
+
+
+@njit(**INSIDE)
+def by_course(event_time: np.ndarray, built: np.ndarray, out: np.ndarray) -> None:
+    """Spread what `since` or `passed` filled over months of going live and months."""
+    before = built.shape[0] - 1
+    for k in range(event_time.shape[0]):
         for t in range(event_time.shape[1]):
-            e = event_time[s, t]
-            if e >= 0:
-                u = (e + half) / peak
-                shape[s, t] = u * math.exp(1.0 - u)
-                slope[s, t] = shape[s, t] * (u - 1.0) / peak
-            else:
-                shape[s, t] = 0.0
-                slope[s, t] = 0.0
+            e = event_time[k, t]
+            out[k, t] = built[e if e >= 0 else before]

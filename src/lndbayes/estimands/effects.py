@@ -16,7 +16,7 @@ from lndbayes.estimands.identification import unidentified_sites
 from lndbayes.estimands.predictors import predictors, untreated_predictor
 from lndbayes.estimands.treated import Window, asked_window, treated_cells, treated_sites
 from lndbayes.fitting.metadata import metadata
-from lndbayes.model.course import pulse_means, ramp_means
+from lndbayes.model.course import PULSE, RAMP, Shape, shape_means
 from lndbayes.model.shown import shown_months, window_fault
 from lndbayes.spec.families import LOG_RATIO, inverse
 
@@ -60,11 +60,15 @@ def window_shape(fit: xr.DataTree, window: Window) -> tuple[xr.DataArray, xr.Dat
     posterior = fit["posterior"].to_dataset()
     half = float(fit["constant_data"]["half_period"])
     weight = np.full((1, events.size), 1 / events.size)
-    ramp = ramp_means(posterior["ramp_months"].to_numpy(), weight, events[None, :], half)[..., 0]
+
+    def mean(shape: Shape) -> np.ndarray:
+        months = posterior[shape.months].to_numpy()
+        return shape_means(shape, months, weight, events[None, :], half)[..., 0]
+
+    ramp = mean(RAMP)
     passing = np.zeros_like(ramp)
-    if "pulse_months" in posterior:
-        values = {name: posterior[name].to_numpy() for name in ("pulse", "pulse_months")}
-        passing = pulse_means(values, weight, events[None, :], half)[..., 0]
+    if PULSE.months in posterior:
+        passing = posterior["pulse"].to_numpy() * mean(PULSE)
     return xr.DataArray(ramp, dims=SAMPLE_DIMS), xr.DataArray(passing, dims=SAMPLE_DIMS)
 
 

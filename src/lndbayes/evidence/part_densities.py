@@ -27,7 +27,7 @@ _OBSERVED = ("retrospective_count", "national_logit", "history_count", "elicited
 
 
 def log_prior(fit: xr.DataTree, spec: ModelSpec, slots: Sequence[str]) -> np.ndarray:
-    """Log density of the priors of some scalar slots, on their own scale.
+    """Log density of the priors of some slots, on their own scale.
 
     Parameters
     ----------
@@ -36,7 +36,8 @@ def log_prior(fit: xr.DataTree, spec: ModelSpec, slots: Sequence[str]) -> np.nda
     spec : ModelSpec
         The spec of the fit.
     slots : sequence of str
-        Slots with univariate priors and scalar variables in the posterior.
+        Slots with univariate priors and variables of their name in the posterior: scalars, or
+        several coefficients alike.
 
     Returns
     -------
@@ -46,7 +47,11 @@ def log_prior(fit: xr.DataTree, spec: ModelSpec, slots: Sequence[str]) -> np.nda
     posterior = fit["posterior"].to_dataset()
     return np.asarray(
         sum(
-            spec.priors[slot].frozen().logpdf(posterior[slot].transpose(*SAMPLE_DIMS).values)
+            spec.priors[slot]
+            .frozen()
+            .logpdf(posterior[slot].transpose(*SAMPLE_DIMS, ...).values)
+            .reshape(posterior.sizes["chain"], posterior.sizes["draw"], -1)
+            .sum(axis=-1)
             for slot in slots
         )
     )

@@ -28,6 +28,7 @@ from lndbayes.base.names import SAMPLE_DIMS
 from lndbayes.checks.influence import smoothed_weights
 from lndbayes.checks.result import Status
 from lndbayes.evidence.part_densities import channel_log_likelihood, log_prior, panel_log_likelihood
+from lndbayes.spec.linear import Enters, scalar_slots
 from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = [
@@ -40,7 +41,7 @@ __all__ = [
 
 #: Slots whose priors are scaled together.
 PRIOR_GROUPS: Mapping[str, tuple[str, ...]] = {
-    "effect": ("effect_mean", "site_effect_sd", "mix_effect_sd", "predecessor_effect"),
+    "effect": ("effect_mean", "mix_effect_sd", *scalar_slots(Enters.SITE_EFFECT)),
     "channel_biases": (
         "retrospective_bias",
         "retrospective_bias_sd",
@@ -48,14 +49,7 @@ PRIOR_GROUPS: Mapping[str, tuple[str, ...]] = {
         "crisis_dip",
         "crisis_recovery_months",
     ),
-    "baseline": (
-        "baseline_level",
-        "national_slope",
-        "national_curve_sd",
-        "site_level_sd",
-        "site_drift_sd",
-        "site_curve_sd",
-    ),
+    "baseline": ("baseline_level", "site_level_sd", *scalar_slots(Enters.UNTREATED)),
     "ramp": ("ramp_months",),
 }
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,16 +28,18 @@ from lndbayes.coordinates.kernels import (
     workspace,
 )
 from lndbayes.density import (
+    argument_fields,
     argument_table,
-    arguments,
     cell_likelihood,
     evidence_terms,
     kernel,
+    linear_terms,
     priors_and_shapes,
+    surfaces,
 )
 from lndbayes.density.argument_table import HEADER, LINE, PART
 from lndbayes.density.kernel import evaluate_density
-from lndbayes.model import layout
+from lndbayes.model import course, layout
 from lndbayes.numerics import simd, special, vector
 from lndbayes.numerics.compile_cache import cache_folder, cached_cfunc
 from lndbayes.numerics.source_stamp import source_stamp
@@ -50,8 +54,9 @@ _DENSITY = types.int64(types.uint64, _double, _double, _double, types.voidptr)
 _EXPAND = types.int64(types.uint64, types.uint64, _double, _double, types.voidptr)
 _compiled: dict[str, Any] = {}
 _MODULES = (
-    *(kernel, cell_likelihood, evidence_terms, priors_and_shapes, argument_table, arguments),
-    *(layout, special, vector, simd, kernels, mix_mean_shift),
+    *(kernel, linear_terms, surfaces, cell_likelihood, evidence_terms, priors_and_shapes),
+    *(argument_table, argument_fields, course, layout, special, vector, simd, kernels),
+    mix_mean_shift,
 )
 _SOURCES = (*(module.__file__ for module in _MODULES), __file__)
 
@@ -81,7 +86,8 @@ def prepare(parts: Sequence[str]) -> None:
 
     The density alone takes as long to compile as the parts of shares and channels together, and
     the compiler's lock lets one thread of a process work at a time. If the second process
-    fails, nothing is lost: what it has not left in the cache is compiled here when asked for.
+    fails, nothing is lost: what it has not left in the cache is compiled here when asked for, and
+    a warning has what the process said.
 
     Parameters
     ----------
@@ -96,13 +102,22 @@ def prepare(parts: Sequence[str]) -> None:
         return
     command = [sys.executable or "python", "-c", _HELPER, *parts]
     quiet = subprocess.DEVNULL
-    try:
-        helper = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)
-    except OSError:
-        return  # where Python is embedded there may be no interpreter to start
-    with helper:
-        entry("expand")
-        entry("density")
+    with tempfile.TemporaryFile() as told:
+        try:
+            helper = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=told)
+        except OSError:
+            return  # where Python is embedded there may be no interpreter to start
+        with helper:
+            entry("expand")
+            entry("density")
+        told.seek(0)
+        if helper.returncode:
+            text = told.read().decode(errors="replace").strip()
+            warnings.warn(
+                f"a second process that compiles ended with {helper.returncode}: {text}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
 
 def _compile_density(stamp: int) -> Any:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lndbayes.coordinates.transform import Coordinates
+from lndbayes.density.argument_fields import FIELDS, KINDS, Arguments, CoordinateArguments
 from lndbayes.density.argument_table import PARTS
-from lndbayes.density.arguments import KernelData
 from lndbayes.fitting.c_functions import entry, prepare
 from lndbayes.numerics.vector import LINKS
 
@@ -72,14 +72,14 @@ class CompiledDensity:
 
 
 def compiled_density(
-    data: KernelData, size: int, coordinates: Coordinates | None = None
+    data: Arguments, size: int, coordinates: Coordinates | None = None
 ) -> CompiledDensity:
     """Lay out a density's arguments for the compiled entry point.
 
     Parameters
     ----------
-    data : KernelData
-        From `lndbayes.density.kernel.kernel_data`.
+    data : Arguments
+        From `lndbayes.density.arguments.kernel_data`.
     size : int
         Number of unconstrained coordinates.
     coordinates : Coordinates, optional
@@ -87,34 +87,11 @@ def compiled_density(
     """
     if coordinates is None:
         coordinates = Coordinates.diagonal(np.zeros(size), np.ones(size))
-    groups, length, _ = coordinates.local.shape
-    local = coordinates.local.reshape(groups * length, length)
-    nonlinear, gaussian = coordinates.nonlinear, coordinates.nonlinear.gaussian
-    sites, kinds = gaussian.members.shape
-    shared = len(gaussian.shared_scalars)
-    rows = np.flatnonzero(coordinates.factor.any(axis=1))
-    given = (
-        *(
-            *data,
-            coordinates.mean,
-            coordinates.scale,
-            rows.astype(np.int64),
-            coordinates.factor[rows],
-            local,
-        ),
-        *(coordinates.members.astype(np.int64), nonlinear.skewed, nonlinear.shape),
-        *(nonlinear.runs, nonlinear.middle, nonlinear.information),
-        # kinds first and sites last: loops run over sites
-        *(gaussian.members.T.astype(np.int64), gaussian.scalars.astype(np.int64)),
-        *(gaussian.information.reshape(sites, kinds * kinds).T, gaussian.score.T),
-        *(
-            gaussian.score_slope.reshape(sites, kinds * shared).T,
-            gaussian.shared_scalars.astype(np.int64),
-        ),
-        *(gaussian.reference_mix, gaussian.mix_at.astype(np.int64)),
-        *(coordinates.directions, coordinates.residual_scaling),
-    )
-    arrays = [np.ascontiguousarray(value) for value in given]
+    given = {**vars(data), **vars(_coordinate_arguments(coordinates))}
+    arrays: list[np.ndarray] = [
+        np.ascontiguousarray(given[name], dtype=KINDS[kind][0])
+        for name, (_, kind) in FIELDS.items()
+    ]
     header = [size]
     for array in arrays:
         rows, columns = (*array.shape, 1, 1)[:2]
@@ -125,7 +102,39 @@ def compiled_density(
     return CompiledDensity(size, np.array(header, dtype=np.int64), tuple(arrays))
 
 
-def _part(part: str, data: KernelData) -> str:
+def _coordinate_arguments(coordinates: Coordinates) -> CoordinateArguments:
+    """Lay a change of coordinates out for compiled loops."""
+    groups, length, _ = coordinates.local.shape
+    nonlinear, gaussian = coordinates.nonlinear, coordinates.nonlinear.gaussian
+    sites, kinds = gaussian.members.shape
+    shared = len(gaussian.shared_scalars)
+    rows = np.flatnonzero(coordinates.factor.any(axis=1))
+    return CoordinateArguments(
+        mean=coordinates.mean,
+        scale=coordinates.scale,
+        rows=rows,
+        factor=coordinates.factor[rows],
+        local=coordinates.local.reshape(groups * length, length),
+        members=coordinates.members,
+        skewed=nonlinear.skewed,
+        shape=nonlinear.shape,
+        runs=nonlinear.runs,
+        middle=nonlinear.middle,
+        information=nonlinear.information,
+        gaussian_members=gaussian.members.T,
+        gaussian_scalars=gaussian.scalars,
+        gaussian_information=gaussian.information.reshape(sites, kinds * kinds).T,
+        gaussian_score=gaussian.score.T,
+        gaussian_score_slope=gaussian.score_slope.reshape(sites, kinds * shared).T,
+        gaussian_shared_scalars=gaussian.shared_scalars,
+        gaussian_reference_mix=gaussian.reference_mix,
+        gaussian_mix_at=gaussian.mix_at,
+        directions=coordinates.directions,
+        residual_scaling=coordinates.residual_scaling,
+    )
+
+
+def _part(part: str, data: Arguments) -> str:
     """Name of what a part is for these data; empty where they have nothing for it.
 
     So nothing is compiled that a family, or data without suppressed cells, never calls.
@@ -133,11 +142,11 @@ def _part(part: str, data: KernelData) -> str:
     if not any(len(getattr(data, field)) for field in _FIELDS_OF[part]):
         return ""
     if part == "cells":
-        return "counts" if data.family[0] == LINKS["log"] else "trials"
+        return "counts" if data.link == LINKS["log"] else "trials"
     return part
 
 
-def log_density(x: np.ndarray, gradient: np.ndarray, data: KernelData) -> float:
+def log_density(x: np.ndarray, gradient: np.ndarray, data: Arguments) -> float:
     """Log density of an unconstrained vector, normalised as PyMC's ``logp`` is.
 
     Parameters
@@ -146,8 +155,8 @@ def log_density(x: np.ndarray, gradient: np.ndarray, data: KernelData) -> float:
         The point; see `lndbayes.model.layout`.
     gradient : ndarray, shape (D,)
         Overwritten.
-    data : KernelData
-        From `lndbayes.density.kernel.kernel_data`.
+    data : Arguments
+        From `lndbayes.density.arguments.kernel_data`.
 
     Returns
     -------

@@ -28,7 +28,7 @@ from lndbayes.fitting.sampler import (
 from lndbayes.fitting.threads import one_blas_thread
 from lndbayes.fitting.trees import constant_dataset, draws_dataset, sample_coords, spec_attributes
 from lndbayes.model.design import Design
-from lndbayes.model.layout import constrain
+from lndbayes.model.layout import REAL, constrain
 from lndbayes.model.mask import without_cells, without_treated
 from lndbayes.model.predictive import (
     cell_log_likelihood,
@@ -41,6 +41,7 @@ from lndbayes.model.predictive import (
 from lndbayes.model.support import lacking
 from lndbayes.model.surface import linear_predictors
 from lndbayes.spec.families import inverse
+from lndbayes.spec.linear import LINEAR, fixed_scales, setting
 from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = ["coordinates_of", "fit", "fit_key", "load_fit", "save_fit", "stored_fit", "versions"]
@@ -259,14 +260,14 @@ def _attributes(outcome: PreparedOutcome, marks: Mapping[str, float]) -> dict[st
 
 def _fixed_variables(spec: ModelSpec, data: EvaluationData, design: Design) -> list[str]:
     """Variables that are constant by construction, so that their spread is no sign of trouble."""
-    scales = spec.sensitivity
-    fixed = [n for n in ("shared_bias", "drift", "go_live_step") if getattr(scales, f"{n}_sd") == 0]
-    if spec.effect.pulse_sd == 0:
-        fixed.append("pulse")
-    if scales.wave_sd == 0 or len(design.coords["wave"]) == 1:
-        fixed.append("wave_effect")
-    if data.ds.sizes["site"] == 1:
-        fixed += ["site_drift", "site_curve"]
+    scales = {"shared_bias": "sensitivity.shared_bias_sd", "pulse": "effect.pulse_sd"}
+    scales |= {b.name: prior.key for b, prior in fixed_scales() if b.name in REAL or b.dims}
+    fixed = [name for name, key in scales.items() if not np.any(setting(spec, key))]
+    # what sums to zero over one place is zero
+    for block in LINEAR:
+        (summed, *_) = block.variable_dims[::-1] or ("",)
+        if block.zero_sum and len(design.coords[summed]) == 1 and block.name not in fixed:
+            fixed.append(block.name)
     if data.ds.sizes["intervention"] < 2:
         fixed += ["mix_effect", "mix_share"]
     return fixed

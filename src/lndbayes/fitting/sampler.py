@@ -17,7 +17,7 @@ from lndbayes.coordinates.groups import coordinate_groups
 from lndbayes.coordinates.residual_scaling import with_residual_scaling
 from lndbayes.coordinates.site_gaussian import SiteGaussian
 from lndbayes.coordinates.transform import Coordinates, NonlinearMap, linearised
-from lndbayes.density.kernel import kernel_data
+from lndbayes.density.arguments import kernel_data
 from lndbayes.fitting.compiled import CompiledDensity, compiled_density
 from lndbayes.fitting.start import start_point
 from lndbayes.model.design import Design

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lndbayes.model.design import Design
-from lndbayes.model.layout import POSITIVE, REAL, layout, size
+from lndbayes.model.layout import REAL, layout, scalar_places, size
 from lndbayes.spec.families import forward, inverse
 from lndbayes.spec.model_spec import ModelSpec
 
@@ -27,10 +27,10 @@ def start_point(spec: ModelSpec, design: Design) -> np.ndarray:
     ndarray, shape (D,)
     """
     x = np.zeros(size(design))
-    for i, name in enumerate((*REAL, *POSITIVE)):
+    for name, place in scalar_places(design).items():
         if name in spec.priors:
             median = float(spec.priors[name].frozen().median())
-            x[i] = median if name in REAL else np.log(median)
+            x[place] = median if name in REAL else np.log(median)
     n, y = design["exposure"].sum(axis=1), design["count"].sum(axis=1)
     link = spec.family.link
     level = spec.priors["baseline_level"].frozen().median()

@@ -12,6 +12,7 @@ from lndbayes.base.names import PERIOD_MONTHS, SAMPLE_DIMS
 from lndbayes.model.design import Design
 from lndbayes.model.layout import inactive
 from lndbayes.model.shown import NEVER
+from lndbayes.spec.linear import LINEAR
 from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = [
@@ -25,18 +26,12 @@ __all__ = [
 
 #: Dims of every parameter beside those of draws; scalars are not listed.
 DIMS: Mapping[str, tuple[str, ...]] = {
-    "national_curve": ("basis_national",),
-    "season": ("harmonic",),
-    "seam": ("seam_month",),
+    **{block.name: block.variable_dims for block in LINEAR if block.variable_dims},
     "stage_level": ("stage",),
     "stage_site": ("site",),
     "site_level": ("site",),
-    "site_drift": ("site",),
-    "site_curve": ("basis_site", "site"),
     "mix_share": ("site", "intervention"),
     "mix_effect": ("intervention",),
-    "site_deviation": ("site",),
-    "wave_effect": ("wave",),
     "site_effect": ("site",),
     "retrospective_site_bias": ("retrospective_site",),
 }

@@ -15,7 +15,9 @@ import pymc as pm
 import pytensor.tensor as pt
 
 from lndbayes.data.evaluation import EvaluationData
+from lndbayes.model.build_terms import linear_term, prior_of, zero_sum
 from lndbayes.model.design import Design, build_design
+from lndbayes.spec.linear import Enters, entering
 from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = ["build_model", "model_from_design"]
@@ -90,40 +92,12 @@ def _log_negative_binomial(y: Any, mean: Any, size: Any) -> Any:
     return value + y * (pt.log(mean) - pt.log(size) - shrink) - size * shrink
 
 
-def _prior(spec: ModelSpec, name: str) -> Any:
-    """Place a scalar prior."""
-    prior = spec.priors[name]
-    p = {k: np.float64(v) for k, v in prior.parameters}
-    match prior.dist:
-        case "Normal":
-            return pm.Normal(name, p["mu"], p["sigma"])
-        case "StudentT":
-            return pm.StudentT(name, nu=p["nu"], mu=p["mu"], sigma=p["sigma"])
-        case "HalfNormal":
-            return pm.HalfNormal(name, p["sigma"])
-        case "Exponential":
-            return pm.Exponential(name, scale=p["scale"])
-        case "Gamma":
-            return pm.Gamma(name, alpha=p["alpha"], beta=p["beta"])
-        case _:
-            return pm.LogNormal(name, p["mu"], p["sigma"])
-
-
-def _zero_sum(name: str, dims: str | tuple[str, ...], *shape: int) -> Any:
-    """Standard zero-sum normal over the last dim; zeros when that dim has one entry."""
-    if shape[-1] == 1:
-        return pt.zeros(shape)
-    return pm.ZeroSumNormal(name, sigma=np.float64(1.0), dims=dims)
-
-
 def _effect(spec: ModelSpec, X: dict[str, Any], design: Design) -> dict[str, Any]:
-    """Site effects: mean, mix measured with error, wave, predecessor service, deviation."""
-    mean = _prior(spec, "effect_mean")
-    sd_mix, sd_site = _prior(spec, "mix_effect_sd"), _prior(spec, "site_effect_sd")
-    predecessor = _prior(spec, "predecessor_effect")
-    concentration = _prior(spec, "mix_concentration")
+    """Site effects: mean, mix measured with error, and the linear terms, the deviation the last."""
+    mean, sd_mix = prior_of(spec, "effect_mean"), prior_of(spec, "mix_effect_sd")
+    concentration = prior_of(spec, "mix_concentration")
     kinds = len(design.coords["intervention"])
-    site_effect = mean + predecessor * X["predecessor"]
+    site_effect = mean
     if kinds > 1:
         alpha = np.full(kinds, spec.priors["mix_share"]["concentration"])
         share = pm.Dirichlet("mix_share", alpha, dims=("site", "intervention"))
@@ -136,67 +110,35 @@ def _effect(spec: ModelSpec, X: dict[str, Any], design: Design) -> dict[str, Any
         )
         mix_effect = pm.Deterministic(
             "mix_effect",
-            sd_mix * _zero_sum("mix_effect_z", "intervention", kinds),
+            sd_mix * zero_sum("mix_effect_z", "intervention", kinds),
             dims="intervention",
         )
         site_effect = site_effect + pt.dot(share - X["mix_centre"], mix_effect)
-    deviation = pm.Deterministic(
-        "site_deviation",
-        sd_site * pm.Normal("site_deviation_z", np.float64(0), np.float64(1), dims="site"),
-        dims="site",
-    )
-    wave = pm.Deterministic(
-        "wave_effect",
-        X["wave_sd"] * _zero_sum("wave_effect_z", "wave", len(design.coords["wave"])),
-        dims="wave",
-    )
-    site_effect = pm.Deterministic(
-        "site_effect", site_effect + wave[X["wave_index"]] + deviation, dims="site"
-    )
+    for block in entering(Enters.SITE_EFFECT):
+        site_effect = site_effect + linear_term(spec, X, block, design)
+    site_effect = pm.Deterministic("site_effect", site_effect, dims="site")
     fixed = {
         name: pm.Deterministic(
             name, X[f"{name}_sd"] * pm.Normal(f"{name}_z", np.float64(0), np.float64(1))
         )
-        for name in ("shared_bias", "drift", "go_live_step", "pulse")
+        for name in ("shared_bias", "pulse")
     }
     pulsing = spec.effect.pulse_sd > 0
     return {
-        "pulse_months": _prior(spec, "pulse_months") if pulsing else None,
+        "pulse_months": prior_of(spec, "pulse_months") if pulsing else None,
         "effect_mean": mean,
         "site_effect": site_effect,
-        "ramp_months": _prior(spec, "ramp_months"),
+        "ramp_months": prior_of(spec, "ramp_months"),
         **fixed,
     }
 
 
 def _untreated_surface(spec: ModelSpec, X: dict[str, Any], design: Design) -> Any:
-    """National curve, season, site drift and smooth site deviations; no site level yet."""
-    slope, curve_sd = _prior(spec, "national_slope"), _prior(spec, "national_curve_sd")
-    curve = pm.Normal("national_curve", np.float64(0), curve_sd, dims="basis_national")
-    season_prior = spec.priors["season"]
-    season = pm.Normal(
-        "season", np.float64(season_prior["mu"]), np.float64(season_prior["sigma"]), dims="harmonic"
-    )
-    national = (
-        slope * X["time"] + pt.dot(X["national_functions"], curve) + pt.dot(X["harmonics"], season)
-    )
-    if design.coords["seam_month"]:
-        step = pm.Normal("seam_z", np.float64(0), np.float64(1), dims="seam_month")
-        step = pm.Deterministic("seam", X["seam_sd"] * step, dims="seam_month")
-        national = national + pt.dot(X["seam_functions"], step)
-    sites, rank = len(design.coords["site"]), len(design.coords["basis_site"])
-    drift = pm.Deterministic(
-        "site_drift",
-        _prior(spec, "site_drift_sd") * _zero_sum("site_drift_z", "site", sites),
-        dims="site",
-    )
-    bend = pm.Deterministic(
-        "site_curve",
-        _prior(spec, "site_curve_sd")
-        * _zero_sum("site_curve_z", ("basis_site", "site"), rank, sites),
-        dims=("basis_site", "site"),
-    )
-    return drift[:, None] * X["time"] + national[None, :] + pt.dot(bend.T, X["site_functions"].T)
+    """Trends, curves, season, seams of the nation and of sites; no site level yet."""
+    surface = pt.zeros(X["event_time"].shape)
+    for block in entering(Enters.UNTREATED):
+        surface = surface + linear_term(spec, X, block, design)
+    return surface
 
 
 def _likelihood(
@@ -216,23 +158,24 @@ def _likelihood(
     elapsed = pt.maximum(event, 0.0)
     since = elapsed + X["half_period"]
     ramp = after * (np.float64(1.0) - pt.exp(-since / effect["ramp_months"]))
-    base = base + effect["drift"] * elapsed / np.float64(12.0)
-    treated = base + ramp * effect["site_effect"][:, None] + effect["go_live_step"] * after
+    treated = base + ramp * effect["site_effect"][:, None]
+    for block in entering(Enters.RECORDS):
+        treated = treated + linear_term(spec, X, block, design)
     if effect["pulse_months"] is not None:
         u = since / effect["pulse_months"]
         treated = treated + effect["pulse"] * after * u * pt.exp(np.float64(1.0) - u)
     anchor = (X["site_weight"] * treated).sum(axis=1)
-    level_sd = _prior(spec, "site_level_sd")
-    typical = _prior(spec, "baseline_level")
+    level_sd = prior_of(spec, "site_level_sd")
+    typical = prior_of(spec, "baseline_level")
     level = pm.Normal("site_level_observed", typical + anchor, level_sd, dims="site")
     level = pm.Deterministic("site_level", level - anchor, dims="site")
     eta0 = pm.Deterministic("eta0", level[:, None] + base, dims=("site", "month"))
     eta1 = pm.Deterministic("eta1", level[:, None] + treated, dims=("site", "month"))
     rate, rest = _inverse(spec.family.link, eta1)
     mu = pm.Deterministic("mu", rate, dims=("site", "month"))
-    spread = {"phi": _prior(spec, "concentration")}
+    spread = {"phi": prior_of(spec, "concentration")}
     if spec.family.link == "log":
-        spread["r"] = _prior(spec, "person_dispersion")
+        spread["r"] = prior_of(spec, "person_dispersion")
     _cells(X, mu, rest, spread, design)
     if spec.family.staged:
         _stages(spec, X, eta1, ramp, spread["phi"])
@@ -297,10 +240,10 @@ def _stages(spec: ModelSpec, X: dict[str, Any], eta1: Any, ramp: Any, phi: Any) 
     mean, sd = np.float64(prior["mu"]), np.float64(prior["sigma"])
     level = pm.Normal("stage_level", mean, sd, dims="stage")
     if spec.family.free_stage_effect:
-        spread = _prior(spec, "stage_site_sd")
+        spread = prior_of(spec, "stage_site_sd")
         z = pm.Normal("stage_site_z", np.float64(0), np.float64(1), dims="site")
         own = pm.Deterministic("stage_site", spread * z, dims="site")
-        f = own[:, None] + _prior(spec, "stage_effect") * ramp
+        f = own[:, None] + prior_of(spec, "stage_effect") * ramp
     else:
         f = eta1
     p, q = _inverse(spec.family.link, f[:, :, None] + level)
@@ -347,10 +290,10 @@ def _channels(
     spec: ModelSpec, X: dict[str, Any], eta0: Any, shared: Any, spread: dict[str, Any], covered: int
 ) -> None:
     """Reconstructed evidence on the untreated surface, each source with a common bias."""
-    common = _prior(spec, "retrospective_bias")
-    bias_sd = _prior(spec, "retrospective_bias_sd")
-    dip, recovery = _prior(spec, "crisis_dip"), _prior(spec, "crisis_recovery_months")
-    selection = _prior(spec, "history_selection")
+    common = prior_of(spec, "retrospective_bias")
+    bias_sd = prior_of(spec, "retrospective_bias_sd")
+    dip, recovery = prior_of(spec, "crisis_dip"), prior_of(spec, "crisis_recovery_months")
+    selection = prior_of(spec, "history_selection")
     if covered:
         z = pm.Normal(
             "retrospective_site_bias_z", np.float64(0), np.float64(1), dims="retrospective_site"

@@ -26,6 +26,7 @@ from lndbayes.model.channels import (
     retrospective_arrays,
 )
 from lndbayes.model.shown import NEVER
+from lndbayes.spec.linear import fixed_scales, setting
 from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = ["OFF_SD", "Design", "acting_seams", "build_design", "site_weights"]
@@ -111,7 +112,6 @@ def build_design(spec: ModelSpec, data: EvaluationData) -> Design:
         "site_functions": rw2_basis(len(times), spec.baseline.site_basis),
         "harmonics": harmonics(times, step),
         "seam_functions": _seams(spec, data),
-        "seam_sd": np.array(spec.baseline.seam_sd),
         "half_period": np.array(0.5 * step),
     }
     arrays["site_weight"] = site_weights(arrays)
@@ -121,10 +121,8 @@ def build_design(spec: ModelSpec, data: EvaluationData) -> Design:
     arrays |= national_arrays(spec, data, arrays, step)
     arrays |= elicited_arrays(spec, data, step)
     arrays |= {
-        name: np.array(getattr(spec.sensitivity, name), dtype=float)
-        for name in ("shared_bias_sd", "drift_sd", "go_live_step_sd", "wave_sd")
+        name: np.array(setting(spec, key), dtype=float) for name, key in _FIXED_SCALES.items()
     }
-    arrays["pulse_sd"] = np.array(spec.effect.pulse_sd, dtype=float)
     coords = _coords(spec, data, arrays, stage)
     return Design(coords, arrays, {k: _DIMS[k] for k in arrays})
 
@@ -146,6 +144,12 @@ def _seams(spec: ModelSpec, data: EvaluationData) -> np.ndarray:
     return steps([str(m) for m in data.ds["month"].to_numpy()], acting_seams(spec, data))
 
 
+#: Dotted key of the spec of every fixed scale, by the array that holds it.
+_FIXED_SCALES: Mapping[str, str] = {
+    **{prior.array: prior.key for _, prior in fixed_scales()},
+    "shared_bias_sd": "sensitivity.shared_bias_sd",
+    "pulse_sd": "effect.pulse_sd",
+}
 _CELL = ("site", "month")
 _DIMS: Mapping[str, tuple[str, ...]] = {
     "exposure": _CELL,
@@ -163,8 +167,6 @@ _DIMS: Mapping[str, tuple[str, ...]] = {
     "site_functions": ("month", "basis_site"),
     "harmonics": ("month", "harmonic"),
     "seam_functions": ("month", "seam_month"),
-    "seam_sd": (),
-    "pulse_sd": (),
     "site_weight": _CELL,
     "half_period": (),
     "mix_count": ("site", "intervention"),
@@ -186,10 +188,7 @@ _DIMS: Mapping[str, tuple[str, ...]] = {
     "elicited_month": ("month",),
     "elicited_logit": ("elicited_row",),
     "elicited_chol": ("elicited_row", "elicited_row_2"),
-    "shared_bias_sd": (),
-    "drift_sd": (),
-    "go_live_step_sd": (),
-    "wave_sd": (),
+    **dict.fromkeys(_FIXED_SCALES, ()),
 }
 
 

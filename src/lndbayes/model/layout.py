@@ -6,13 +6,15 @@ the other. What all sites share comes first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from lndbayes.model.course import pulse_means, ramp_means
+from lndbayes.model.blocks import fixed_scale, mean_part, scale, site_effect_part
+from lndbayes.model.course import PULSE, RAMP, shape_means
 from lndbayes.model.design import Design
+from lndbayes.spec.linear import LINEAR, LinearBlock, learned_scales
 from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = [
@@ -23,8 +25,10 @@ __all__ = [
     "Block",
     "constrain",
     "extend_zero_sum",
+    "further_scales",
     "inactive",
     "layout",
+    "scalar_places",
     "simplex",
     "size",
     "unconstrain",
@@ -94,6 +98,9 @@ class Block:
 def layout(design: Design) -> Mapping[str, Block]:
     """Blocks of the vector by name, in order, after the scalars.
 
+    The order is part of what stored draws and coordinates mean: linear terms and scales that are
+    not named here follow what they are like, and take no place where they have no coefficients.
+
     Parameters
     ----------
     design : Design
@@ -102,25 +109,79 @@ def layout(design: Design) -> Mapping[str, Block]:
     sizes = {name: len(values) for name, values in design.coords.items()}
     sites, mix = sizes["site"], sizes["intervention"]
     shapes = {
-        "national_curve": (sizes["basis_national"],),
-        "season": (sizes["harmonic"],),
-        "seam": (sizes["seam_month"],),
+        **_linear_shapes(design, ("national_curve", "season", "seam")),
         "stage_level": (sizes["stage"],),
         "mix_effect": (mix - 1,),
-        "wave_effect": (sizes["wave"] - 1,),
-        "site_drift": (sites - 1,),
-        "site_curve": (sizes["basis_site"], sites - 1),
+        **_linear_shapes(design, ("wave_effect",)),
+        **_linear_shapes(design, _further(per_site=False)),
+        **_linear_shapes(design, ("site_drift", "site_curve")),
         "mix_share": (sites, mix - 1),
-        "site_deviation": (sites,),
+        **_linear_shapes(design, ("site_deviation",)),
         "stage_site": (sizes["site_of_stage"],),
         "site_level": (sites,),
         "retrospective_site_bias": (sizes["retrospective_site"],),
+        **_linear_shapes(design, _further(per_site=True)),
     }
     blocks, start = {}, len(SCALARS)
     for name, shape in shapes.items():
         blocks[name] = Block(start, shape)
         start = blocks[name].stop
     return blocks
+
+
+_NAMED = (
+    *("national_curve", "season", "seam", "wave_effect"),
+    *("site_drift", "site_curve", "site_deviation"),
+)
+
+
+def _further(*, per_site: bool) -> tuple[str, ...]:
+    """Linear terms and scales that have no fixed place: shared ones, or those of sites.
+
+    A scale is shared whatever it multiplies.
+    """
+    own = [b.name for b in LINEAR if b.name not in (*_NAMED, *REAL) and b.per_site == per_site]
+    return (*own, *(() if per_site else further_scales()))
+
+
+def _linear_shapes(design: Design, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Shapes of terms by name, and of scales: (0,) where there are no coefficients."""
+    by_name = {block.name: block for block in LINEAR}
+    shapes = {}
+    for name in names:
+        if name in by_name:
+            shapes[name] = _linear_shape(design, by_name[name])
+        else:
+            scaled = [block for block, prior in learned_scales() if prior.slot == name]
+            size = sum(int(np.prod(_linear_shape(design, block))) for block in scaled)
+            shapes[name] = () if size else (0,)
+    return shapes
+
+
+def _linear_shape(design: Design, block: LinearBlock) -> tuple[int, ...]:
+    columns = tuple(len(design.coords[dim]) for dim in block.dims)
+    sites = len(design.coords["site"])
+    if block.per_site:
+        return (*columns, sites - 1 if block.zero_sum else sites)
+    if not columns:
+        # one coefficient outside the scalars is there where its scale is
+        return () if np.any(fixed_scale(block, design)[1]) else (0,)
+    return (max(columns[0] - 1, 0),) if block.zero_sum else columns
+
+
+def scalar_places(design: Design) -> dict[str, int]:
+    """Place of every scalar of the vector: those that all vectors have, then further scales."""
+    places = {name: i for i, name in enumerate(SCALARS)}
+    blocks = layout(design)
+    return places | {
+        slot: blocks[slot].start for slot in further_scales() if blocks[slot].shape == ()
+    }
+
+
+def further_scales() -> tuple[str, ...]:
+    """Prior slots of learned scales that only vectors with their terms have."""
+    slots = dict.fromkeys(prior.slot for _, prior in learned_scales())
+    return tuple(slot for slot in slots if slot not in POSITIVE)
 
 
 def size(design: Design) -> int:
@@ -166,29 +227,30 @@ def constrain(x: np.ndarray, design: Design) -> dict[str, np.ndarray]:
     """
     blocks = layout(design)
     out = {name: x[..., i] for i, name in enumerate(REAL)}
-    out |= {name: np.exp(x[..., len(REAL) + i]) for i, name in enumerate(POSITIVE)}
+    positive = {name: i for name, i in scalar_places(design).items() if name not in REAL}
+    out |= {name: np.exp(x[..., i]) for name, i in positive.items()}
     raw = {
-        name: x[..., block.start : block.stop].reshape(*x.shape[:-1], *block.shape)
+        name: x[..., block.start : block.stop].reshape((*x.shape[:-1], *block.shape))
         for name, block in blocks.items()
     }
     for name in MULTIPLIERS:
         out[name] = out[name] * design[f"{name}_sd"]
-    out["season"] = raw["season"]
-    out["seam"] = design["seam_sd"] * raw["seam"]
+    for block in LINEAR:
+        if block.name in REAL:
+            continue
+        if not block.variable_dims and blocks[block.name].shape == (0,):
+            continue
+        z = extend_zero_sum(raw[block.name]) if block.zero_sum else raw[block.name]
+        out[block.name] = fixed_scale(block, design)[0] + scale(block, out, design) * z
     out["stage_level"] = raw["stage_level"]
     out["stage_site"] = out["stage_site_sd"][..., None] * raw["stage_site"]
-    out["site_drift"] = out["site_drift_sd"][..., None] * extend_zero_sum(raw["site_drift"])
-    out["site_curve"] = out["site_curve_sd"][..., None, None] * extend_zero_sum(raw["site_curve"])
     out["mix_share"] = simplex(raw["mix_share"])
     out["mix_effect"] = out["mix_effect_sd"][..., None] * extend_zero_sum(raw["mix_effect"])
-    out["site_deviation"] = out["site_effect_sd"][..., None] * raw["site_deviation"]
-    out["wave_effect"] = design["wave_sd"] * extend_zero_sum(raw["wave_effect"])
     out["retrospective_site_bias"] = (
         out["retrospective_bias"][..., None]
         + out["retrospective_bias_sd"][..., None] * raw["retrospective_site_bias"]
     )
     out["site_effect"] = site_effect(out, design)
-    out["national_curve"] = raw["national_curve"]
     out["site_level"] = raw["site_level"] - _anchor(out, design)
     return out
 
@@ -211,36 +273,20 @@ def site_effect(values: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
     composition = values["mix_share"] - design["mix_centre"]
     return np.asarray(
         values["effect_mean"][..., None]
+        + site_effect_part(values, design)
         + (composition * values["mix_effect"][..., None, :]).sum(axis=-1)
-        + values["wave_effect"][..., design["wave_index"]]
-        + values["predecessor_effect"][..., None] * design["predecessor"]
-        + values["site_deviation"]
     )
 
 
 def _anchor(values: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
     """Mean of the rest of a site's predictor over its observed cells, shape (..., S)."""
-    weight = design["site_weight"]
-    event = design["event_time"]
-    post_years = (weight * np.maximum(event, 0)).sum(axis=1) / 12
-    after = (weight * (event >= 0)).sum(axis=1)
-    national = (
-        values["national_slope"][..., None] * design["time"]
-        + values["national_curve"] @ design["national_functions"].T
-        + values["season"] @ design["harmonics"].T
-        + values["seam"] @ design["seam_functions"].T
-    )
-    shape = ramp_means(values["ramp_months"], weight, event, float(design["half_period"]))
-    passing = pulse_means(values, weight, event, float(design["half_period"]))
-    return np.asarray(
-        passing
-        + values["site_drift"] * (weight @ design["time"])
-        + national @ weight.T
-        + np.einsum("...ks,sk->...s", values["site_curve"], weight @ design["site_functions"])
-        + values["drift"][..., None] * post_years
-        + shape * values["site_effect"]
-        + values["go_live_step"][..., None] * after
-    )
+    weight, event = design["site_weight"], design["event_time"]
+    half = float(design["half_period"])
+    built = shape_means(RAMP, values[RAMP.months], weight, event, half) * values["site_effect"]
+    if np.any(values["pulse"]):
+        passing = shape_means(PULSE, values[PULSE.months], weight, event, half)
+        built = built + passing * values["pulse"][..., None]
+    return np.asarray(mean_part(values, design, weight) + built)
 
 
 def unconstrain(values: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
@@ -265,22 +311,16 @@ def unconstrain(values: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
             scale = float(design[f"{name}_sd"])
             value = np.asarray(value / scale if scale > 0 else 0.0)
         x[i] = value
-    for i, name in enumerate(POSITIVE):
-        x[len(REAL) + i] = np.log(values[name])
+    for name, place in scalar_places(design).items():
+        if name not in REAL:
+            x[place] = np.log(values[name])
     log_share = np.log(values["mix_share"])
-    wave_sd = float(design["wave_sd"])
     raw = {
-        "national_curve": values["national_curve"],
-        "season": values["season"],
-        "seam": values["seam"] / design["seam_sd"],
+        **{b.name: _coordinates(b, values, design) for b in LINEAR if b.name not in REAL},
         "stage_level": values["stage_level"],
         "stage_site": values["stage_site"] / values["stage_site_sd"],
-        "site_drift": _reduce_zero_sum(values["site_drift"] / values["site_drift_sd"]),
-        "site_curve": _reduce_zero_sum(values["site_curve"] / values["site_curve_sd"]),
         "mix_share": (log_share - log_share.mean(axis=-1, keepdims=True))[..., :-1],
         "mix_effect": _reduce_zero_sum(values["mix_effect"] / values["mix_effect_sd"]),
-        "site_deviation": values["site_deviation"] / values["site_effect_sd"],
-        "wave_effect": _reduce_zero_sum(values["wave_effect"] / (wave_sd if wave_sd > 0 else 1.0)),
         "site_level": values["site_level"] + _anchor(values, design),
         "retrospective_site_bias": (
             values["retrospective_site_bias"] - values["retrospective_bias"]
@@ -288,8 +328,20 @@ def unconstrain(values: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
         / values["retrospective_bias_sd"],
     }
     for name, block in layout(design).items():
-        x[block.start : block.stop] = np.ravel(raw[name])
+        if name in raw:
+            x[block.start : block.stop] = np.ravel(raw[name])
     return x
+
+
+def _coordinates(
+    block: LinearBlock, values: Mapping[str, np.ndarray], design: Design
+) -> np.ndarray:
+    """Coordinates of a term's coefficients; 0 where a fixed scale of 0 leaves none to read."""
+    if block.name not in values:
+        return np.zeros(0)
+    size = np.asarray(scale(block, values, design))
+    z = (values[block.name] - fixed_scale(block, design)[0]) / np.where(size > 0, size, 1.0)
+    return _reduce_zero_sum(z) if block.zero_sum else z
 
 
 def _reduce_zero_sum(z: np.ndarray) -> np.ndarray:

@@ -12,10 +12,11 @@ import numpy as np
 from scipy.special import gammaln, logsumexp
 
 from lndbayes.model.design import Design
-from lndbayes.model.layout import POSITIVE, REAL, constrain, layout, size
+from lndbayes.model.layout import REAL, constrain, layout, scalar_places, size
 from lndbayes.model.pointwise import count_log_probabilities, share_log_probabilities
 from lndbayes.model.surface import linear_predictors, stage_predictors
 from lndbayes.spec.families import Family, inverse
+from lndbayes.spec.linear import LINEAR, LearnedScale, LinearBlock, OwnPrior
 from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = [
@@ -58,17 +59,14 @@ def prior_draws(spec: ModelSpec, design: Design, draws: int, seed: int) -> dict[
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(1, draws, size(design)))
     blocks = layout(design)
-    for i, name in enumerate((*REAL, *POSITIVE)):
+    for name, place in scalar_places(design).items():
         if name in spec.priors:
             value = spec.priors[name].frozen().rvs(size=draws, random_state=rng)
-            x[0, :, i] = value if name in REAL else np.log(value)
-    curve_sd = np.exp(x[..., len(REAL) + POSITIVE.index("national_curve_sd")])
-    block = blocks["national_curve"]
-    x[..., block.start : block.stop] *= curve_sd[..., None]
-    block = blocks["season"]
-    season = spec.priors["season"]
-    x[..., block.start : block.stop] *= season["sigma"]
-    x[..., block.start : block.stop] += season["mu"]
+            x[0, :, place] = value if name in REAL else np.log(value)
+    for term in LINEAR:
+        block = blocks.get(term.name)
+        if block is not None and block.stop > block.start:
+            _spread(x[..., block.start : block.stop], term, spec, x, design)
     if "stage_level" in spec.priors:
         level, block = spec.priors["stage_level"], blocks["stage_level"]
         x[..., block.start : block.stop] *= level["sigma"]
@@ -89,6 +87,18 @@ def prior_draws(spec: ModelSpec, design: Design, draws: int, seed: int) -> dict[
         values["baseline_level"][..., None] + values["site_level_sd"][..., None] * level_z
     )
     return values
+
+
+def _spread(
+    z: np.ndarray, term: LinearBlock, spec: ModelSpec, x: np.ndarray, design: Design
+) -> None:
+    """Give coordinates that are coefficients themselves, now standard normal, their prior."""
+    if isinstance(term.prior, OwnPrior):
+        prior = spec.priors[term.prior.slot]
+        z *= prior["sigma"]
+        z += prior["mu"]
+    elif isinstance(term.prior, LearnedScale) and term.prior.centred:
+        z *= np.exp(x[..., scalar_places(design)[term.prior.slot]])[..., None]
 
 
 def dispersion(values: Mapping[str, np.ndarray], family: Family) -> tuple[np.ndarray, ...]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
 import numpy as np
 
+from lndbayes.model.blocks import Arrays, month_part, site_month_part
 from lndbayes.model.course import pulse, ramp
 from lndbayes.spec.families import forward, inverse
+from lndbayes.spec.linear import Enters
 from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = [
@@ -18,13 +19,6 @@ __all__ = [
     "stage_predictors",
     "untreated",
 ]
-
-
-class Arrays(Protocol):
-    """Named arrays: a `Design`, or a dict of a fit's ``constant_data``."""
-
-    def __getitem__(self, name: str, /) -> np.ndarray:
-        """Return the array of that name."""
 
 
 def untreated(values: Mapping[str, np.ndarray], arrays: Arrays) -> np.ndarray:
@@ -42,22 +36,8 @@ def untreated(values: Mapping[str, np.ndarray], arrays: Arrays) -> np.ndarray:
     ndarray, shape (..., S, T)
         Link scale.
     """
-    national = (
-        values["national_slope"][..., None] * arrays["time"]
-        + values["national_curve"] @ arrays["national_functions"].T
-    )
-    if "season" in values:
-        # yearly periods have no season, and a fit stores no empty array
-        national = national + values["season"] @ arrays["harmonics"].T
-    # a fit without seams holds none
-    if "seam" in values and np.size(values["seam"]):
-        national = national + values["seam"] @ arrays["seam_functions"].T
-    eta0 = np.swapaxes(values["site_curve"], -1, -2) @ arrays["site_functions"].T
-    eta0 += values["site_level"][..., :, None] + national[..., None, :]
-    eta0 += values["site_drift"][..., :, None] * arrays["time"]
-    if np.any(values["drift"]):
-        years = np.maximum(arrays["event_time"], 0) / 12.0
-        eta0 += values["drift"][..., None, None] * years
+    eta0 = values["site_level"][..., :, None] + month_part(values, arrays)[..., None, :]
+    eta0 = eta0 + site_month_part(values, arrays, Enters.UNTREATED)
     return np.asarray(eta0)
 
 
@@ -72,7 +52,8 @@ def linear_predictors(
         See `untreated`.
     recorded : bool
         Whether ``eta1`` is that of the records, with their step at go-live, or of the service
-        alone: a step in recording or case-mix is a bias and no part of an effect.
+        alone: what enters records only, as a step in recording or case-mix does, is a bias and no
+        part of an effect.
     """
     eta0 = untreated(values, arrays)
     event = np.asarray(arrays["event_time"])
@@ -84,8 +65,8 @@ def linear_predictors(
         passing = pulse(levels, values["pulse_months"][..., None], float(arrays["half_period"]))
         passing *= values["pulse"][..., None]
         eta1 += passing[..., inverse.reshape(event.shape)]
-    if recorded and np.any(values["go_live_step"]):
-        eta1 += values["go_live_step"][..., None, None] * (event >= 0)
+    if recorded:
+        eta1 += site_month_part(values, arrays, Enters.RECORDS)
     eta1 += eta0
     return eta0, eta1
 

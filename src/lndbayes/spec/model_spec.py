@@ -23,6 +23,7 @@ from lndbayes.base.characters import text_problems
 from lndbayes.base.errors import Code, Problem, SpecError, validation_code
 from lndbayes.files.reading import Unreadable, parse_json, read_toml
 from lndbayes.spec.families import FAMILIES, Family
+from lndbayes.spec.linear import normal_slots
 from lndbayes.spec.priors import SLOTS, PriorDistribution, required_slots
 from lndbayes.spec.renamed import new_name, under_new_names
 from lndbayes.spec.resolve import Resolved, resolve
@@ -299,7 +300,7 @@ def _parse_priors(
             continue
         try:
             priors[slot] = PriorDistribution.parse(raw[slot], SLOTS[slot].support, SLOTS[slot].most)
-            if slot in ("season", "stage_level") and priors[slot].dist != "Normal":
+            if slot in (*normal_slots(), "stage_level") and priors[slot].dist != "Normal":
                 raise ValueError(f"the prior of {slot} must be Normal")
         except ValueError as error:
             value = json.dumps(raw[slot], default=str)

@@ -10,6 +10,7 @@ from scipy import stats
 
 from lndbayes.base.names import CI_PROB
 from lndbayes.spec.families import RATIO, inverse
+from lndbayes.spec.linear import fixed_scales, setting
 from lndbayes.spec.model_spec import ModelSpec
 from lndbayes.spec.priors import SLOTS
 
@@ -78,20 +79,19 @@ def _fixed_rows(spec: ModelSpec, quantiles: np.ndarray, ci_prob: float) -> list[
             spec.baseline.elicited_bias_sd,
             "bias common to all experts, integrated out",
         ),
-        "wave_effect": (spec.sensitivity.wave_sd, "difference between waves, fixed scale"),
         "shared_bias": (spec.sensitivity.shared_bias_sd, "bias of all reconstructed evidence"),
-        "drift": (spec.sensitivity.drift_sd, "untreated drift after go-live, per year"),
-        "go_live_step": (spec.sensitivity.go_live_step_sd, "recording or case-mix step at go-live"),
         "pulse": (spec.effect.pulse_sd, "passing pulse after go-live, at its height"),
     }
+    dims = {block.name: ", ".join(block.dims) for block, _ in fixed_scales()}
+    fixed |= {block.name: (setting(spec, prior.key), block.note) for block, prior in fixed_scales()}
+    sd, note = fixed.pop("seam")
     if spec.baseline.seams:
-        told = f"step where the collection changed: {', '.join(spec.baseline.seams)}"
-        fixed["seam"] = (spec.baseline.seam_sd, told)
+        fixed["seam"] = (sd, f"{note}: {', '.join(spec.baseline.seams)}")
     return [
         {
             "slot": name,
             "distribution": f"Normal(mu=0, sigma={sd:g}), sigma fixed" if sd > 0 else "off (0)",
-            "dims": {"wave_effect": "wave", "seam": "seam"}.get(name, "scalar"),
+            "dims": dims.get(name) or "scalar",
             "unit": RATIO[spec.family.link],
             **dict(
                 zip(

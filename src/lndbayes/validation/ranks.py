@@ -29,11 +29,12 @@ from lndbayes.fitting.sampler import find_coordinates, sample_density
 from lndbayes.fitting.threads import one_blas_thread
 from lndbayes.fitting.trees import draws_tree
 from lndbayes.model.design import Design, build_design
-from lndbayes.model.layout import MULTIPLIERS, SCALARS, constrain, inactive
+from lndbayes.model.layout import MULTIPLIERS, SCALARS, constrain, inactive, scalar_places
 from lndbayes.model.predictive import cell_log_likelihood, prior_draws
 from lndbayes.model.replicate import replicate_data
 from lndbayes.money.costs import Costs
 from lndbayes.money.savings import savings, total_saving
+from lndbayes.spec.linear import LINEAR, normal_slots
 from lndbayes.spec.model_spec import ModelSpec, with_changes
 from lndbayes.synthetic import NAMES, WORLDS, World, plain, simulate, write_evaluation
 
@@ -82,7 +83,7 @@ def prior_world(spec: ModelSpec, rng: np.random.Generator) -> tuple[World, dict[
     v = {
         name: float(prior.frozen().rvs(random_state=rng))
         for name, prior in spec.priors.items()
-        if name not in ("season", "mix_share", "stage_level")
+        if name not in (*normal_slots(), "mix_share", "stage_level")
     }
     base = plain(WORLDS["effect"])
     kinds = len(base.interventions)
@@ -141,12 +142,17 @@ def _quantities(
         out[f"baseline of site {s + 1}"] = level.sel(site=label).to_numpy()
     fixed = tuple(name for name in MULTIPLIERS if not design[f"{name}_sd"])
     left_out = (*fixed, *inactive(spec))
-    out |= {name: values[name] for name in SCALARS if name not in left_out}
+    out |= {name: values[name] for name in scalar_places(design) if name not in left_out}
     for k in range(values["stage_level"].shape[-1]):
         out[f"stage level {k + 1}"] = values["stage_level"][..., k]
-    for label, name in (("mix effect 1", "mix_effect"), ("wave 1", "wave_effect")):
+    # of coefficients that sites share, the first; those over months alone say little of an effect
+    terms = [b for b in LINEAR if b.over != ("month",) and not b.per_site and b.name not in SCALARS]
+    first = {f"{b.name.removesuffix('_effect')} 1": b.name for b in terms if b.name in values}
+    for label, name in {"mix effect 1": "mix_effect", **first}.items():
         # one intervention or wave has no effect of its own
-        if values[name].shape[-1] > 1 and np.any(values[name]):
+        if np.ndim(values[name]) < 3:
+            out[label] = values[name]
+        elif values[name].shape[-1] > 1 and np.any(values[name]):
             out[label] = values[name][..., 0]
     return out
 

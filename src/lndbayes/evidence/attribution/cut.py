@@ -34,6 +34,7 @@ from lndbayes.fitting.metadata import metadata
 from lndbayes.model.course import ramp
 from lndbayes.model.shown import live_cells
 from lndbayes.spec.families import inverse
+from lndbayes.spec.linear import Enters, fixed_scales, setting
 from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = [
@@ -141,6 +142,9 @@ def cut_fault(spec: ModelSpec, main: xr.DataTree) -> str:
             "the spec has a passing pulse, which is part of the pooled effect and for which module "
             "2 has no term"
         )
+    for block, prior in fixed_scales():
+        if block.enters is Enters.RECORDS and np.any(setting(spec, prior.key)):
+            return f"the spec has a {block.note}, for which module 2 has no term"
     data = main["constant_data"].to_dataset()
     interval = treated_cells(main) & (data["exposure_exact"].to_numpy() <= 0)
     if interval.any():

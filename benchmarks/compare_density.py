@@ -1,0 +1,195 @@
+"""Two source trees' compiled densities side by side: value, gradient, and what they cost.
+
+    python benchmarks/compare_density.py OLD NEW [--models DIR] [--data DIR] [--rounds N] [--cold N]
+
+OLD and NEW are folders that hold the package ``lndbayes``. Each runs in processes of its own, in
+turns. Points, in the parameter vector of OLD, are draws of the prior and draws about where chains
+start; each outcome is looked at as it is shipped and with every bias term on. Exit status 1 if a
+value or gradient differs by more than 1e-10 of its size.
+
+Seconds are minima over rounds: of one gradient, with its value, and with --cold of a process that
+finds nothing compiled, from import to the first draw's density.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+#: What differs by at most so much is the same.
+TOLERANCE = 1e-10
+#: Where each tree has what is needed: modules have moved.
+HOMES = {
+    "build_design": ("model.design",),
+    "layout": ("model.layout",),
+    "prior_draws": ("model.predictive",),
+    "kernel_data": ("density.arguments", "model.kernel"),
+    "compiled_density": ("fitting.compiled", "model.compiled"),
+    "start_point": ("fitting.start", "model.start"),
+    "with_changes": ("spec.model_spec", "spec"),
+}
+BIASES = {
+    "sensitivity.shared_bias_sd": 0.15,
+    "sensitivity.drift_sd": 0.05,
+    "sensitivity.go_live_step_sd": 0.1,
+}
+POINTS = 4
+#: Evaluations that are timed together.
+REPEATS = 100
+
+
+def found(name: str) -> Any:
+    """Return a function of the tree on the path, wherever it has it."""
+    for module in HOMES[name]:
+        try:
+            return getattr(importlib.import_module(f"lndbayes.{module}"), name)
+        except ModuleNotFoundError:
+            continue
+    raise SystemExit(f"{name} is in none of {', '.join(HOMES[name])}")
+
+
+def cases(models: Path, data: Path) -> Any:
+    """Every outcome's spec and design, shipped and with its biases on."""
+    from lndbayes import load_spec, read_evaluation
+
+    evaluation = read_evaluation(data)
+    for file in sorted(models.glob("*.toml")):
+        if file.name != "costs.toml":
+            spec = load_spec(file)
+            for label, changes in (("shipped", {}), ("biases on", BIASES)):
+                changed = found("with_changes")(spec, changes)
+                yield f"{file.stem}, {label}", changed, found("build_design")(changed, evaluation)
+
+
+def points(spec: Any, design: Any) -> np.ndarray:
+    """Draws of the prior and draws about where chains start, shape (2 * POINTS, D)."""
+    rng = np.random.default_rng(1)
+    layout = importlib.import_module("lndbayes.model.layout")
+    prior = found("prior_draws")(spec, design, POINTS, 1)
+    drawn = [
+        layout.unconstrain({k: v[0, i] for k, v in prior.items()}, design) for i in range(POINTS)
+    ]
+    start = found("start_point")(spec, design)
+    about = [start + rng.normal(0, sd, len(start)) for sd in np.linspace(0.1, 0.6, POINTS)]
+    return np.stack([*drawn, *about])
+
+
+def dump(models: Path, data: Path, given: Path | None, out: Path) -> None:
+    """Write values, gradients, points and seconds a gradient of every case."""
+    kept: dict[str, np.ndarray] = {}
+    at = dict(np.load(given)) if given else {}
+    for name, spec, design in cases(models, data):
+        x = at[f"{name}|x"] if given else points(spec, design)
+        density = found("compiled_density")(found("kernel_data")(spec, design), x.shape[1])
+        gradient = np.empty_like(x)
+        value = np.array([density.evaluate(x[i], gradient[i]) for i in range(len(x))])
+        kept |= {f"{name}|x": x, f"{name}|value": value, f"{name}|gradient": gradient}
+        scratch, best = np.empty(x.shape[1]), np.inf
+        for _ in range(3):
+            clock = time.perf_counter()
+            for _ in range(REPEATS):
+                density.evaluate(x[-1], scratch)
+            best = min(best, (time.perf_counter() - clock) / REPEATS)
+        kept[f"{name}|seconds"] = np.array(best)
+    np.savez(out, **kept)
+
+
+def first(models: Path, data: Path) -> None:
+    """Print the seconds from import to the first gradient of custody."""
+    clock = time.perf_counter()
+    name, spec, design = next(case for case in cases(models, data) if case[0].startswith("custody"))
+    start = found("start_point")(spec, design)
+    ready = time.perf_counter()
+    density = found("compiled_density")(found("kernel_data")(spec, design), len(start))
+    density.evaluate(start, np.empty_like(start))
+    seconds = {"all": time.perf_counter() - clock, "compiling": time.perf_counter() - ready}
+    print(json.dumps({"case": name, **seconds}))
+
+
+def run(tree: Path, *arguments: str, cache: str | None = None) -> str:
+    """Run this file on one tree; what it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(tree)}
+    if cache:
+        environment |= {"NUMBA_CACHE_DIR": cache, "LNDBAYES_CACHE_DIR": cache}
+    command = [sys.executable, __file__, *arguments]
+    return subprocess.run(
+        command, env=environment, check=True, text=True, capture_output=True
+    ).stdout
+
+
+def difference(old: np.ndarray, new: np.ndarray) -> float:
+    """Largest difference over the size of the whole; of points without a density none."""
+    both = np.isfinite(old) & np.isfinite(new)
+    if not (np.isfinite(old) == np.isfinite(new)).all():
+        return float("inf")
+    scale = np.maximum(np.abs(old), 1e-4 * np.sqrt((old[both] ** 2).mean())) + 1e-300
+    return float((np.abs(new - old) / scale)[both].max(initial=0.0))
+
+
+def main() -> int:
+    """Compare, time, and tell."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("trees", nargs="*", type=Path)
+    parser.add_argument("--models", type=Path, default=ROOT / "models")
+    parser.add_argument("--data", type=Path, default=ROOT / "data" / "synthetic")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--cold", type=int, default=0)
+    parser.add_argument("--dump", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--given", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--first", action="store_true", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.dump:
+        dump(asked.models, asked.data, asked.given, asked.dump)
+        return 0
+    if asked.first:
+        first(asked.models, asked.data)
+        return 0
+    where = ["--models", str(asked.models), "--data", str(asked.data)]
+    old, new = (tree.resolve() for tree in asked.trees)
+    with tempfile.TemporaryDirectory() as folder:
+        worst = same(old, new, where, Path(folder), asked.rounds)
+        for i in range(asked.cold):
+            for label, tree in (("old", old), ("new", new)):
+                print(label, run(tree, "--first", *where, cache=f"{folder}/{label}{i}").strip())
+    print(f"largest difference {worst:.1e}, of at most {TOLERANCE:.0e}")
+    return int(worst > TOLERANCE)
+
+
+def same(old: Path, new: Path, where: list[str], folder: Path, rounds: int) -> float:
+    """Compare and time every case; the largest difference."""
+    fastest: dict[str, list[float]] = {}
+    for i in range(rounds):
+        files = [folder / f"{label}{i}.npz" for label in ("old", "new")]
+        run(old, "--dump", str(files[0]), *where)
+        run(new, "--dump", str(files[1]), "--given", str(files[0]), *where)
+        before, after = (dict(np.load(file)) for file in files)
+        for name in (key.split("|")[0] for key in before if key.endswith("|value")):
+            pair = [float(found[f"{name}|seconds"]) for found in (before, after)]
+            known = fastest.setdefault(name, pair)
+            fastest[name] = [min(a, b) for a, b in zip(known, pair, strict=True)]
+    worst = 0.0
+    print("case, value differs by, gradient differs by, old and new microseconds, ratio")
+    for name, (slow, fast) in fastest.items():
+        value, gradient = (
+            difference(before[f"{name}|{what}"], after[f"{name}|{what}"])
+            for what in ("value", "gradient")
+        )
+        worst = max(worst, value, gradient)
+        took = f"{1e6 * slow:.0f}, {1e6 * fast:.0f}, {fast / slow:.2f}"
+        print(f"{name}: {value:.1e}, {gradient:.1e}, {took}")
+    return worst
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
