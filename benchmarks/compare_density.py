@@ -141,7 +141,7 @@ def main() -> int:
     """Compare, time, and tell."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("trees", nargs="*", type=Path)
-    parser.add_argument("--models", type=Path, default=ROOT / "models")
+    parser.add_argument("--models", type=Path, help="default: beside each tree")
     parser.add_argument("--data", type=Path, default=ROOT / "data" / "synthetic")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--cold", type=int, default=0)
@@ -155,24 +155,30 @@ def main() -> int:
     if asked.first:
         first(asked.models, asked.data)
         return 0
-    where = ["--models", str(asked.models), "--data", str(asked.data)]
     old, new = (tree.resolve() for tree in asked.trees)
     with tempfile.TemporaryDirectory() as folder:
-        worst = same(old, new, where, Path(folder), asked.rounds)
+        worst = same(old, new, asked, Path(folder), asked.rounds)
         for i in range(asked.cold):
             for label, tree in (("old", old), ("new", new)):
-                print(label, run(tree, "--first", *where, cache=f"{folder}/{label}{i}").strip())
+                cache = f"{folder}/{label}{i}"
+                print(label, run(tree, "--first", *inputs(tree, asked), cache=cache).strip())
     print(f"largest difference {worst:.1e}, of at most {TOLERANCE:.0e}")
     return int(worst > TOLERANCE)
 
 
-def same(old: Path, new: Path, where: list[str], folder: Path, rounds: int) -> float:
+def inputs(tree: Path, asked: argparse.Namespace) -> list[str]:
+    """Arguments that say where a tree's specs and data are: specs have changed their form."""
+    models = asked.models or tree.parent / "models"
+    return ["--models", str(models), "--data", str(asked.data)]
+
+
+def same(old: Path, new: Path, asked: argparse.Namespace, folder: Path, rounds: int) -> float:
     """Compare and time every case; the largest difference."""
     fastest: dict[str, list[float]] = {}
     for i in range(rounds):
         files = [folder / f"{label}{i}.npz" for label in ("old", "new")]
-        run(old, "--dump", str(files[0]), *where)
-        run(new, "--dump", str(files[1]), "--given", str(files[0]), *where)
+        run(old, "--dump", str(files[0]), *inputs(old, asked))
+        run(new, "--dump", str(files[1]), "--given", str(files[0]), *inputs(new, asked))
         before, after = (dict(np.load(file)) for file in files)
         for name in (key.split("|")[0] for key in before if key.endswith("|value")):
             pair = [float(found[f"{name}|seconds"]) for found in (before, after)]
