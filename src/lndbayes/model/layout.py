@@ -238,7 +238,11 @@ def constrain(x: np.ndarray, design: Design) -> dict[str, np.ndarray]:
     for block in LINEAR:
         if block.name in REAL:
             continue
-        if not block.variable_dims and blocks[block.name].shape == (0,):
+        columns = [len(design.coords[dim]) for dim in block.dims]
+        if 0 in columns or (not block.variable_dims and raw[block.name].shape[-1:] == (0,)):
+            if block.name in _NAMED:
+                # empty, and so not stored
+                out[block.name] = raw[block.name]
             continue
         z = extend_zero_sum(raw[block.name]) if block.zero_sum else raw[block.name]
         out[block.name] = fixed_scale(block, design)[0] + scale(block, out, design) * z
