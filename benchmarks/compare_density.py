@@ -155,7 +155,7 @@ def main() -> int:
     if asked.first:
         first(asked.models, asked.data)
         return 0
-    old, new = (tree.resolve() for tree in asked.trees)
+    old, new = (tree.absolute() for tree in asked.trees)
     with tempfile.TemporaryDirectory() as folder:
         worst = same(old, new, asked, Path(folder), asked.rounds)
         for i in range(asked.cold):
