@@ -30,6 +30,7 @@ from lndbayes.spec.linear import (
     LinearBlock,
     OwnPrior,
 )
+from lndbayes.spec.model_spec import with_changes
 from lndbayes.spec.priors import PriorDistribution
 from model_cases import with_model
 
@@ -226,6 +227,36 @@ def test_rows_without_columns_change_no_number(spec, tiny, rng, request) -> None
     for name, value in drawn.items():
         np.testing.assert_array_equal(again[name], value)
     assert set(again) == set(drawn)
+
+
+def test_untreated_trends_may_go_along_with_an_early_start(spec, tiny, rng) -> None:
+    """`site_drift[s] += drift_adoption * earliness[s]`, where never is 0; off, it is not there."""
+    off = build_design(spec, tiny)
+    on_spec = with_changes(spec, {"baseline.drift_adoption_sd": 0.1})
+    on = build_design(on_spec, tiny)
+    early, live = on["earliness"], on["event_time"][:, -1] >= 0
+    assert early[live].mean() == pytest.approx(0) and early[live].std() == pytest.approx(1)
+    assert (early[~live] == 0).all() and early[0] > early[2]
+    assert size(on) == size(off) + 1
+    x, place = rng.normal(0, 0.3, size(on)), layout(on)["drift_adoption"].start
+    without = np.delete(x, place)
+    assert "drift_adoption" not in constrain(without, off)
+    with_it, plain = constrain(x, on), constrain(without, off)
+    assert with_it["drift_adoption"] == pytest.approx(0.1 * x[place])
+    gap = (linear_predictors(with_it, on)[0] - with_it["site_level"][:, None]) - (
+        linear_predictors(plain, off)[0] - plain["site_level"][:, None]
+    )
+    expected = with_it["drift_adoption"] * early[:, None] * on["time"]
+    np.testing.assert_allclose(gap, expected, atol=1e-12)
+    _, gradient = density(on_spec, on, x)
+    step = 1e-5 * np.eye(len(x))[place]
+    ends = [density(on_spec, on, x + sign * step)[0] for sign in (1, -1)]
+    assert gradient[place] == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-5)
+    # a coordinate at 0 adds its prior alone, so that the switch moves nothing else
+    x[place] = 0.0
+    alone = density(on_spec, on, x)[0] + 0.5 * np.log(2 * np.pi)
+    assert alone == pytest.approx(density(spec, off, without)[0], rel=1e-13)
+    assert with_changes(on_spec, {"baseline.drift_adoption_sd": 0.0}).hash == spec.hash
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_table_has_one_row_a_slot_then_one_a_fixed_scale(spec):
     fixed = ["national_offset", "elicited_bias", "wave_effect", "shared_bias", "drift"]
     rows = table["slot"].tolist()
     assert rows[: len(slots)] == list(slots)
-    assert sorted(rows[len(slots) :]) == sorted([*fixed, "go_live_step", "pulse"])
+    assert sorted(rows[len(slots) :]) == sorted([*fixed, "go_live_step", "pulse", "drift_adoption"])
     assert table.columns.tolist() == [
         "slot",
         "distribution",

@@ -162,7 +162,13 @@ def test_values_at_the_edge_are_accepted(raw, key, value):
 # ---- what is refused, one thing at a time
 
 
-@pytest.mark.parametrize("key", [key for key in LEAVES if not key.startswith("checks.")])
+#: Keys of terms that came later: stored specs leave them out, and have the term off.
+LATER = ("baseline.drift_adoption_sd",)
+
+
+@pytest.mark.parametrize(
+    "key", [key for key in LEAVES if not key.startswith("checks.") and key not in LATER]
+)
 def test_every_key_must_be_there(raw, key):
     """No hidden defaults: whatever is taken away from a complete spec is missed by its name.
 

@@ -173,6 +173,7 @@ _DIMS: Mapping[str, tuple[str, ...]] = {
     "mix_centre": ("intervention",),
     "wave_index": ("site",),
     "predecessor": ("site",),
+    "earliness": ("site",),
     "referrals": _CELL,
     "retrospective_at": ("retrospective_row", "retrospective_key"),
     "retrospective_exposure": ("retrospective_row",),
@@ -239,8 +240,18 @@ def _site_arrays(data: EvaluationData, event: np.ndarray) -> dict[str, np.ndarra
         else np.full(mix.shape[1], 1 / mix.shape[1]),
         "wave_index": wave_index.astype(np.int64),
         "predecessor": np.where(known, predecessor - centre, 0.0),
+        "earliness": _earliness(event),
         "referrals": np.nan_to_num(ds["referrals"].to_numpy()),
     }
+
+
+def _earliness(event: np.ndarray) -> np.ndarray:
+    """Standardised time of going live, early ones high; 0 for sites that never do, shape (S,)."""
+    last = event[:, -1]
+    live = last >= 0
+    if not live.any() or not np.ptp(last[live]):
+        return np.zeros(len(last))
+    return np.where(live, (last - last[live].mean()) / last[live].std(), 0.0)
 
 
 def _coords(

@@ -228,6 +228,15 @@ LINEAR: tuple[LinearBlock, ...] = (
         note="untreated drift after go-live, per year",
     ),
     LinearBlock(
+        "drift_adoption",
+        Enters.UNTREATED,
+        FixedScale("baseline.drift_adoption_sd"),
+        basis="early_time",
+        over=("site", "month"),
+        dims=(),
+        note="untreated trend of early starters, per 24 months and sd of earliness",
+    ),
+    LinearBlock(
         "go_live_step",
         Enters.RECORDS,
         FixedScale("sensitivity.go_live_step_sd"),

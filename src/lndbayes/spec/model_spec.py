@@ -95,6 +95,8 @@ class ModelSpec(Strict):
         if not self.likelihood.bands:
             # a spec that leaves the key out is the spec that it was before there was one
             del raw["likelihood"]["bands"]
+        if not self.baseline.drift_adoption_sd:
+            del raw["baseline"]["drift_adoption_sd"]
         return json.dumps(raw, sort_keys=True, separators=(",", ":"))
 
     @property

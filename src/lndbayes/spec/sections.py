@@ -153,6 +153,9 @@ class Baseline(Strict):
     seam_sd: _Positive
     national_offset_sd: _Positive
     elicited_bias_sd: _Positive
+    #: differences of untreated trends that go along with going live early; 0, as where it is left
+    #: out, switches them off
+    drift_adoption_sd: _Scale = 0.0
     channels: Channels
 
     @model_validator(mode="before")
