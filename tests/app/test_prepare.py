@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lndbayes.app.cli import main
+from lndbayes.data.evaluation import read_evaluation
 from lndbayes.data.schema import QUALITY
 from lndbayes.money.costs import load_costs
 from lndbayes.money.pricing import line_problems, outcomes_beside, pricing_notes
@@ -59,6 +60,20 @@ def both(small: Path) -> tuple[list[str], list[str]]:
     return ["validate", *inputs], ["evaluate", *inputs, "--out", str(small / "run")]
 
 
+def covariates(small: Path, months: int = 10**6, **named: list[str]) -> None:
+    """Declare covariates, and write unemployment for the first months."""
+    lines = [f"{kind} = {names}\n{kind}_sd = 0.1" for kind, names in named.items()]
+    edit(small / "models/custody.toml", "[checks]", "\n".join(["[covariates]", *lines, "[checks]"]))
+    data = read_evaluation(small / "data")
+    rows = [
+        f"{site},{month},unemployment,{5 + (3 * s + t) % 7}"
+        for s, site in enumerate(data.ds["site"].values)
+        for t, month in enumerate(data.ds["month"].values[:months])
+    ]
+    text = "\n".join(["site,month,name,value", *rows, ""])
+    (small / "data/covariates.csv").write_text(text, encoding="utf-8")
+
+
 # --- what validate accepts evaluate fits, and the other way round -------------------------------
 
 WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -102,6 +117,15 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         ),
         "data_quality.csv, row 2, column rows, value 'many'",
     ),
+    "covariates": (
+        lambda s: covariates(s, baseline=["employment"]),
+        "custody.toml, column covariates.baseline, value 'employment': must be a covariate of "
+        "covariates.csv; there are unemployment (did you mean 'unemployment'?)",
+    ),
+    "a covariate with gaps": (
+        lambda s: covariates(s, baseline=["unemployment"], months=5),
+        "covariates.csv, column value: unemployment: a covariate needs a value for every site",
+    ),
     "a window beyond the data": (
         lambda s: edit(s / "models/custody.toml", "window = [7, 18]", "window = [90, 95]"),
         "90 to 95 months after go-live",
@@ -117,6 +141,14 @@ def test_validate_and_evaluate_say_the_same(name, small, capsys) -> None:
     first, second = (told(command, small, capsys) for command in both(small))
     assert first == second
     assert rule in first
+
+
+def test_validate_says_what_is_adjusted_for_and_what_to_mind(small, capsys) -> None:
+    covariates(small, baseline=["unemployment"])
+    assert main(both(small)[0]) == 0
+    printed = capsys.readouterr().out
+    assert "note: the untreated custody is adjusted for unemployment" in printed
+    assert "values after go-live of treated sites are used" in printed
 
 
 def test_problems_of_every_file_are_told_at_once(small, capsys) -> None:

@@ -95,6 +95,11 @@ def tables() -> dict[str, list[dict[str, str]]]:
             for site in SITES[:2]
             for month in MONTHS
         ],
+        "covariates.csv": [
+            {"site": site, "month": month, "name": "unemployment", "value": f"{5 + s - m / 4:g}"}
+            for s, site in enumerate(SITES)
+            for m, month in enumerate(MONTHS)
+        ],
         "evidence/retrospective.csv": [
             common
             | {"month": month, "exposure": "30", "count": "4"}

@@ -16,6 +16,7 @@ from lndbayes.data.problems import PER_FILE, PER_KIND, data_error, hint
 OUT = "outcomes.csv"
 MIX = "mix.csv"
 REF = "referrals.csv"
+COV = "covariates.csv"
 RETRO = "evidence/retrospective.csv"
 NATIONAL = "evidence/national.csv"
 PROXY = "evidence/proxy.csv"
@@ -106,6 +107,11 @@ CELLS = [
     ("mix of an unknown site", MIX, {"site": "A05"}, "site", "B05", Code.UNKNOWN_SITE),
     ("referrals negative", REF, FIRST, "referrals", "-12", Code.OUT_OF_RANGE),
     ("referrals with a fraction", REF, FIRST, "referrals", "12.25", Code.NOT_WHOLE),
+    ("covariate of an unknown site", COV, FIRST, "site", "A1", Code.UNKNOWN_SITE),
+    ("covariate after the last month", COV, FIRST, "month", "2015-01", Code.OUTSIDE_MONTHS),
+    ("covariate without a name", COV, FIRST, "name", "", Code.MISSING_VALUE),
+    ("covariate as a text", COV, FIRST, "value", "high", Code.NOT_A_NUMBER),
+    ("covariate infinite", COV, FIRST, "value", "inf", Code.NOT_A_NUMBER),
     ("coverage in percent", RETRO, {}, "coverage_mean", "60", Code.OUT_OF_RANGE),
     ("coverage of nothing", RETRO, {}, "coverage_mean", "0", Code.OUT_OF_RANGE),
     ("coverage sd negative", RETRO, {}, "coverage_sd", "-0.1", Code.OUT_OF_RANGE),
@@ -252,6 +258,7 @@ REPEATED = [
     ("source", OUT, CELL, {"source": "x"}, "outcome, site, month, stratum, category", None),
     ("mix", MIX, FIRST, {}, "site, month, intervention", "A01, 2014-07, assessment"),
     ("referrals", REF, FIRST, {"referrals": "1"}, "site, month", "A01, 2014-01"),
+    ("covariate", COV, FIRST, {"value": "9"}, "site, month, name", "A01, 2014-01, unemployment"),
     ("records", RETRO, {}, {}, "outcome, site, month", "custody, A03, 2014-01"),
     ("series", NATIONAL, {}, {"rate": "0.3"}, "outcome, month, months, source", None),
     ("proxy", PROXY, {}, {}, "outcome, site, month, source", "custody, A03, 2014-01, courts"),

@@ -92,6 +92,7 @@ PROMISED = {
     "count_high stratum category coverage",
     "mix.csv": "site month intervention contacts",
     "referrals.csv": "site month referrals",
+    "covariates.csv": "site month name value",
     "evidence/retrospective.csv": "outcome site month exposure count n mean sd coverage_mean "
     "coverage_sd",
     "evidence/national.csv": "outcome month months rate se source",

@@ -344,6 +344,9 @@ CHANGES = [
     ("mix.csv", {}, {"intervention": "other"}),
     ("mix.csv", {}, {"month": "2014-09"}),
     ("referrals.csv", {}, {"referrals": "13"}),
+    ("covariates.csv", {}, {"value": "6"}),
+    ("covariates.csv", {}, {"value": ""}),
+    ("covariates.csv", {}, {"name": "deprivation"}),
     ("evidence/retrospective.csv", {}, {"coverage_mean": "0.61"}),
     ("evidence/retrospective.csv", {}, {"coverage_sd": "0"}),
     ("evidence/retrospective.csv", {}, {"count": "5"}),
@@ -386,6 +389,38 @@ def test_moving_a_value_to_the_next_column_changes_the_hash(tiny):
     first = read_evaluation(tiny.write()).hash
     tiny.set("sites.csv", {"site": "A05"}, label="Area A05", region="")
     assert len({before, first, read_evaluation(tiny.write()).hash}) == 3
+
+
+def test_columns_of_sites_that_a_spec_may_name_are_kept_as_written(tiny):
+    path = tiny.write()
+    before = read_evaluation(path)
+    for s, row in enumerate(tiny.tables["sites.csv"]):
+        row |= {"need": f"{s}.50", "remark": "x"}
+    tiny.tables["sites.csv"].reverse()
+    after = read_evaluation(tiny.write())
+    subject = "sites.csv, columns read where a spec names them"
+    assert after.notes[subject] == "need, remark"
+    assert after.hash == before.hash
+    assert after.site_columns["need"].tolist() == [f"{s}.50" for s in range(6)]
+    lines = after.site_columns.index.get_level_values("row").tolist()
+    assert lines == [tiny.line("sites.csv", site=site) for site in after.ds["site"].values]
+    assert after.sel(sites=["A03"]).site_columns["need"].tolist() == ["2.50"]
+
+
+def test_a_table_of_covariates_without_rows_changes_no_hash(tiny):
+    del tiny.tables["covariates.csv"]
+    before = read_evaluation(tiny.write())
+    (tiny.path / "covariates.csv").write_text("site,month,name,value\n")
+    after = read_evaluation(tiny.path)
+    assert len(before.covariates) == len(after.covariates) == 0
+    assert after.hash == before.hash
+
+
+def test_covariates_are_chosen_with_sites_and_months(tiny):
+    data = read_evaluation(tiny.write())
+    part = data.sel(sites=["A02", "A05"], months=("2014-03", "2014-04")).covariates
+    assert part["site"].tolist() == ["A02", "A02", "A05", "A05"]
+    assert part["month_index"].tolist() == [0, 1, 0, 1]
 
 
 def test_nothing_a_caller_does_changes_the_data(tiny):

@@ -48,14 +48,14 @@ def row(name: str, enters: Enters, prior: Any, basis: str | None, over: Any, **m
 #: of each site; with scales that are learned, shared, fixed or a slot's, and with means.
 ROWS = (
     row("walk", Enters.UNTREATED, LearnedScale("walk_sd"), "walk_basis", MONTH),
-    row("covariate", Enters.UNTREATED, OwnPrior("covariate"), "covariate_basis", CELL),
+    row("regressor", Enters.UNTREATED, OwnPrior("regressor"), "regressor_basis", CELL),
     row(
         *("known", Enters.UNTREATED, FixedScale("made.known_sd", "known_mean")),
         *("known_basis", CELL),
     ),
     row("level", Enters.UNTREATED, FixedScale("made.level_sd"), "level_basis", CELL, dims=()),
     row("recording", Enters.RECORDS, LearnedScale("recording_sd"), "recording_basis", CELL),
-    row("modifier", Enters.SITE_EFFECT, FixedScale("made.modifier_sd"), "modifier_basis", SITE),
+    row("moderator", Enters.SITE_EFFECT, FixedScale("made.moderator_sd"), "moderator_basis", SITE),
     row(
         *("group", Enters.SITE_EFFECT, LearnedScale("walk_sd"), "group_index", SITE),
         zero_sum=True,
@@ -73,7 +73,7 @@ PRIORS = {
     "recording_sd": {"dist": "Gamma", "alpha": 2.0, "beta": 10.0},
     "bend_sd": {"dist": "Exponential", "scale": 0.2},
 }
-COLUMNS = {"walk": 3, "covariate": 2, "known": 2, "recording": 2, "modifier": 2}
+COLUMNS = {"walk": 3, "regressor": 2, "known": 2, "recording": 2, "moderator": 2}
 COLUMNS |= {"group": 3, "bend": 2, "turn": 2}
 
 
@@ -90,7 +90,7 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> None:
 def with_rows(spec, rows) -> Any:
     """The spec with their priors."""
     made = {name: PriorDistribution.parse(p, "positive") for name, p in PRIORS.items()}
-    made["covariate"] = PriorDistribution.parse({"dist": "Normal", "mu": 0.1, "sigma": 0.4}, "real")
+    made["regressor"] = PriorDistribution.parse({"dist": "Normal", "mu": 0.1, "sigma": 0.4}, "real")
     parts = {name: getattr(spec, name) for name in type(spec).model_fields}
     parts["priors"] = {**spec.priors, **made}
     return SimpleNamespace(**parts, family=spec.family)
@@ -115,7 +115,7 @@ def filled(design: Design, columns: dict[str, int], level_sd: float = 0.2) -> De
         if block.membership:
             basis, label = rng.integers(0, max(of, 1), sites), ("site",)
         arrays[str(block.basis)], dims[str(block.basis)] = basis, label
-    for name, of in (("known_sd", "known"), ("known_mean", "known"), ("modifier_sd", "modifier")):
+    for name, of in (("known_sd", "known"), ("known_mean", "known"), ("moderator_sd", "moderator")):
         arrays[name] = rng.uniform(0.1, 0.5, columns[of])
         dims[name] = (f"{of}_column",)
     arrays |= {"level_sd": np.array(level_sd), "turn_sd": rng.uniform(0.1, 0.3, columns["turn"])}
@@ -147,7 +147,7 @@ def test_density_and_gradient_are_pymcs(with_rows, tiny, rng) -> None:
 def build_design_plain(spec: Any, data: Any) -> Design:
     """The design of the spec as it was: the rows' arrays come after."""
     plain = {name: getattr(spec, name) for name in vars(spec) if name != "family"}
-    plain["priors"] = {k: v for k, v in spec.priors.items() if k not in (*PRIORS, "covariate")}
+    plain["priors"] = {k: v for k, v in spec.priors.items() if k not in (*PRIORS, "regressor")}
     from lndbayes.spec.model_spec import ModelSpec
 
     return build_design(ModelSpec(**plain), data)
@@ -184,10 +184,10 @@ def test_prior_draws_have_the_rows_means_and_scales(with_rows, tiny) -> None:
     design = filled(build_design_plain(with_rows, tiny), COLUMNS)
     drawn = {k: v[0] for k, v in prior_draws(with_rows, design, 4000, 3).items()}
     moments = {
-        "covariate": (0.1, 0.4),
+        "regressor": (0.1, 0.4),
         "known": (design["known_mean"], design["known_sd"]),
         "level": (0.0, 0.2),
-        "modifier": (0.0, design["modifier_sd"]),
+        "moderator": (0.0, design["moderator_sd"]),
         "walk": (0.0, 0.3),
     }
     for name, (mean, sd) in moments.items():

@@ -25,6 +25,7 @@ from lndbayes.base.vocabulary import Estimand, Tier, VariantName
 from lndbayes.checks.fit_checks import check_fit
 from lndbayes.checks.result import CheckResult, Status, checks_table, overall
 from lndbayes.estimands.bounds import bounds_table
+from lndbayes.estimands.covariates import covariates_table
 from lndbayes.estimands.effects import pooled_effect
 from lndbayes.estimands.identification import site_tiers
 from lndbayes.estimands.mix_effects import mix_is_told
@@ -89,7 +90,10 @@ __all__ = [
 
 #: Tables that some outcomes have and others have not.
 _TABLES = frozenset(
-    {"before_after", "bounds", "ledger", "overview", "powerscale", "sensitivity", "tipping"}
+    {
+        *("before_after", "bounds", "covariate_effects", "ledger", "overview", "powerscale"),
+        *("sensitivity", "tipping"),
+    }
 )
 
 
@@ -172,6 +176,7 @@ def _tables(outcome: Outcome, exposures: xr.DataTree | None) -> dict[str, pd.Dat
         "overview": overview[list(OVERVIEW_COLUMNS)],
         "effects": effects_table(tree, window, bias_on, draws=draws),
         "before_after": before_after_table(tree, window),
+        "covariate_effects": covariates_table(tree),
         "baseline": baseline_table(tree, window),
         "priors": priors.assign(outcome=spec.outcome.name),
     }

@@ -18,6 +18,7 @@ from lndbayes.data.schema import QUALITY
 from lndbayes.files.places import run_problems
 from lndbayes.files.reading import there_is, why_no_folder
 from lndbayes.fitting.prepared import PreparedOutcome, prepare_outcome
+from lndbayes.model.covariate_notes import covariate_notes, covariate_problems
 from lndbayes.model.support import idle_parts, supported_design
 from lndbayes.money.costs import Costs, load_costs
 from lndbayes.money.pricing import line_problems, outcomes_beside, pricing_notes
@@ -119,6 +120,7 @@ def prepared(
             rule = f"holds none of the outcomes that have a spec ({', '.join(specs)})"
             found.add(DataError, [Problem("outcomes.csv", rule, column="outcome")])
         for name, spec in chosen.items():
+            found.add(DataError, covariate_problems(spec, data))
             if (one := found.of(partial(prepare_outcome, spec, data))) is not None:
                 ready[name] = one
     if out is not None:
@@ -177,6 +179,7 @@ def prepared_spec(
         present = [str(name) for name in data.ds["outcome"].to_numpy()]
         known = [*present, read.outcome.name, *outcomes_beside(path)]
         found.add(SpecError, exposure_outcome_problems({read.outcome.name: read}, known, path.name))
+        found.add(DataError, covariate_problems(read, data))
         if designed:
             found.of(lambda: supported_design(read, data))
     if out is not None:
@@ -367,7 +370,7 @@ def _left_out(
         notes += [f"the spec of {name} finds no rows of it" for name in idle]
     for name, spec in chosen.items():
         if name in present:
-            notes += idle_parts(spec, data)
+            notes += [*idle_parts(spec, data), *covariate_notes(spec, data)]
         other = spec.outcome.exposure_outcome
         if other and other not in chosen:
             notes.append(

@@ -118,6 +118,8 @@ class Table:
         Whether the file must exist and have rows.
     measured : bool
         Whether a row holds either `count` or `n`, `mean` and `sd`.
+    extensible : bool
+        Whether a spec may name further columns: they are kept as written.
     examples : tuple of mapping
         Example rows, as written in the file.
     """
@@ -128,6 +130,7 @@ class Table:
     key: tuple[str, ...]
     needed: bool = False
     measured: bool = False
+    extensible: bool = False
     examples: tuple[Mapping[str, str], ...] = field(default=())
 
     @property

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Final
 
@@ -25,14 +25,14 @@ from lndbayes.data.guarded import guarded
 from lndbayes.data.panel import build_dataset
 from lndbayes.data.problems import data_error, nearest
 from lndbayes.data.rules import check_tables
-from lndbayes.data.schema import EVIDENCE, QUALITY, TABLES
-from lndbayes.data.tables import Parsed, empty_frame, read_table
+from lndbayes.data.schema import COVARIATES, EVIDENCE, QUALITY, TABLES
+from lndbayes.data.tables import Parsed, columns_as_written, empty_frame, read_table
 from lndbayes.files.reading import there_is, why_no_folder
 
 __all__ = ["EvaluationData", "check_evaluation", "read_evaluation", "with_rows_of"]
 
 
-@guarded("ds", "outcomes", "evidence", "notes")
+@guarded("ds", "outcomes", "evidence", "notes", "covariates", "site_columns")
 @dataclass(frozen=True, eq=False)
 class EvaluationData:
     """Everything an evaluation directory says, checked.
@@ -67,6 +67,10 @@ class EvaluationData:
         the calendar month of a history row). Without rows where absent.
     notes : mapping of str to str
         What was found, absent, ignored or set aside, by file or subject.
+    covariates : pandas.DataFrame
+        The covariates table, with `month_index` and `row`.
+    site_columns : pandas.DataFrame
+        Columns of `sites.csv` as written, further ones too, by `site` and `row`; not in `hash`.
     """
 
     name: str
@@ -78,6 +82,8 @@ class EvaluationData:
     outcomes: pd.DataFrame
     evidence: Mapping[str, pd.DataFrame]
     notes: Mapping[str, str]
+    covariates: pd.DataFrame = field(default_factory=partial(empty_frame, COVARIATES, True))
+    site_columns: pd.DataFrame = field(default_factory=columns_as_written)
 
     def __post_init__(self) -> None:
         ds, rows = self.ds, self.outcomes
@@ -96,6 +102,8 @@ class EvaluationData:
     def hash(self) -> str:
         """SHA-256 (hex) of the content."""
         tables = {"outcomes": self.outcomes, **self.evidence}
+        if len(self.covariates):
+            tables["covariates"] = self.covariates
         parts = {name: frame[list(_STEMS[name].names)] for name, frame in tables.items()}
         return content_hash((self.period, self.synthetic, self.disclosure), self.ds, parts)
 
@@ -161,6 +169,8 @@ def read_evaluation(path: str | Path) -> EvaluationData:
         outcomes=frames["outcomes"],
         evidence={name: frames[name] for name in EVIDENCE},
         notes=notes | panel_notes,
+        covariates=frames["covariates"],
+        site_columns=columns_as_written(tables["sites"]),
     )
 
 
@@ -257,7 +267,16 @@ def _selected(
             notes[EVIDENCE[name].file] = f"{len(rows):,} of {before:,} rows, those on what was kept"
     for variable in chosen.variables.values():
         variable.values.setflags(write=False)
-    return replace(data, ds=chosen, outcomes=part(data.outcomes), evidence=evidence, notes=notes)
+    columns = data.site_columns
+    return replace(
+        data,
+        ds=chosen,
+        outcomes=part(data.outcomes),
+        evidence=evidence,
+        notes=notes,
+        covariates=part(data.covariates),
+        site_columns=columns[columns.index.isin(kept, level=SITE)],
+    )
 
 
 def _reaches(ds: xr.Dataset, periods: int) -> bool:
@@ -313,7 +332,8 @@ def _read_tables(root: Path) -> tuple[dict[str, Parsed], dict[str, str], list[Pr
         else:
             notes[table.file] = "header only: taken as absent"
         if parsed.ignored:
-            notes[f"{table.file}, columns not read"] = ", ".join(parsed.ignored)
+            told = "read where a spec names them" if table.extensible else "not read"
+            notes[f"{table.file}, columns {told}"] = ", ".join(parsed.ignored)
     if QUALITY.file in present:
         # the report copies it: what it cannot show is told here, not after the fits
         problems += read_table(root, QUALITY)[1]

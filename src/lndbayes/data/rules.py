@@ -29,6 +29,7 @@ _INSIDE = {
     "outcomes": "month",
     "mix": "month",
     "referrals": "month",
+    "covariates": "month",
     "retrospective": "month",
     "proxy": "month",
     "history": "calendar_month",

@@ -27,6 +27,7 @@ from lndbayes.data.evidence_schema import EVIDENCE
 
 __all__ = [
     "CONTINUOUS",
+    "COVARIATES",
     "EVIDENCE",
     "FACTS",
     "MIX",
@@ -65,6 +66,7 @@ SITES: Final = Table(
     file="sites.csv",
     what="one row per site",
     needed=True,
+    extensible=True,
     key=("site",),
     columns=(
         Column(name="site", kind="text", meaning="identifier that the other tables use"),
@@ -219,6 +221,28 @@ REFERRALS: Final = Table(
     examples=example_rows("site,month,referrals", "S01,2014-04,61"),
 )
 
+COVARIATES: Final = Table(
+    file="covariates.csv",
+    what="one row per site, month and covariate",
+    key=("site", "month", "name"),
+    columns=(
+        SITE_COLUMN,
+        MONTH_COLUMN,
+        Column(name="name", kind="name", meaning="covariate, your own name for it"),
+        Column(
+            name="value",
+            kind="number",
+            unit="unit of the covariate",
+            empty="not known, as without a row",
+            meaning="its value at that site in that period",
+        ),
+    ),
+    examples=(
+        {"site": "S01", "month": "2014-04", "name": "unemployment", "value": "7.2"},
+        {"site": "S02", "month": "2014-04", "name": "unemployment", "value": "5.9"},
+    ),
+)
+
 #: What an assembly of extracts says of their rows. It belongs to no result: the report shows it.
 QUALITY: Final = Table(
     file="data_quality.csv",
@@ -232,4 +256,4 @@ QUALITY: Final = Table(
     ),
 )
 
-TABLES: Final = (SITES, OUTCOMES, MIX, REFERRALS, *EVIDENCE.values())
+TABLES: Final = (SITES, OUTCOMES, MIX, REFERRALS, COVARIATES, *EVIDENCE.values())

@@ -8,8 +8,9 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,9 +27,11 @@ from lndbayes.files import reading
 __all__ = [
     "YEARS",
     "Parsed",
+    "columns_as_written",
     "empty_frame",
     "month_number",
     "month_text",
+    "parse_column",
     "read_table",
     "read_text",
 ]
@@ -60,6 +63,8 @@ class Parsed:
         Which of them have a problem already: cross-checks leave them alone.
     ignored : tuple of str
         Columns of the file that the contract does not know.
+    further : mapping of str to ndarray
+        Cells of these as written, shape (row,), where the table is extensible.
     whole : bool
         Whether every row of the file could be split into cells.
     """
@@ -69,6 +74,7 @@ class Parsed:
     text: Mapping[str, np.ndarray]
     bad: Mapping[str, np.ndarray]
     ignored: tuple[str, ...] = ()
+    further: Mapping[str, np.ndarray] = field(default_factory=dict)
     whole: bool = True
 
     def usable(self, *columns: str) -> np.ndarray:
@@ -111,9 +117,22 @@ def month_text(number: int) -> str:
     return f"{number // 12:04d}-{number % 12 + 1:02d}"
 
 
-def empty_frame(table: Table) -> pd.DataFrame:
-    """Return a frame without rows that has every column of the table, typed, and `row`."""
-    return _parse(table, {}, np.zeros(0, dtype=np.int64))[0].frame
+def empty_frame(table: Table, month_index: bool = False) -> pd.DataFrame:
+    """Return a frame without rows that has every column of the table, typed, and `row`.
+
+    With `month_index` also that, which tables with months have once they are checked.
+    """
+    none = np.zeros(0, dtype=np.int64)
+    frame = _parse(table, {}, none)[0].frame
+    return frame.assign(month_index=none) if month_index else frame
+
+
+def columns_as_written(sites: Parsed | None = None) -> pd.DataFrame:
+    """Columns of a table of sites as written, further ones included; index `site` and `row`."""
+    columns = {} if sites is None else {**sites.text, **sites.further}
+    index: list[Any] = [columns.pop("site", []), [] if sites is None else sites.frame["row"]]
+    frame = pd.DataFrame(columns, index=pd.MultiIndex.from_arrays(index, names=["site", "row"]))
+    return frame.sort_index()
 
 
 def read_text(root: Path, file: str) -> tuple[str, list[Problem]]:
@@ -165,12 +184,14 @@ def read_table(root: Path, table: Table) -> tuple[Parsed | None, list[Problem]]:
     written = {
         name: np.array(cells, dtype=object)
         for name, cells in zip(header, columns, strict=True)
-        if name in table.names
+        if name in table.names or table.extensible
     }
     lines = np.array([line for line, _ in rows], dtype=np.int64)
     parsed, unreadable = _parse(table, written, lines)
     ignored = tuple(name for name in header if name not in table.names)
-    return dataclasses.replace(parsed, ignored=ignored, whole=not ragged), problems + unreadable
+    further = {name: written[name] for name in ignored if table.extensible}
+    parsed = dataclasses.replace(parsed, ignored=ignored, further=further, whole=not ragged)
+    return parsed, problems + unreadable
 
 
 def _records(file: str, text: str) -> tuple[list[tuple[int, list[str]]], list[Problem]]:
@@ -244,7 +265,7 @@ def _parse(
     for column in table.columns:
         absent = np.full(len(lines), "", dtype=object)
         cells = written.get(column.name, absent)
-        frame[column.name], faults[column.name] = _parse_column(column, cells)
+        frame[column.name], faults[column.name] = parse_column(column, cells)
         texts[column.name] = cells
     bad = {name: np.array([f is not None for f in found], bool) for name, found in faults.items()}
     parsed = Parsed(table, pd.DataFrame({**frame, "row": lines}), texts, bad)
@@ -257,11 +278,27 @@ def _parse(
 
 
 #: What is wrong with a cell by itself: the rule and its code; None where nothing is.
-_Fault = tuple[str, Code] | None
+Fault = tuple[str, Code] | None
 
 
-def _parse_column(column: Column, cells: np.ndarray) -> tuple[pd.Series, np.ndarray]:
-    """Typed values and what is wrong with each cell; each distinct text is looked at once."""
+def parse_column(column: Column, cells: np.ndarray) -> tuple[pd.Series, np.ndarray]:
+    """Type the cells of one column.
+
+    Parameters
+    ----------
+    column : Column
+        What the cells must be.
+    cells : ndarray of str, shape (row,)
+        As written.
+
+    Returns
+    -------
+    pandas.Series
+        Values, NaN or empty where a cell is empty or breaks a rule.
+    ndarray of Fault, shape (row,)
+        What is wrong with a cell by itself.
+    """
+    # each distinct text is looked at once
     codes, distinct = pd.factorize(cells)
     found = [_parse_cell(column, str(text)) for text in distinct]
     dtype = "float64" if column.kind in ("integer", "number") else "str"
@@ -272,20 +309,20 @@ def _parse_column(column: Column, cells: np.ndarray) -> tuple[pd.Series, np.ndar
     return values.take(codes).reset_index(drop=True), faults[codes]
 
 
-def _parse_cell(column: Column, text: str) -> tuple[str | float, _Fault]:
+def _parse_cell(column: Column, text: str) -> tuple[str | float, Fault]:
     if column.kind in ("integer", "number"):
         return _parse_number(column, text)
     fault = _text_fault(column, text) if text else _absent(column)
     return (text, None) if fault is None else ("", fault)
 
 
-def _absent(column: Column) -> _Fault:
+def _absent(column: Column) -> Fault:
     rule = f"must not be empty: {column.rule}"
     rule = rule.replace("must not be empty: must not be empty", "must not be empty")
     return None if column.empty else (rule, Code.MISSING_VALUE)
 
 
-def _text_fault(column: Column, text: str) -> _Fault:
+def _text_fault(column: Column, text: str) -> Fault:
     if column.kind == "text" and (rule := unwritable(text, lines=column.free)):
         return rule, Code.UNSEEN_CHARACTER
     if column.kind == "text" and not column.free and runs(text):
@@ -301,7 +338,7 @@ def _text_fault(column: Column, text: str) -> _Fault:
     return None
 
 
-def _parse_number(column: Column, text: str) -> tuple[float, _Fault]:
+def _parse_number(column: Column, text: str) -> tuple[float, Fault]:
     if not text:
         return math.nan, _absent(column)
     value = float(text) if _NUMBER.fullmatch(text) else math.nan

@@ -262,7 +262,8 @@ def _fixed_variables(spec: ModelSpec, data: EvaluationData, design: Design) -> l
     """Variables that are constant by construction, so that their spread is no sign of trouble."""
     scales = {"shared_bias": "sensitivity.shared_bias_sd", "pulse": "effect.pulse_sd"}
     scales |= {b.name: prior.key for b, prior in fixed_scales() if b.name in REAL or b.dims}
-    fixed = [name for name, key in scales.items() if not np.any(setting(spec, key))]
+    none = [block.name for block in LINEAR if any(not design.coords[dim] for dim in block.dims)]
+    fixed = [k for k, key in scales.items() if k not in none and not np.any(setting(spec, key))]
     # what sums to zero over one place is zero
     for block in LINEAR:
         (summed, *_) = block.variable_dims[::-1] or ("",)

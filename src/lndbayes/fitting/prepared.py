@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+from lndbayes.data.covariates import column_values
 from lndbayes.data.evaluation import EvaluationData, with_rows_of
 from lndbayes.files.source import source_hash, versions
 from lndbayes.fitting.threads import one_blas_thread
@@ -93,4 +94,8 @@ def fit_key(spec: ModelSpec, data: EvaluationData) -> str:
         "versions": versions(),
         "source": source_hash(_MAKER),
     }
+    if spec.covariates.effect:
+        # the content hash is of what the contract knows: a spec may name more
+        named = (name for name in spec.covariates.effect if name in data.site_columns)
+        parts["columns"] = {name: column_values(data, name)[0].tolist() for name in named}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -25,11 +25,12 @@ from lndbayes.model.channels import (
     national_arrays,
     retrospective_arrays,
 )
+from lndbayes.model.covariates import covariate_arrays
 from lndbayes.model.shown import NEVER
 from lndbayes.spec.linear import fixed_scales, setting
 from lndbayes.spec.model_spec import ModelSpec
 
-__all__ = ["OFF_SD", "Design", "acting_seams", "build_design", "site_weights"]
+__all__ = ["OFF_SD", "Design", "acting_seams", "build_design", "event_time", "site_weights"]
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def build_design(spec: ModelSpec, data: EvaluationData) -> Design:
     stage = cells.pop("stage")
     step = PERIOD_MONTHS[data.period]
     times = np.arange(data.ds.sizes["month"], dtype=float) * step
-    event = _event_time(data, step)
+    event = event_time(data)
     keep = _kept_cells(spec, event) & (cells["total"] > 0)
     arrays: dict[str, np.ndarray] = {
         "exposure": np.where(keep, cells["exposure"], 0.0),
@@ -116,6 +117,7 @@ def build_design(spec: ModelSpec, data: EvaluationData) -> Design:
     }
     arrays["site_weight"] = site_weights(arrays)
     arrays |= _site_arrays(data, event)
+    arrays |= covariate_arrays(spec, data, event)
     arrays |= retrospective_arrays(spec, data)
     arrays |= history_arrays(spec, data)
     arrays |= national_arrays(spec, data, arrays, step)
@@ -174,6 +176,10 @@ _DIMS: Mapping[str, tuple[str, ...]] = {
     "wave_index": ("site",),
     "predecessor": ("site",),
     "earliness": ("site",),
+    "covariates": (*_CELL, "covariate"),
+    "covariate_unit": ("covariate",),
+    "modifiers": ("site", "modifier"),
+    "modifier_unit": ("modifier",),
     "referrals": _CELL,
     "retrospective_at": ("retrospective_row", "retrospective_key"),
     "retrospective_exposure": ("retrospective_row",),
@@ -193,7 +199,9 @@ _DIMS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def _event_time(data: EvaluationData, step: int) -> np.ndarray:
+def event_time(data: EvaluationData) -> np.ndarray:
+    """Months since each site's go-live, shape (S, T); `NEVER` where it has none in the months."""
+    step = PERIOD_MONTHS[data.period]
     go_live = data.ds["go_live"].to_numpy()
     index = np.arange(data.ds.sizes["month"])
     # a go-live after the last month says no more of these months than none
@@ -278,6 +286,8 @@ def _coords(
         "wave": [int(x) for x in _waves(data, arrays["event_time"])],
         "harmonic": list(range(arrays["harmonics"].shape[1])),
         "seam_month": list(acting_seams(spec, data)),
+        "covariate": list(spec.covariates.baseline),
+        "modifier": list(spec.covariates.effect),
         "stage": [str(x) for x in stage],
         # sites once more, where later stages have levels of their own
         "site_of_stage": [str(x) for x in ds["site"].to_numpy()]

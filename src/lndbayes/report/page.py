@@ -16,6 +16,7 @@ from lndbayes.base.names import NO_DISCLOSURE, disclosure_warning
 from lndbayes.files.writing import write_bytes
 from lndbayes.report.answer import effect_sentence, savings_sentence
 from lndbayes.report.blocks import Block, Page, Paragraph, Section
+from lndbayes.report.covariates import covariates_section
 from lndbayes.report.effects import effects_section, mix_section
 from lndbayes.report.evidence import baseline_section, rests_on_section
 from lndbayes.report.further import (
@@ -189,7 +190,8 @@ def outcome_sections(run: Run, outcome: str) -> list[Section]:
     if not withheld(run, outcome):
         # the refits and the contrasts are of the effect
         builders += [rests_on_section, mix_section]
-    parts = tuple(build(run, outcome) for build in builders)
+    built = [*(build(run, outcome) for build in builders), covariates_section(run, outcome)]
+    parts = tuple(section for section in built if section is not None)
     if not several:
         return list(parts)
     said = Paragraph(verdict_line(run, outcome) or effect_sentence(run, outcome))

@@ -67,6 +67,10 @@ COLUMNS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ),
     ),
     "before_after.csv": (("outcome", "part", "unit", "window", "note"), _SUMMARY),
+    "covariate_effects.csv": (
+        ("outcome", "covariate", "enters", "scale", "unit", "note"),
+        (*_SUMMARY, "p_below_zero", "mcse", "one_sd", "prior_sd"),
+    ),
     "bounds.csv": (("outcome", "given", "quantity", "unit", "bound", "window", "note"), _SUMMARY),
     "tipping.csv": (
         ("outcome", "bias", "unit", "method", "message"),
@@ -87,6 +91,8 @@ COLUMNS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
 }
 _REQUIRED = ("effects.csv", "checks.csv", "manifest.json")
+#: Files whose absence is no news: most models have no covariates.
+_UNSAID = frozenset({"covariate_effects.csv"})
 #: Number columns that may be absent altogether: they are then read as unknown.
 _MAY_LACK = frozenset(
     {
@@ -109,8 +115,9 @@ class Run:
         in tier D are NaN in `effects`, whatever the file says: they must not reach a page.
     manifest : Mapping
         ``manifest.json``.
-    baseline, ledger, savings, priors, sensitivity, overview, before_after, bounds, tipping, \
-    powerscale, data_quality, joint_correlation, backtest_summary : pd.DataFrame or None
+    baseline, ledger, savings, priors, sensitivity, overview, before_after, covariate_effects, \
+    bounds, tipping, powerscale, data_quality, joint_correlation, backtest_summary : \
+    pd.DataFrame or None
         Optional tables; None where the file is absent.
     money : xr.Dataset or None
         ``savings.nc`` as `lndbayes.money.savings.savings` made it.
@@ -131,6 +138,7 @@ class Run:
     sensitivity: pd.DataFrame | None = None
     overview: pd.DataFrame | None = None
     before_after: pd.DataFrame | None = None
+    covariate_effects: pd.DataFrame | None = None
     bounds: pd.DataFrame | None = None
     tipping: pd.DataFrame | None = None
     powerscale: pd.DataFrame | None = None
@@ -189,7 +197,7 @@ def read_run(path: Path) -> Run:
             frame, found = read_table(path / name)
             problems += found
             frames[name.removesuffix(".csv")] = frame
-        elif name not in _REQUIRED:
+        elif name not in _REQUIRED and name not in _UNSAID:
             missing[name] = f"{name} is not in the run directory"
     manifest = _read_manifest(path / "manifest.json", problems)
     problems += changed_files(path, manifest, [*COLUMNS, "savings.nc"])
@@ -207,6 +215,7 @@ def read_run(path: Path) -> Run:
         sensitivity=frames.get("sensitivity"),
         overview=frames.get("overview"),
         before_after=frames.get("before_after"),
+        covariate_effects=frames.get("covariate_effects"),
         bounds=frames.get("bounds"),
         tipping=frames.get("tipping"),
         powerscale=frames.get("powerscale"),

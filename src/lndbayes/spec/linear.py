@@ -219,6 +219,15 @@ LINEAR: tuple[LinearBlock, ...] = (
         zero_sum=True,
     ),
     LinearBlock(
+        "covariate_effect",
+        Enters.UNTREATED,
+        FixedScale("covariates.baseline_sd"),
+        basis="covariates",
+        over=("site", "month"),
+        dims=("covariate",),
+        note="untreated outcome per sd of a covariate",
+    ),
+    LinearBlock(
         "drift",
         Enters.UNTREATED,
         FixedScale("sensitivity.drift_sd"),
@@ -264,6 +273,15 @@ LINEAR: tuple[LinearBlock, ...] = (
         over=("site",),
         dims=(),
         note="effect difference per unit of predecessor service",
+    ),
+    LinearBlock(
+        "modifier_effect",
+        Enters.SITE_EFFECT,
+        FixedScale("covariates.effect_sd"),
+        basis="modifiers",
+        over=("site",),
+        dims=("modifier",),
+        note="effect difference per sd of a covariate of sites",
     ),
     LinearBlock(
         "site_deviation",

@@ -30,6 +30,7 @@ from lndbayes.spec.resolve import Resolved, resolve
 from lndbayes.spec.sections import (
     CHANNELS,
     Baseline,
+    Covariates,
     Effect,
     Likelihood,
     Outcome,
@@ -73,6 +74,8 @@ class ModelSpec(Strict):
         Every slot the model declares, and no other.
     checks : mapping of str to float
         Overrides of check thresholds by name; validated by the check battery.
+    covariates : Covariates
+        Covariates of the effect and of the untreated surface; none where the section is left out.
     """
 
     outcome: Outcome
@@ -83,6 +86,7 @@ class ModelSpec(Strict):
     priors: Annotated[dict[str, PriorDistribution], AfterValidator(_Frozen)]
     sampling: Sampling
     checks: Annotated[dict[str, float | int | bool], AfterValidator(_Frozen)]
+    covariates: Covariates = Covariates()
 
     @property
     def family(self) -> Family:
@@ -97,6 +101,8 @@ class ModelSpec(Strict):
             del raw["likelihood"]["bands"]
         if not self.baseline.drift_adoption_sd:
             del raw["baseline"]["drift_adoption_sd"]
+        if not self.covariates:
+            del raw["covariates"]
         return json.dumps(raw, sort_keys=True, separators=(",", ":"))
 
     @property

@@ -87,6 +87,14 @@ def _fixed_rows(spec: ModelSpec, quantiles: np.ndarray, ci_prob: float) -> list[
     sd, note = fixed.pop("seam")
     if spec.baseline.seams:
         fixed["seam"] = (sd, f"{note}: {', '.join(spec.baseline.seams)}")
+    named = spec.covariates
+    for term, covariates in (
+        ("covariate_effect", named.baseline),
+        ("modifier_effect", named.effect),
+    ):
+        sd, note = fixed.pop(term)
+        if covariates:
+            fixed[term] = (sd, f"{note}: {', '.join(covariates)}")
     return [
         {
             "slot": name,

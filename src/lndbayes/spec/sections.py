@@ -16,6 +16,7 @@ __all__ = [
     "CHANNELS",
     "Baseline",
     "Channels",
+    "Covariates",
     "Effect",
     "Likelihood",
     "Outcome",
@@ -211,6 +212,56 @@ class Effect(Strict):
                 rule = f"{name} must lie within {MOST_MONTHS} months of go-live"
                 raise _broken(Code.OUT_OF_RANGE, rule)
         return self
+
+
+_Names = tuple[Annotated[str, AfterValidator(_named)], ...]
+
+
+class Covariates(Strict):
+    """Covariates by name, and the scale of their coefficients per standard deviation.
+
+    A spec without the section has no covariates.
+    """
+
+    #: columns of `sites.csv` with which site effects may differ
+    effect: _Names = ()
+    #: names in `covariates.csv`: confounders of the untreated surface by site and month
+    baseline: _Names = ()
+    #: prior sd of a coefficient, link scale per sd of the covariate; 0 where none is named
+    effect_sd: _Scale = 0.0
+    baseline_sd: _Scale = 0.0
+    #: what stands for a value that is not known; `carry_forward` is the site's last one before
+    missing: Literal["refuse", "mean", "carry_forward"] = "refuse"
+    #: values of a treated site from its go-live on: used, or its last one before go-live held
+    after_go_live: Literal["used", "held"] = "used"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _arrays(cls, value: Any) -> Any:
+        return _tuples(value)
+
+    @field_validator("effect", "baseline")
+    @classmethod
+    def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise _broken(Code.REPEATED_NAME, "must name each covariate once")
+        return value
+
+    @model_validator(mode="after")
+    def _scaled(self) -> Covariates:
+        for names in ("effect", "baseline"):
+            named, sd = bool(getattr(self, names)), getattr(self, f"{names}_sd")
+            if named and sd == 0:
+                raise ValueError(
+                    f"{names}_sd must be above 0 where {names} names covariates: it is the prior "
+                    "sd of their coefficients"
+                )
+            if sd > 0 and not named:
+                raise ValueError(f"{names}_sd must be left out where {names} names no covariate")
+        return self
+
+    def __bool__(self) -> bool:
+        return bool(self.effect or self.baseline)
 
 
 class Sensitivity(Strict):

@@ -16,6 +16,8 @@ __all__ = ["shown_spec", "spec_list"]
 
 #: Column in which a value's origin stands; longer values push it to the right.
 _ORIGIN_AT: Final = 58
+#: What stands beside a value that no template has: one of an optional section.
+_DEFAULT: Final = "default of the section"
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -75,6 +77,8 @@ def _sections(spec: ModelSpec) -> dict[str, Any]:
     sections: dict[str, Any] = {**spec.model_dump(mode="json"), "priors": priors}
     if not spec.likelihood.bands:
         del sections["likelihood"]["bands"]
+    if not spec.covariates:
+        del sections["covariates"]
     return sections
 
 
@@ -88,7 +92,7 @@ def _table(
             below[key] = value
             continue
         line = f"{_key(key)} = {_value(value)}"
-        yield f"{line:<{_ORIGIN_AT}}  # {origins[*where, key]}"
+        yield f"{line:<{_ORIGIN_AT}}  # {origins.get((*where, key), _DEFAULT)}"
     for key, inner in below.items():
         yield ""
         yield from _table((*where, key), inner, origins)
