@@ -149,6 +149,7 @@ def test_validate_says_what_is_adjusted_for_and_what_to_mind(small, capsys) -> N
     printed = capsys.readouterr().out
     assert "note: the untreated custody is adjusted for unemployment" in printed
     assert "values after go-live of treated sites are used" in printed
+    assert "\ncovariates: unemployment\n" in printed
 
 
 def test_problems_of_every_file_are_told_at_once(small, capsys) -> None:

@@ -115,7 +115,7 @@ def _bands(data: EvaluationData, outcome: str, declared: Sequence[str]) -> list[
 
 
 def _activity(data: EvaluationData) -> list[str]:
-    """Mix and referrals."""
+    """Mix, referrals and covariates."""
     ds = data.ds
     lines = ["mix: absent, so no moderation by mix"]
     months = ds["mix_months"].to_numpy()
@@ -128,6 +128,8 @@ def _activity(data: EvaluationData) -> list[str]:
     referrals = ds["referrals"].to_numpy()
     cells = int(np.isfinite(referrals).sum())
     lines.append(f"referrals: {cells:,} site-{data.period}s" if cells else "referrals: absent")
+    names = ", ".join(str(name) for name in sorted(data.covariates["name"].unique()))
+    lines += [f"covariates: {names}"] if names else []
     return lines
 
 
