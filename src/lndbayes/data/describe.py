@@ -30,7 +30,7 @@ def describe(data: EvaluationData, bands: Mapping[str, Sequence[str]] | None = N
     str
         Several lines, without a line break at the end: the period, sites by wave, each outcome with
         its cells by status, the sites without an untreated period and the order of its bands, mix,
-        referrals, evidence, and what was ignored or set aside.
+        referrals, covariates, evidence, and what was ignored or set aside.
     """
     months = data.ds["month"].to_numpy()
     kind = "synthetic data" if data.synthetic else "real data"
