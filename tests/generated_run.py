@@ -81,7 +81,7 @@ def quick(*, report: bool = True) -> Iterator[None]:
     few = {"tune": 50, "draws": 50}
     fits = sys.modules[fit.__module__]
     with contextlib.ExitStack() as stack:
-        for name in ("_PILOT_FAR", "_PILOT", "_PILOT_NEAR"):
+        for name in ("_FIRST_PILOT", "_PILOT", "_WARM_PILOT"):
             stack.enter_context(patch.dict(getattr(sampler, name), few))
         stack.enter_context(patch.object(sampler, "_ROUNDS", 1))
         stack.enter_context(patch.object(fits, "_PRIOR_DRAWS", 100))

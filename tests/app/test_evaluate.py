@@ -32,6 +32,7 @@ from lndbayes.files.provenance import record_product
 from lndbayes.files.storage import SEAL, read_netcdf, write_netcdf
 from lndbayes.fitting.fit import load_fit
 from lndbayes.fitting.parallel import Task
+from lndbayes.fitting.prepared import prepare_outcome
 from lndbayes.spec.model_spec import load_spec, with_changes
 from small import MODELS, set_checks, write_small
 
@@ -519,11 +520,12 @@ def test_the_longest_fit_goes_first(done, tmp_path, monkeypatch) -> None:
     """Two workers with one long fit left at the end are one worker."""
     data = read_evaluation(done / "data")
     spec = load_spec(done / "models" / "custody.toml")
-    specs = {
-        f"fit {draws}": with_changes(spec, {"sampling.draws": draws}) for draws in (60, 400, 100)
+    outcomes = {
+        f"fit {draws}": prepare_outcome(with_changes(spec, {"sampling.draws": draws}), data)
+        for draws in (60, 400, 100)
     }
     order: list[str] = []
-    trees = {name: xr.DataTree() for name in specs}
+    trees = {name: xr.DataTree() for name in outcomes}
 
     def run_tasks(tasks: Sequence[Task], finished: Any, **_: object) -> None:
         for task in tasks:
@@ -533,7 +535,7 @@ def test_the_longest_fit_goes_first(done, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(lndbayes.app.evaluate, "run_tasks", run_tasks)
     monkeypatch.setattr(lndbayes.app.evaluate, "save_fit", lambda tree, path: None)
     pool = lndbayes.app.evaluate.Pool(2, None)
-    found = lndbayes.app.evaluate._fits(specs, data, tmp_path, pool, lambda line: None, None)
+    found = lndbayes.app.evaluate._fits(outcomes, tmp_path, pool, lambda line: None, None)
     assert order == ["fit 400", "fit 100", "fit 60"]
     # and comes back in the order that was asked for
-    assert list(found) == list(specs)
+    assert list(found) == list(outcomes)

@@ -31,7 +31,7 @@ Fault = DataFault | SpecFault | FitFault
 FAULTS: tuple[Fault, ...] = (*DATA_FAULTS, *SPEC_FAULTS, *FIT_FAULTS)
 SITES, SEED = 12, 6
 #: Checks of the draws' number: a fit as short as a test allows does not meet them, faults or not.
-SHORT = {"rhat", "ess_bulk", "ess_tail", "mcse_reported", "divergences"}
+SHORT = {"rhat", "rhat_reported", "ess_bulk", "ess_tail", "mcse_reported", "divergences"}
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,9 @@ def fitted(
 
 @pytest.fixture(scope="module")
 def clean(simulated, spec, tmp_path_factory) -> xr.DataTree:
-    return fitted(simulated, spec, tmp_path_factory.mktemp("clean"))
+    """Long enough that no check of the sampler comes near its limit by chance."""
+    longer = with_changes(spec, {"sampling.draws": 1500})
+    return fitted(simulated, longer, tmp_path_factory.mktemp("clean"))
 
 
 def judged(tree: xr.DataTree, spec: ModelSpec) -> dict[str, CheckResult]:
@@ -122,8 +124,8 @@ def test_a_fault_is_found_by_the_checks_named_for_it(found, fault) -> None:
 def test_a_fault_that_nothing_finds_is_one_with_a_reason(found, fault) -> None:
     assert fault.reason
     against = objections(found[fault.name], found["clean"]).keys()
-    # divergent transitions come and go with the seed: they speak of no fault of data
-    assert against <= {"divergences", "mcse_reported"}, "found after all: name the check"
+    # what the sampler's checks say of so few draws comes and goes with the seed
+    assert against <= SHORT, "found after all: name the check"
 
 
 def test_at_least_twelve_are_found() -> None:

@@ -603,6 +603,7 @@ def test_description(tiny):
         "  sites without an untreated month: A01",
         "mix: 3 interventions at 5 sites, 2 to 12 months a site",
         "referrals: 24 site-months",
+        "covariates: unemployment",
         "evidence, retrospective: 3 rows",
         "evidence, national: 3 rows",
         "evidence, proxy: absent",
