@@ -29,7 +29,7 @@ from lndbayes.model.design import Design, build_design
 from lndbayes.model.layout import layout, size
 from lndbayes.numerics.source_stamp import source_stamp
 from lndbayes.numerics.vector import FEW
-from lndbayes.spec.model_spec import ModelSpec
+from lndbayes.spec.model_spec import ModelSpec, with_changes
 from model_cases import read_tables
 
 pytestmark = pytest.mark.slow
@@ -182,8 +182,11 @@ def test_the_sampler_is_told_of_points_without_a_density(spec, plain_world, data
     assert status(density, x, length + 1) < 0
 
 
-#: Fields that only cells of other families and suppressed cells fill.
-ELSEWHERE = {"ranged_value", "stage_value", "stage_prior", "stage_exposure"}
+#: Fields that only cells of other families, suppressed cells and biases that are let in fill.
+ELSEWHERE = {
+    *("ranged_value", "stage_value", "stage_prior", "stage_exposure"),
+    *("untreated_basis", "records_basis"),
+}
 
 
 def arrived(data: Arguments, x: np.ndarray) -> dict[str, bool]:
@@ -210,10 +213,11 @@ def test_every_argument_arrives(spec, plain_world, data, rng):
     assert numbers - set(found) <= ELSEWHERE
 
 
-def test_the_arguments_of_other_families_and_of_suppressed_cells_arrive(tmp_path, rng):
+def test_the_arguments_of_other_families_suppressed_cells_and_biases_arrive(tmp_path, rng):
     moved = set()
+    biases = {"sensitivity.drift_sd": 0.1, "sensitivity.go_live_step_sd": 0.1}
     for family, cells in (("beta_binomial", {"ranged": True}), ("ordered_bands", {})):
-        spec = family_spec(family)
+        spec = with_changes(family_spec(family), biases)
         design = build_design(spec, read_tables(family_tables(family, **cells), tmp_path / family))
         x = start_point(spec, design) + rng.normal(0, 0.2, size(design))
         found = arrived(kernel_data(spec, design), x)
