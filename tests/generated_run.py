@@ -81,9 +81,9 @@ def quick(*, report: bool = True) -> Iterator[None]:
     few = {"tune": 50, "draws": 50}
     fits = sys.modules[fit.__module__]
     with contextlib.ExitStack() as stack:
-        for name in ("_FIRST_PILOT", "_PILOT", "_WARM_PILOT"):
+        for name in ("FIRST_PILOT", "PILOT", "WARM_PILOT"):
             stack.enter_context(patch.dict(getattr(sampler, name), few))
-        stack.enter_context(patch.object(sampler, "_ROUNDS", 1))
+        stack.enter_context(patch.object(sampler, "ROUNDS", 1))
         stack.enter_context(patch.object(fits, "_PRIOR_DRAWS", 100))
         short = {f"sampling.{key}": value for key, value in few.items()}
         stack.enter_context(patch.dict(sensitivity._SHORT, short))

@@ -21,7 +21,7 @@ BY_TEXT = frozenset({"setattr", "getattr", "setitem", "object", "patch"})
 
 #: How many private names of the package the test files still take up, each counted once a file.
 #: Lower it with every one that is mended.
-MOST = 38
+MOST = 36
 
 
 def private_names(tree: ast.Module) -> set[str]:

@@ -138,16 +138,16 @@ class _Native(CompiledModel):
 #: Sampler settings of the first run that looks for coordinates, in the unconstrained ones. The
 #: curvature at a few points is all that the second run needs: paths of 31 steps at most, since more
 #: of these coordinates is not worth it where data know much.
-_FIRST_PILOT = {"chains": 2, "tune": 100, "draws": 50, "target_accept": 0.55}
+FIRST_PILOT = {"chains": 2, "tune": 100, "draws": 50, "target_accept": 0.55}
 _FIRST_DEPTH = 5
 #: The second one, in the coordinates that the first has found; again, in those that it has found
 #: itself, so long as its paths are longer than they are near the posterior. Where the first run has
 #: missed it they would have a thousand steps; 63 are enough for the next one to find it.
-_ROUNDS, _SHORT, _ROUND_DEPTH = 3, 14, 6
-_PILOT = {"chains": 2, "tune": 100, "draws": 250, "target_accept": 0.55}
+ROUNDS, _SHORT, _ROUND_DEPTH = 3, 14, 6
+PILOT = {"chains": 2, "tune": 100, "draws": 250, "target_accept": 0.55}
 #: The same in the linear part of another fit's coordinates: few steps to find the way. Where that
 #: fit's scales are wrong for this one, small steps would make long paths.
-_WARM_PILOT = _PILOT | {"target_accept": 0.8}
+WARM_PILOT = PILOT | {"target_accept": 0.8}
 
 
 def find_coordinates(
@@ -174,7 +174,7 @@ def find_coordinates(
     -------
     Coordinates
     """
-    first, *others = np.random.SeedSequence([spec.sampling.seed, 2]).generate_state(1 + _ROUNDS)
+    first, *others = np.random.SeedSequence([spec.sampling.seed, 2]).generate_state(1 + ROUNDS)
 
     def pilot(
         settings: dict[str, float], seed: int, near: Coordinates | None, depth: int = _DEPTH
@@ -190,10 +190,10 @@ def find_coordinates(
         return with_residual_scaling(found, raw.x, curved), float(raw.stats["n_steps"].mean())
 
     if start is not None:
-        return pilot(_WARM_PILOT, first, linearised(start))[0]
-    near, _ = pilot(_FIRST_PILOT, first, None, _FIRST_DEPTH)
+        return pilot(WARM_PILOT, first, linearised(start))[0]
+    near, _ = pilot(FIRST_PILOT, first, None, _FIRST_DEPTH)
     for seed in others:
-        near, steps = pilot(_PILOT, seed, near, _ROUND_DEPTH)
+        near, steps = pilot(PILOT, seed, near, _ROUND_DEPTH)
         if steps <= _SHORT:
             break
     return near
