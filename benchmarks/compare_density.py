@@ -7,8 +7,9 @@ turns. Points, in the parameter vector of OLD, are draws of the prior and draws 
 start; each outcome is looked at as it is shipped and with every bias term on. Exit status 1 if a
 value or gradient differs by more than 1e-10 of its size.
 
-Seconds are minima over rounds: of one gradient, with its value, and with --cold of a process that
-finds nothing compiled, from import to the first draw's density.
+Seconds are minima over rounds: of one gradient, with its value, in seconds of one processor, so
+that neighbours on the machine count little; and with --cold of a process that finds nothing
+compiled, by the wall clock, from import to the first draw's density.
 """
 
 from __future__ import annotations
@@ -97,10 +98,10 @@ def dump(models: Path, data: Path, given: Path | None, out: Path) -> None:
         kept |= {f"{name}|x": x, f"{name}|value": value, f"{name}|gradient": gradient}
         scratch, best = np.empty(x.shape[1]), np.inf
         for _ in range(3):
-            clock = time.perf_counter()
+            clock = time.thread_time()
             for _ in range(REPEATS):
                 density.evaluate(x[-1], scratch)
-            best = min(best, (time.perf_counter() - clock) / REPEATS)
+            best = min(best, (time.thread_time() - clock) / REPEATS)
         kept[f"{name}|seconds"] = np.array(best)
     np.savez(out, **kept)
 

@@ -159,7 +159,7 @@ def lndbayes_process(arguments: list[str], **options: object) -> subprocess.Pope
         [sys.executable, "-m", "lndbayes", *arguments],
         env=environment,
         stderr=subprocess.PIPE,
-        **options,  # type: ignore[call-overload]
+        **options,  # type: ignore[call-overload]  # Popen has no type for options handed on
     )
 
 

@@ -88,7 +88,8 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def with_rows(spec, rows) -> Any:
-    """The spec with their priors."""
+    """The spec with their priors, and with every term of the model's own that is off by default."""
+    spec = with_changes(spec, {"baseline.drift_adoption_sd": 0.1})
     made = {name: PriorDistribution.parse(p, "positive") for name, p in PRIORS.items()}
     made["regressor"] = PriorDistribution.parse({"dist": "Normal", "mu": 0.1, "sigma": 0.4}, "real")
     parts = {name: getattr(spec, name) for name in type(spec).model_fields}
@@ -141,7 +142,7 @@ def test_density_and_gradient_are_pymcs(with_rows, tiny, rng) -> None:
     for name, found in {**ours, "eta0": eta0, "eta1": eta1}.items():
         if name in theirs:
             np.testing.assert_allclose(found, theirs[name], rtol=1e-9, atol=1e-10, err_msg=name)
-    assert {block.name for block in ROWS} <= set(theirs)
+    assert {"drift_adoption", *(block.name for block in ROWS)} <= set(theirs)
 
 
 def build_design_plain(spec: Any, data: Any) -> Design:

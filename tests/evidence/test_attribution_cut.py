@@ -20,7 +20,7 @@ from lndbayes.evidence.attribution.cut import (
     log_likelihood,
     module_two,
 )
-from lndbayes.spec.model_spec import ModelSpec, load_spec, parse_spec
+from lndbayes.spec.model_spec import ModelSpec, load_spec, parse_spec, with_changes
 from small import MODELS, fake_fit, raw_of
 
 PHI = {"concentration": 150.0, "person_dispersion": 2.0}
@@ -194,13 +194,14 @@ def test_too_few_baselines_are_refused(spec) -> None:
 
 
 def test_a_cut_that_would_be_of_something_else_is_not_told(spec) -> None:
-    """With a pulse or with withheld treated cells the pooled effects are not the same estimand."""
+    """With a pulse, a step in the records or withheld cells it would be another estimand."""
     fit, baselines = pooled_fit(40)
     assert cut_fault(spec, fit) == ""
     pulse = parse_spec(raw_of("beta_binomial", 0.5), source="spec")
     withheld, _ = pooled_fit(40)
     withheld["constant_data"]["exposure_exact"][0, 20] = 0
-    for asked, main in ((pulse, fit), (spec, withheld)):
+    step = with_changes(spec, {"sensitivity.go_live_step_sd": 0.1})
+    for asked, main in ((pulse, fit), (step, fit), (spec, withheld)):
         assert cut_fault(asked, main)
         with pytest.raises(ValueError, match="module 2"):
             full_cut(asked, main, baselines)
