@@ -13,6 +13,13 @@ import pytest
 from diff_diff import CallawaySantAnna, ImputationDiD
 from scipy.special import logit
 
+from lndbayes.estimands.compared import (
+    COMPARED_COLUMNS,
+    EVENT_STUDY_COLUMNS,
+    compared_columns,
+    event_study_table,
+)
+from lndbayes.estimands.effects import pooled_effect
 from lndbayes.estimands.group_time import group_time_effects
 from lndbayes.estimands.imputation import imputed_cells, imputed_effect
 from lndbayes.estimands.link_panel import (
@@ -312,3 +319,73 @@ def test_a_window_counts_the_periods_that_begin_in_it() -> None:
         found = estimator(panel, WINDOW)
         # quarters that begin in months 9, 12, 15 and 18 after go-live
         assert (found.cells, found.share) == (8, 1.0)
+
+
+# --- beside the posterior -------------------------------------------------------------------------
+
+
+def comparable_fit(events: float = 12.0, **attrs: object) -> Any:
+    """Ten sites in 48 months, five of them with an odds ratio of 1/2 from go-live on."""
+    go_live = [20, 22, 24, 24, 27, None, None, None, None, None]
+    trials = np.full((10, 48), 4 * events)
+    rate = np.full(trials.shape, 0.25)
+    for site, start in enumerate(go_live):
+        if start is not None:
+            rate[site, start:] = 1 / 7
+    constants = {
+        "exposure": trials,
+        "exposure_exact": trials,
+        "count_exact": np.random.default_rng(4).binomial(trials.astype(int), rate),
+    }
+    fit = fake_fit(go_live, months=48, constants=constants)
+    fit.attrs |= attrs
+    return fit
+
+
+def test_columns_are_ratios_with_the_share_that_is_compared() -> None:
+    row = compared_columns(comparable_fit(40.0))
+    assert tuple(row) == COMPARED_COLUMNS
+    for name in ("imputation", "group_time"):
+        assert row[f"{name}_lower"] < 0.5 < row[f"{name}_upper"]
+        assert row[f"{name}_lower"] < row[f"{name}_ratio"] < row[f"{name}_upper"] < 0.7
+        assert row[f"{name}_share"] == 1.0
+    assert row["compared_note"] == ""
+
+
+@pytest.mark.parametrize(
+    ("fit", "why"),
+    [
+        (comparable_fit(selected=1), "selected people"),
+        (comparable_fit(1.0), "too few"),
+        (fake_fit((6, 10, None)), "no month of the window"),
+    ],
+)
+def test_columns_without_numbers_say_why(fit: Any, why: str) -> None:
+    row = compared_columns(fit)
+    assert why in row["compared_note"]
+    numbers = [row[c] for c in COMPARED_COLUMNS if not c.endswith(("share", "note"))]
+    assert np.isnan(np.array(numbers, dtype=float)).all()
+    assert event_study_table(fit).empty
+
+
+def test_few_events_are_told_beside_the_numbers() -> None:
+    row = compared_columns(comparable_fit(3.0))
+    assert "drawn towards no effect" in row["compared_note"]
+    assert np.isfinite(row["imputation_ratio"])
+
+
+def test_the_event_study_has_leads_effects_and_the_models_course() -> None:
+    fit = comparable_fit(40.0)
+    table = event_study_table(fit).set_index("event_month")
+    assert list(table.columns) == [c for c in EVENT_STUDY_COLUMNS if c != "event_month"]
+    leads = table.loc[:-1]
+    # over the base months, the last twelve before go-live, leads average to zero
+    assert np.log(table.loc[-12:-1, "ratio"]).mean() == pytest.approx(0.0, abs=1e-10)
+    assert leads["model_median"].isna().all()
+    after = table.loc[0:20]
+    assert (after["ratio"] < 0.8).all()
+    # two sites alone have a month 24: their one difference tells no error
+    assert table.loc[24, "sites"] == 0
+    assert np.isnan(table.loc[24, "ratio"])
+    model = pooled_effect(fit, window=(5, 5))
+    assert np.log(table.at[5, "model_median"]) == pytest.approx(np.median(model))

@@ -25,6 +25,7 @@ from lndbayes.base.vocabulary import Estimand, Tier, VariantName
 from lndbayes.checks.fit_checks import check_fit
 from lndbayes.checks.result import CheckResult, Status, checks_table, overall
 from lndbayes.estimands.bounds import bounds_table
+from lndbayes.estimands.compared import compared_columns, event_study_table
 from lndbayes.estimands.covariates import covariates_table
 from lndbayes.estimands.effects import pooled_effect
 from lndbayes.estimands.identification import site_tiers
@@ -91,8 +92,8 @@ __all__ = [
 #: Tables that some outcomes have and others have not.
 _TABLES = frozenset(
     {
-        *("before_after", "bounds", "covariate_effects", "ledger", "overview", "powerscale"),
-        *("sensitivity", "tipping"),
+        *("before_after", "bounds", "covariate_effects", "event_study", "ledger", "overview"),
+        *("powerscale", "sensitivity", "tipping"),
     }
 )
 
@@ -173,7 +174,8 @@ def _tables(outcome: Outcome, exposures: xr.DataTree | None) -> dict[str, pd.Dat
     allowed = None if bias_on is None else bias_on["pooled"]
     overview = pd.DataFrame([overview_row(spec, tree, prior_sd, allowed=allowed)])
     found = {
-        "overview": overview[list(OVERVIEW_COLUMNS)],
+        "overview": overview[list(OVERVIEW_COLUMNS)].assign(**compared_columns(tree, window)),
+        "event_study": event_study_table(tree),
         "effects": effects_table(tree, window, bias_on, draws=draws),
         "before_after": before_after_table(tree, window),
         "covariate_effects": covariates_table(tree),

@@ -58,7 +58,7 @@ def group_time_effects(
     -----
     Of a cell of site i in month t: ``(y[i,t] - mean_B y[i]) - mean_j (y[j,t] - mean_B y[j])`` over
     the base months B of i and all sites j of other groups, not yet treated: without the service in
-    t and somewhere in B. They count in proportion to their mean exposure. Where j lacks some months
+    t, and until the end of B. They count in proportion to their mean exposure. Where j lacks some months
     of B, both means are over those that it has, so that month effects cancel. A group is all sites
     of one go-live month; the mean of its sites' cells is its group-time effect. The error is that
     of the influence function by site, the estimation of the groups' weights in it, which makes it
@@ -127,6 +127,8 @@ def _against_untreated(
     others = clean & (held > 0)[:, None]
     # nor is a site of its own group compared with it, though leads find it untreated
     others &= panel.event[:, :1] != panel.event[site, 0]
+    # nor one that starts before it, whose months of the base are not all untreated
+    others &= clean[:, base[-1] :].any(axis=1)[:, None]
     change = np.where(others, panel.value - (before - shift)[:, None], 0.0)
     weight = np.where(others, site_weight[:, None], 0.0)
     compared = others.sum(axis=0) >= LEAST_COMPARED

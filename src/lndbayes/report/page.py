@@ -16,6 +16,7 @@ from lndbayes.base.names import NO_DISCLOSURE, disclosure_warning
 from lndbayes.files.writing import write_bytes
 from lndbayes.report.answer import effect_sentence, savings_sentence
 from lndbayes.report.blocks import Block, Page, Paragraph, Section
+from lndbayes.report.comparison import comparison_section
 from lndbayes.report.covariates import covariates_section
 from lndbayes.report.effects import effects_section, mix_section
 from lndbayes.report.evidence import baseline_section, rests_on_section
@@ -191,6 +192,7 @@ def outcome_sections(run: Run, outcome: str) -> list[Section]:
         # the refits and the contrasts are of the effect
         builders += [rests_on_section, mix_section]
     built = [*(build(run, outcome) for build in builders), covariates_section(run, outcome)]
+    built.insert(1, comparison_section(run, outcome))
     parts = tuple(section for section in built if section is not None)
     if not several:
         return list(parts)

@@ -30,6 +30,11 @@ __all__ = ["COLUMNS", "STATUSES", "Run", "read_run", "read_table"]
 STATUSES = ("FAIL", "REVIEW", "NOT RUN", "PASS")
 
 _SUMMARY = ("mean", "sd", "lower", "median", "upper", "ci_prob")
+_COMPARED = tuple(
+    f"{name}_{number}"
+    for name in ("imputation", "group_time")
+    for number in ("ratio", "lower", "upper", "share")
+)
 #: Per file: text columns, number columns. Further columns are kept as text.
 COLUMNS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "effects.csv": (
@@ -63,6 +68,7 @@ COLUMNS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             *("median", "lower", "upper", "ci_prob", "p_below_zero", "p_within_margin"),
             *("margin_low", "margin_high", "identified_share", "sd_over_prior_sd"),
             *("lower_bias_allowed", "upper_bias_allowed"),
+            *_COMPARED,
             *(f"tier_{tier}" for tier in "abcd"),
         ),
     ),
@@ -70,6 +76,13 @@ COLUMNS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "covariate_effects.csv": (
         ("outcome", "covariate", "enters", "scale", "unit", "note"),
         (*_SUMMARY, "p_below_zero", "mcse", "one_sd", "prior_sd"),
+    ),
+    "event_study.csv": (
+        ("outcome", "scale"),
+        (
+            *("event_month", "ratio", "lower", "upper", "ci_prob", "cells", "sites"),
+            *("model_median", "model_lower", "model_upper"),
+        ),
     ),
     "bounds.csv": (("outcome", "given", "quantity", "unit", "bound", "window", "note"), _SUMMARY),
     "tipping.csv": (
@@ -91,13 +104,14 @@ COLUMNS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
 }
 _REQUIRED = ("effects.csv", "checks.csv", "manifest.json")
-#: Files whose absence is no news: most models have no covariates.
-_UNSAID = frozenset({"covariate_effects.csv"})
+#: Files whose absence is no news: most models have no covariates, and not all data a comparison.
+_UNSAID = frozenset({"covariate_effects.csv", "event_study.csv"})
 #: Number columns that may be absent altogether: they are then read as unknown.
 _MAY_LACK = frozenset(
     {
         *("leverage_level_bias", "leverage_drift", "mcse"),
         *("lower_bias_allowed", "upper_bias_allowed"),
+        *_COMPARED,
     }
 )
 
@@ -116,7 +130,7 @@ class Run:
     manifest : Mapping
         ``manifest.json``.
     baseline, ledger, savings, priors, sensitivity, overview, before_after, covariate_effects, \
-    bounds, tipping, powerscale, data_quality, joint_correlation, backtest_summary : \
+    event_study, bounds, tipping, powerscale, data_quality, joint_correlation, backtest_summary : \
     pd.DataFrame or None
         Optional tables; None where the file is absent.
     money : xr.Dataset or None
@@ -139,6 +153,7 @@ class Run:
     overview: pd.DataFrame | None = None
     before_after: pd.DataFrame | None = None
     covariate_effects: pd.DataFrame | None = None
+    event_study: pd.DataFrame | None = None
     bounds: pd.DataFrame | None = None
     tipping: pd.DataFrame | None = None
     powerscale: pd.DataFrame | None = None
@@ -216,6 +231,7 @@ def read_run(path: Path) -> Run:
         overview=frames.get("overview"),
         before_after=frames.get("before_after"),
         covariate_effects=frames.get("covariate_effects"),
+        event_study=frames.get("event_study"),
         bounds=frames.get("bounds"),
         tipping=frames.get("tipping"),
         powerscale=frames.get("powerscale"),

@@ -27,6 +27,7 @@ _SHEETS = {
     "sensitivity": "Pooled effect under refits",
     "before_after": "A plain before-after of persons, and what it is made of",
     "covariate_effects": "Covariates: coefficients per standard deviation",
+    "event_study": "Group-time effects by month from go-live, beside the model's course",
     "bounds": "Bounds of outcomes that are measured among selected people only",
     "tipping": "How wrong the evidence would have to be",
     "powerscale": "How priors and sources bear on the pooled effect",
