@@ -58,11 +58,11 @@ def group_time_effects(
     -----
     Of a cell of site i in month t: ``(y[i,t] - mean_B y[i]) - mean_j (y[j,t] - mean_B y[j])`` over
     the base months B of i and all sites j of other groups, not yet treated: without the service in
-    t, and until the end of B. They count in proportion to their mean exposure. Where j lacks some months
-    of B, both means are over those that it has, so that month effects cancel. A group is all sites
-    of one go-live month; the mean of its sites' cells is its group-time effect. The error is that
-    of the influence function by site, the estimation of the groups' weights in it, which makes it
-    right for groups of one site too.
+    t, and until the end of B. They count in proportion to their mean exposure. Where j lacks some
+    months of B, both means are over those that it has, so that month effects cancel. A group is all
+    sites of one go-live month; the mean of its sites' cells is its group-time effect. The error is
+    that of the influence function by site, the estimation of the groups' weights in it, which makes
+    it right for groups of one site too.
 
     References
     ----------
