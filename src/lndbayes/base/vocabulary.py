@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["EffectVerdict", "Estimand", "Tier", "VariantName"]
+__all__ = ["EffectVerdict", "Estimand", "PlaceboRow", "Tier", "VariantName"]
 
 
 class Estimand(StrEnum):
@@ -72,3 +72,15 @@ class VariantName(StrEnum):
     ALL_OFF_RAMP_HIDDEN = "all_off_ramp_hidden"
     UNTREATED_ONLY = "untreated_only"
     BIAS_ON = "bias_on"
+
+
+class PlaceboRow(StrEnum):
+    """What a row of the placebo table is about."""
+
+    SITE = "site"
+    POOLED = "pooled"
+    #: Sd over sites of the estimates, from their errors alone, and beyond these.
+    OBSERVED = "sd seen"
+    NOISE = "sd from noise"
+    SPREAD = "sd beyond noise"
+    LARGEST = "largest"

@@ -30,6 +30,7 @@ __all__ = [
     "plateau_effects",
     "pooled_effect",
     "site_effects",
+    "site_effects_over",
     "unit_of",
     "weighted_change",
     "window_shape",
@@ -261,8 +262,24 @@ def effect_over(fit: xr.DataTree, window: Window, sites: np.ndarray) -> xr.DataA
     xarray.DataArray
         Dims (chain, draw).
     """
-    effects = with_unit(_link_effects(fit, window).isel(site=sites), unit_of(fit))
+    effects = site_effects_over(fit, window, sites)
     return _mean_over(effects, np.ones(effects.sizes["site"]))
+
+
+def site_effects_over(fit: xr.DataTree, window: Window, sites: np.ndarray) -> xr.DataArray:
+    """Effect of each of given sites, link scale, whatever the fit's likelihood holds of them.
+
+    Parameters
+    ----------
+    fit, window, sites
+        See `effect_over`.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (chain, draw, site).
+    """
+    return with_unit(_link_effects(fit, window).isel(site=sites), unit_of(fit))
 
 
 def mean_effect(fit: xr.DataTree, window: Window | None = None) -> xr.DataArray:

@@ -9,10 +9,11 @@ import numpy as np
 import xarray as xr
 
 from lndbayes.base.names import SAMPLE_DIMS
-from lndbayes.estimands.effects import effect_over
+from lndbayes.estimands.effects import effect_over, site_effects_over
 from lndbayes.estimands.leverages import window_leverages
 from lndbayes.estimands.predictors import untreated_level, untreated_predictor
 from lndbayes.estimands.treated import Window, treated_sites
+from lndbayes.fitting.metadata import metadata
 
 __all__ = ["BASELINES", "Keep", "effective", "kept_draws", "kept_of"]
 
@@ -27,6 +28,8 @@ class Keep(StrEnum):
     BIASES = "biases"
     #: A few whole baselines with the cells' dispersion.
     BASELINES = "baselines"
+    #: Draws of each site's effect, and how many months of its own speak of it.
+    SITES = "sites"
 
 
 def kept_draws(tree: xr.DataTree, window: Window, sites: np.ndarray | None = None) -> xr.Dataset:
@@ -49,6 +52,8 @@ def kept_of(
         kept = kept.merge(window_leverages(tree, window)).merge(biases)
     if keep is Keep.BASELINES:
         kept = kept.merge(_baselines(tree))
+    if keep is Keep.SITES:
+        kept = kept.merge(_sites(tree, window))
     divergences = int(tree["sample_stats"]["diverging"].to_numpy().sum())
     return kept.assign(effective(kept)).assign_attrs(divergences=divergences)
 
@@ -57,6 +62,21 @@ def effective(kept: xr.Dataset) -> dict[str, xr.DataArray]:
     """Effective draws of the pooled effect and of each site's level, which shares depend on."""
     found = az.ess(kept[["pooled", "level"]])
     return {f"{name}_ess": found[name] for name in ("pooled", "level")}
+
+
+def _sites(tree: xr.DataTree, window: Window) -> xr.Dataset:
+    """Effects of the sites with a treated cell, with their go-lives and months on either side."""
+    treated, data = treated_sites(tree), tree["constant_data"].to_dataset()
+    event = data["event_time"].transpose("site", "month").to_numpy()[treated]
+    used = data["site_weight"].transpose("site", "month").to_numpy()[treated] > 0
+    step, months = metadata(tree).step, data["month"].to_numpy()
+    effect = site_effects_over(tree, window, treated).rename(site="effect_site")
+    of_site = {
+        "months_before": (used & (event < 0)).sum(axis=1) * step,
+        "months_after": (used & (event >= 0)).sum(axis=1) * step,
+        "go_live": months[(event >= 0).argmax(axis=1)].astype(str),
+    }
+    return xr.Dataset({"effect": effect, **{k: ("effect_site", v) for k, v in of_site.items()}})
 
 
 def _baselines(tree: xr.DataTree) -> xr.Dataset:

@@ -23,6 +23,7 @@ from lndbayes.coordinates.transform import Coordinates
 from lndbayes.data.evaluation import EvaluationData, with_rows_of
 from lndbayes.estimands.treated import treated_sites
 from lndbayes.evidence.kept import Keep, kept_of
+from lndbayes.evidence.moved import moved_earlier
 from lndbayes.files.source import source_hash
 from lndbayes.files.storage import stored_under, write_netcdf
 from lndbayes.fitting.fit import coordinates_of, fit, fit_key
@@ -80,6 +81,10 @@ class Refit:
         Sites whose own untreated months, records and histories are hidden.
     hide_treated : bool
         Whether every month after go-live is hidden.
+    months_earlier : int
+        Months by which go-lives are moved earlier where untreated months allow it, every month with
+        the service being left out: see `lndbayes.evidence.moved`. What is pooled and kept is then
+        of the sites with a moved go-live.
     pilot : Pilot
         Where its coordinates come from: a posterior far from the main fit's (no untreated months,
         or no effect in the likelihood) needs a pilot run.
@@ -92,6 +97,7 @@ class Refit:
     changes: Mapping[str, Any] = field(default_factory=dict)
     sites: tuple[str, ...] = ()
     hide_treated: bool = False
+    months_earlier: int = 0
     pilot: Pilot = Pilot.NONE
     keep: Keep | None = None
 
@@ -215,6 +221,7 @@ def _key(spec: ModelSpec, data: EvaluationData, refit: Refit, effort: Effort, ma
     """Identify a refit: the main fit decides where it starts, so other main draws count."""
     changed, less = _inputs(spec, data, refit, effort)
     options = [refit.sites, refit.hide_treated, refit.pilot, refit.keep, effort.fewest]
+    options.append(refit.months_earlier)
     told = hashlib.sha256(json.dumps(options).encode()).hexdigest()
     return ":".join((refit.name, told, fit_key(changed, less), source_hash(__name__), main))
 
@@ -267,7 +274,8 @@ def _reaching(spec: ModelSpec, data: EvaluationData, refit: Refit) -> tuple[obje
     for silent in ("checks", "sampling"):
         del settings[silent]
     del settings["baseline"]["channels"]
-    return present, json.dumps(settings, sort_keys=True), refit.hide_treated, refit.sites
+    options = refit.hide_treated, refit.months_earlier, refit.sites
+    return present, json.dumps(settings, sort_keys=True), *options
 
 
 # --- one refit ------------------------------------------------------------------------------------
@@ -317,6 +325,9 @@ def _made(
     effort: Effort,
 ) -> xr.Dataset:
     changed, less = _inputs(spec, data, refit, effort)
+    hidden = untreated_cells(data, refit.sites) if refit.sites else None
+    if refit.months_earlier:
+        less, hidden = moved_earlier(changed, less, refit.months_earlier)
     tree = fit(
         changed,
         less,
@@ -325,9 +336,10 @@ def _made(
         coordinates=coordinates,
         needs_pilot=refit.pilot is not Pilot.NONE,
         hide_treated=refit.hide_treated,
-        hidden=untreated_cells(data, refit.sites) if refit.sites else None,
+        hidden=hidden,
     )
-    return kept_of(tree, spec.effect.window, refit.keep, sites)
+    pooled = None if refit.months_earlier else sites
+    return kept_of(tree, changed.effect.window, refit.keep, pooled)
 
 
 def without_own_rows(data: EvaluationData, sites: Sequence[str]) -> EvaluationData:
