@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.app.exports import VARIANT_FOLDER
+from lndbayes.app.main_fit import main_fit
 from lndbayes.base.errors import DataError, Problem, UsageError
 from lndbayes.base.vocabulary import VariantName
 from lndbayes.data.evaluation import EvaluationData
@@ -31,7 +31,6 @@ from lndbayes.files.lock import alone
 from lndbayes.files.places import require_run
 from lndbayes.files.provenance import record_product
 from lndbayes.files.writing import write_bytes, write_table
-from lndbayes.fitting.fit import fit_prepared, save_fit, stored_fit
 from lndbayes.fitting.metadata import metadata
 from lndbayes.fitting.prepared import PreparedOutcome, prepare_outcome
 from lndbayes.model.shown import own_treated
@@ -109,7 +108,7 @@ def attribute_evidence(
     """
     out = Path(out)
     outcome = _accepted(spec, data, out, folds)
-    main = _main_fit(outcome, out, workers, say)
+    main = main_fit(outcome, out, workers, say)
     channels = present(spec, data, main)
     if not channels:
         rule = "no source speaks of the untreated state: there is nothing to attribute"
@@ -147,26 +146,6 @@ def _accepted(
         raise DataError(Problem("--folds", rule, value=str(folds)))
     require_run(out)
     return outcome
-
-
-def _main_fit(
-    outcome: PreparedOutcome, out: Path, workers: int, say: Callable[[str], None] | None
-) -> xr.DataTree:
-    spec = outcome.spec
-    path = out / "fits" / f"{spec.outcome.name}.nc"
-    tree = stored_fit(path, outcome.key)
-    if tree is not None:
-        if say:
-            say(f"{spec.outcome.name}: finished fit reused, its inputs are unchanged")
-        return tree
-    if path.is_file():
-        rule = "is a fit to other inputs: choose another run directory, or evaluate this one again"
-        raise DataError(Problem(str(path), rule))
-    if say:
-        say(f"{spec.outcome.name}: sampling {spec.sampling.chains} chains")
-    tree = fit_prepared(outcome, cores=min(workers, os.cpu_count() or 1))
-    save_fit(tree, path)
-    return tree
 
 
 def borrowed_folds(main: xr.DataTree, folds: int) -> list[list[str]]:

@@ -199,6 +199,13 @@ def _spec_commands(add: _Add) -> None:
     )
     one.add_argument("--jobs", type=_positive, metavar="N", help="refits at the same time")
     one.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler that runs the refits")
+    text = "go-lives moved earlier, where nothing happened: effects that should be zero; resumable"
+    one = add("placebo", commands.placebo, text)
+    one.add_argument("spec", metavar="SPEC")
+    one.add_argument("--data", required=True, metavar="DIR")
+    one.add_argument("--out", required=True, metavar="RUN")
+    one.add_argument("--jobs", type=_positive, metavar="N", help="chains at the same time")
+    one.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler that runs the refit")
     one = add("tipping", commands.tipping, "how wrong the evidence would have to be, with refits")
     one.add_argument("spec", metavar="SPEC")
     one.add_argument("--data", required=True, metavar="DIR")

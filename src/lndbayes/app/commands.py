@@ -21,6 +21,7 @@ __all__ = [
     "evaluate",
     "fit",
     "joint",
+    "placebo",
     "priors",
     "report",
     "savings",
@@ -204,6 +205,27 @@ def tipping(options: argparse.Namespace) -> int:
     table = table.assign(**{ASSUMPTION: label_assumption(sd_ratio=after / before)})
     write_table(table, out / "tipping.csv")
     say("\n".join(table["message"]))
+    return OK
+
+
+def placebo(options: argparse.Namespace) -> int:
+    """Move go-lives earlier and show the effects that should be zero."""
+    from lndbayes.app.placebo import placebo_run, placebo_words
+    from lndbayes.app.prepare import prepared_spec
+
+    spec, data = prepared_spec(
+        options.spec, options.data, out=options.out, scheduler=options.scheduler
+    )
+    _warn(data.disclosure)
+    result = placebo_run(
+        spec,
+        data,
+        options.out,
+        workers=options.jobs or 1,
+        scheduler=options.scheduler,
+        say=_say(options),
+    )
+    print("\n".join(placebo_words(result)))
     return OK
 
 

@@ -19,6 +19,7 @@ from lndbayes.base.names import disclosure_warning
 from lndbayes.checks.fit_checks import check_fit
 from lndbayes.checks.result import Status, checks_table, overall
 from lndbayes.data.evaluation import EvaluationData
+from lndbayes.evidence.placebo import run_placebos
 from lndbayes.evidence.sensitivity import run_variants
 from lndbayes.files.lock import alone
 from lndbayes.files.places import make_run, require_run
@@ -232,22 +233,22 @@ def _outcomes(
     with steps.step("fits"):
         trees = _fits(ready.outcomes, out, pool, say, watch)
     with steps.step("sensitivity"):
-        variants = run_variants(
-            # where no effect is reported, refits would show nothing
-            [
-                (spec, ready.data, trees[name])
-                for name, spec in ready.specs.items()
-                if not spec.outcome.selected
-            ],
-            out / VARIANT_FOLDER,
-            workers=pool.workers,
-            scheduler=pool.scheduler,
-            say=say,
-        )
+        # where no effect is reported, refits would show nothing
+        shown = [
+            (spec, ready.data, trees[name])
+            for name, spec in ready.specs.items()
+            if not spec.outcome.selected
+        ]
+        work: dict[str, Any] = {"workers": pool.workers, "scheduler": pool.scheduler, "say": say}
+        variants = run_variants(shown, out / VARIANT_FOLDER, **work)
+    with steps.step("placebo"):
+        placebos = run_placebos(shown, out / VARIANT_FOLDER, **work)
     with steps.step("checks"):
         return with_checks(
             {
-                name: Outcome(spec, trees[name], variants.get(name, {}), [])
+                name: Outcome(
+                    spec, trees[name], variants.get(name, {}), [], placebo=placebos.get(name)
+                )
                 for name, spec in ready.specs.items()
             }
         )

@@ -13,11 +13,13 @@ import pandas as pd
 import xarray as xr
 
 from lndbayes.app.runs import (
+    FITTING,
     VARIANT_FOLDER,
     Progress,
     Steps,
     read_manifest,
     stored_outcomes,
+    stored_placebo,
     stored_variants,
 )
 from lndbayes.base.errors import DataError
@@ -51,6 +53,7 @@ from lndbayes.evidence.assumption import (
 )
 from lndbayes.evidence.attribution.tables import ledger_table
 from lndbayes.evidence.kept import kept_draws
+from lndbayes.evidence.placebo import placebo_result, placebo_table
 from lndbayes.evidence.powerscale import powerscale_table
 from lndbayes.evidence.sensitivity import sensitivity_table
 from lndbayes.evidence.tipping import weighted_table
@@ -107,6 +110,7 @@ class Outcome:
     variants: Mapping[str, xr.Dataset]
     checks: Sequence[CheckResult]
     reported: Mapping[Estimand, xr.DataArray] = field(default_factory=dict)
+    placebo: xr.Dataset | None = None
 
 
 def write_exports(
@@ -181,6 +185,7 @@ def _tables(outcome: Outcome, exposures: xr.DataTree | None) -> dict[str, pd.Dat
         "covariate_effects": covariates_table(tree),
         "baseline": baseline_table(tree, window),
         "priors": priors.assign(outcome=spec.outcome.name),
+        "placebo": placebo_table(placebo_result(spec, tree, outcome.placebo)),
     }
     if selected:
         return found | {"bounds": bounds_table(tree, exposures, window)}
@@ -297,7 +302,8 @@ def _stored(run: Path, manifest: Mapping[str, Any], steps: Steps) -> dict[str, O
             variants: dict[str, xr.Dataset] = {}
             if not spec.outcome.selected:
                 variants = stored_variants(run, name, metadata(tree).key)
-            done[name] = Outcome(spec, tree, variants, [])
+            placebo = stored_placebo(run, spec, tree)
+            done[name] = Outcome(spec, tree, variants, [], placebo=placebo)
     return with_checks(done)
 
 
@@ -361,7 +367,7 @@ def report_run(
     write_exports(run, done, costs, steps, say)
     results = [check for outcome in done.values() for check in outcome.checks]
     facts = {k: v for k, v in manifest.items() if k not in ("status", "versions", "outputs")}
-    earlier = [s for s in facts.pop("steps", []) if s["step"].startswith(("fit", "sensitivity"))]
+    earlier = [s for s in facts.pop("steps", []) if s["step"].startswith(FITTING)]
     steps.done = [*earlier, *steps.done]
     if costs_file is not None:
         kept = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,24 +12,33 @@ from typing import Any
 import xarray as xr
 
 from lndbayes.base.errors import DataError, Problem
+from lndbayes.evidence.placebo import PLACEBO, placebo_fault
+from lndbayes.evidence.refits import Refit
 from lndbayes.evidence.sensitivity import VARIANTS
 from lndbayes.files.provenance import evaluated
 from lndbayes.files.reading import Unreadable, read_json, there_is
 from lndbayes.files.writing import read_dataset
 from lndbayes.fitting.fit import load_fit
 from lndbayes.fitting.fit_shape import require_shape
+from lndbayes.fitting.metadata import metadata
+from lndbayes.spec.model_spec import ModelSpec
 
 __all__ = [
+    "FITTING",
     "VARIANT_FOLDER",
     "Progress",
     "Steps",
     "read_manifest",
     "stored_outcomes",
+    "stored_placebo",
     "stored_variants",
 ]
 
 #: Folder of a run that holds the sensitivity refits.
 VARIANT_FOLDER = "sensitivity"
+
+#: Beginnings of the names of steps that fit, which a report on stored draws tells again.
+FITTING = ("fit", "sensitivity", "placebo")
 
 #: Receives a line of progress.
 Progress = Callable[[str], None]
@@ -102,7 +111,9 @@ def stored_outcomes(run: Path, manifest: Mapping[str, Any]) -> dict[str, xr.Data
     return {name: require_shape(load_fit(paths[name]), f"fits/{name}.nc") for name in names}
 
 
-def stored_variants(run: Path, name: str, fit_key: str) -> dict[str, xr.Dataset]:
+def stored_variants(
+    run: Path, name: str, fit_key: str, refits: Sequence[Refit] = VARIANTS
+) -> dict[str, xr.Dataset]:
     """Load the sensitivity refits of an outcome.
 
     Parameters
@@ -113,6 +124,8 @@ def stored_variants(run: Path, name: str, fit_key: str) -> dict[str, xr.Dataset]
         The outcome.
     fit_key : str
         Of its main fit.
+    refits : sequence of Refit
+        Which.
 
     Raises
     ------
@@ -121,7 +134,7 @@ def stored_variants(run: Path, name: str, fit_key: str) -> dict[str, xr.Dataset]
     """
     variants: dict[str, xr.Dataset] = {}
     problems = []
-    for variant in VARIANTS:
+    for variant in refits:
         path = run / VARIANT_FOLDER / f"{name}-{variant.name}.nc"
         if not path.is_file():
             rule = "a sensitivity refit is absent: run the evaluation again to complete the run"
@@ -134,3 +147,26 @@ def stored_variants(run: Path, name: str, fit_key: str) -> dict[str, xr.Dataset]
     if problems:
         raise DataError(problems)
     return variants
+
+
+def stored_placebo(run: Path, spec: ModelSpec, fit: xr.DataTree) -> xr.Dataset | None:
+    """Load an outcome's refit with moved go-lives; None where its data do not allow one.
+
+    Parameters
+    ----------
+    run : Path
+        Run directory.
+    spec : ModelSpec
+        The outcome's spec.
+    fit : xarray.DataTree
+        Its main fit.
+
+    Raises
+    ------
+    DataError
+        See `stored_variants`.
+    """
+    if placebo_fault(spec, fit):
+        return None
+    name, key = spec.outcome.name, metadata(fit).key
+    return stored_variants(run, name, key, [PLACEBO])[PLACEBO.name]

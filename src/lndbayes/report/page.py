@@ -27,6 +27,7 @@ from lndbayes.report.further import (
     powerscale_section,
 )
 from lndbayes.report.lookup import is_synthetic, outcome_label, withheld
+from lndbayes.report.placebo import placebo_section
 from lndbayes.report.prose import SYNTHETIC
 from lndbayes.report.run import Run, read_run
 from lndbayes.report.savings import savings_section
@@ -171,6 +172,7 @@ def _shared_sections(run: Run) -> tuple[list[Section], list[Section]]:
     quality = quality_section(run)
     after = [
         tipping_section(run),
+        placebo_section(run),
         *(s for s in (powerscale_section(run), joint_section(run), backtest_section(run)) if s),
         savings_section(run),
         *([quality] if quality else []),

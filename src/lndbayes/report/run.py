@@ -89,6 +89,10 @@ COLUMNS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("outcome", "bias", "unit", "method", "message"),
         ("threshold", "value", "percent", "pareto_k"),
     ),
+    "placebo.csv": (
+        ("outcome", "quantity", "site", "go_live", "scale", "holds_zero", "status", "note"),
+        ("months_before", "months_after", "median", "lower", "upper", "sd", "ci_prob"),
+    ),
     "powerscale.csv": (
         ("outcome", "term", "kind", "status", "message"),
         ("sensitivity", "pareto_k"),
@@ -130,7 +134,8 @@ class Run:
     manifest : Mapping
         ``manifest.json``.
     baseline, ledger, savings, priors, sensitivity, overview, before_after, covariate_effects, \
-    event_study, bounds, tipping, powerscale, data_quality, joint_correlation, backtest_summary : \
+    event_study, bounds, tipping, placebo, powerscale, data_quality, joint_correlation, \
+    backtest_summary : \
     pd.DataFrame or None
         Optional tables; None where the file is absent.
     money : xr.Dataset or None
@@ -156,6 +161,7 @@ class Run:
     event_study: pd.DataFrame | None = None
     bounds: pd.DataFrame | None = None
     tipping: pd.DataFrame | None = None
+    placebo: pd.DataFrame | None = None
     powerscale: pd.DataFrame | None = None
     data_quality: pd.DataFrame | None = None
     joint_correlation: pd.DataFrame | None = None
@@ -234,6 +240,7 @@ def read_run(path: Path) -> Run:
         event_study=frames.get("event_study"),
         bounds=frames.get("bounds"),
         tipping=frames.get("tipping"),
+        placebo=frames.get("placebo"),
         powerscale=frames.get("powerscale"),
         data_quality=frames.get("data_quality"),
         joint_correlation=frames.get("joint_correlation"),

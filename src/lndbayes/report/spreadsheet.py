@@ -30,6 +30,7 @@ _SHEETS = {
     "event_study": "Group-time effects by month from go-live, beside the model's course",
     "bounds": "Bounds of outcomes that are measured among selected people only",
     "tipping": "How wrong the evidence would have to be",
+    "placebo": "Go-lives moved earlier: effects that should be zero",
     "powerscale": "How priors and sources bear on the pooled effect",
     "joint_correlation": "Correlation of sites' effects between outcomes",
     "backtest_summary": "Back-test: hidden untreated months against what was seen",
