@@ -469,7 +469,10 @@ def test_a_place_with_too_long_a_name_is_refused_by_every_command_that_writes(
     spec = [str(specs / "custody.toml"), "--data", str(data)]
     commands = [
         ["evaluate", str(data), "--models", str(specs), "--out", where],
-        *([name, *spec, "--out", where] for name in ("fit", "tipping", "backtest", "ledger")),
+        *(
+            [name, *spec, "--out", where]
+            for name in ("fit", "tipping", "placebo", "backtest", "ledger")
+        ),
         ["calibrate", spec[0], "--replicates", "1", "--out", where],
         ["simulate", where, "--seed", "1"],
         ["assemble", str(data), "--out", where],

@@ -78,6 +78,7 @@ COMMANDS = (
     "calibrate",
     "backtest",
     "tipping",
+    "placebo",
     "attribution",
     "check",
     "savings",

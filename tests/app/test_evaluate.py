@@ -175,6 +175,7 @@ def test_the_manifest_says_how_the_run_was_made(done) -> None:
         "read and check",
         "fits",
         "sensitivity",
+        "placebo",
         "checks",
         "tables",
         "savings",
@@ -234,8 +235,8 @@ def test_exports_come_back_from_stored_draws_alone(work, done, no_fits, monkeypa
     same = ("inputs", "data_hash", "seeds", "command_line", "thresholds", "synthetic")
     assert {k: told[k] for k in same} == {k: before[k] for k in same}
     assert told["outputs"]["effects.csv"] == sha256(work / "run" / "effects.csv")
-    fitted = [s for s in before["steps"] if s["step"].startswith(("fit", "sensitivity"))]
-    assert told["steps"][:2] == fitted
+    fitted = [s for s in before["steps"] if s["step"].startswith(("fit", "sensitivity", "placebo"))]
+    assert told["steps"][:3] == fitted
     # so does the other command, and neither adds to what the manifest tells
     (work / "run" / "effects.csv").unlink()
     monkeypatch.setattr(lndbayes.app.exports, "write_report", lambda run: None)

@@ -172,15 +172,18 @@ def test_an_outcome_that_is_asked_for_by_another_name_is_suggested(small, capsys
 # --- places and schedulers ------------------------------------------------------------------------
 
 
+WITH_SPEC = ("fit", "backtest", "ledger", "tipping", "placebo")
+
+
 def commands_with_out(small: Path) -> list[list[str]]:
     spec, data = str(small / "models/custody.toml"), str(small / "data")
-    with_spec = [[name, spec, "--data", data] for name in ("fit", "backtest", "ledger", "tipping")]
+    with_spec = [[name, spec, "--data", data] for name in WITH_SPEC]
     calibrate = ["calibrate", spec, "--replicates", "1", "--data", data]
     return [both(small)[1][:-2], *with_spec, calibrate, ["strata", spec, "--data", data]]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(7))
+@pytest.mark.parametrize("number", range(8))
 def test_no_command_begins_in_a_place_that_will_not_do(number, small, capsys) -> None:
     arguments = commands_with_out(small)[number]
     foreign, file = small / "foreign", small / "file"

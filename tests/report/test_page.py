@@ -200,6 +200,7 @@ def test_sections_come_in_order(page: Page) -> None:
         *("effects-custody", "baseline-custody", "rests-custody", "mix-custody"),
         *(
             "tipping",
+            "placebo",
             "savings",
             "checks",
             "priors",

@@ -22,10 +22,10 @@ parallel trends. Review of Economic Studies 90(5), 2555-2591.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -38,7 +38,7 @@ from lndbayes.estimands.summaries import summarise
 from lndbayes.evidence.kept import Keep
 from lndbayes.evidence.moved import UNTREATED_MONTHS, movable_sites
 from lndbayes.evidence.random_effects import Spread, between_sites, error_covariance
-from lndbayes.evidence.refits import Effort, Job, Pilot, Refit, run_refits
+from lndbayes.evidence.refits import Job, Pilot, Refit, run_refits
 from lndbayes.evidence.sensitivity import effort
 from lndbayes.fitting.chain_statistics import ess_mean
 from lndbayes.fitting.metadata import metadata
@@ -179,7 +179,6 @@ def run_placebos(
     workers: int = 1,
     scheduler: str | None = None,
     say: Callable[[str], None] | None = None,
-    effort: Effort = effort(),  # noqa: B008
 ) -> dict[str, xr.Dataset]:
     """Fit every outcome that allows it with moved go-lives; resumable.
 
@@ -187,8 +186,6 @@ def run_placebos(
     ----------
     jobs, folder, workers, scheduler, say
         See `lndbayes.evidence.refits.run_refits`.
-    effort : Effort
-        How long the refits run.
 
     Returns
     -------
@@ -196,8 +193,8 @@ def run_placebos(
         By outcome, those without a `placebo_fault` only: what `placebo_result` takes.
     """
     able = [job for job in jobs if not placebo_fault(job[0], job[2])]
-    pool = {"workers": workers, "scheduler": scheduler, "say": say}
-    made = run_refits(able, [PLACEBO], folder, effort=effort, **pool)  # type: ignore[arg-type]
+    pool: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "say": say}
+    made = run_refits(able, [PLACEBO], folder, effort=effort(), **pool)
     return {name: refits[PLACEBO.name] for name, refits in made.items()}
 
 
@@ -303,8 +300,8 @@ def placebo_table(result: PlaceboResult) -> pd.DataFrame:
     holds = bool(one["lower"] <= 0 <= one["upper"])
     rows.append({"quantity": PlaceboRow.POOLED, **ratio, **_as_ratio(one), "holds_zero": holds})
     for site in result.sites.to_dict("records"):
-        row = {"quantity": PlaceboRow.SITE, **ratio, **site, **_as_ratio(site)}
-        rows.append(row)
+        named = {str(name): value for name, value in site.items()}
+        rows.append({**named, "quantity": PlaceboRow.SITE, **ratio, **_as_ratio(site)})
     for quantity, numbers in {
         PlaceboRow.OBSERVED: (result.observed_sd, np.nan, np.nan),
         PlaceboRow.NOISE: (result.noise_sd, np.nan, np.nan),
@@ -317,6 +314,6 @@ def placebo_table(result: PlaceboResult) -> pd.DataFrame:
     return table[list(PLACEBO_COLUMNS)]
 
 
-def _as_ratio(row: pd.Series | dict[str, float]) -> dict[str, float]:
+def _as_ratio(row: Mapping[Hashable, Any] | pd.Series) -> dict[str, float]:
     ends = {k: float(np.exp(row[k])) for k in ("median", "lower", "upper")}
     return {**ends, "sd": float(row["sd"])}
