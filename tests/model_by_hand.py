@@ -264,8 +264,12 @@ class ByHand:
         """Normal rows that share an error of sd `common`."""
         if not found:
             return 0.0
-        covariance = np.diag(variance) + common**2
-        return float(stats.multivariate_normal(mean, covariance).logpdf(found))
+        share, ratio = self.spec.baseline.contamination, self.spec.baseline.contamination_ratio
+        usual, outlying = (
+            stats.multivariate_normal(mean, np.diag(variance) + sd**2).pdf(found)
+            for sd in (common, common * ratio)
+        )
+        return float(np.log((1 - share) * usual + share * outlying))
 
     def likelihoods(self) -> dict[str, float]:
         """All of them; for specs whose channels are all on."""

@@ -86,10 +86,20 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(module, "LINEAR", table)
 
 
+def rough(spec: Any) -> Any:
+    """A spec with every term of the model's own that may be off."""
+    changes = {"drift_adoption_sd": 0.1, "level_adoption_sd": 0.3, "national_walk": 5}
+    changes |= {"site_curve_order": 1, "contamination": 0.2}
+    walk = {"dist": "LogNormal", "mu": -3.0, "sigma": 0.4}
+    return with_changes(
+        spec, {f"baseline.{k}": v for k, v in changes.items()} | {"priors.national_walk_sd": walk}
+    )
+
+
 @pytest.fixture
 def with_rows(spec, rows) -> Any:
     """The spec with their priors, and with every term of the model's own that is off by default."""
-    spec = with_changes(spec, {"baseline.drift_adoption_sd": 0.1})
+    spec = rough(spec)
     made = {name: PriorDistribution.parse(p, "positive") for name, p in PRIORS.items()}
     made["regressor"] = PriorDistribution.parse({"dist": "Normal", "mu": 0.1, "sigma": 0.4}, "real")
     parts = {name: getattr(spec, name) for name in type(spec).model_fields}
@@ -142,7 +152,7 @@ def test_density_and_gradient_are_pymcs(with_rows, tiny, rng) -> None:
     for name, found in {**ours, "eta0": eta0, "eta1": eta1}.items():
         if name in theirs:
             np.testing.assert_allclose(found, theirs[name], rtol=1e-9, atol=1e-10, err_msg=name)
-    assert {"drift_adoption", *(block.name for block in ROWS)} <= set(theirs)
+    assert {"drift_adoption", "level_adoption", "national_walk", *(block.name for block in ROWS)} <= set(theirs)
 
 
 def build_design_plain(spec: Any, data: Any) -> Design:
@@ -202,7 +212,7 @@ def test_prior_draws_have_the_rows_means_and_scales(with_rows, tiny) -> None:
 def test_scales_are_among_what_coordinates_follow(with_rows, tiny) -> None:
     design = filled(build_design_plain(with_rows, tiny), COLUMNS)
     parts, places = coordinate_groups(design), scalar_places(design)
-    assert set(places) - set(SCALARS) == set(PRIORS)
+    assert set(places) - set(SCALARS) == {*PRIORS, "national_walk_sd"}
     assert {places[name] for name in PRIORS} <= set(parts.scales)
     walk, bend = layout(design)["walk"], layout(design)["bend"]
     assert (places["walk_sd"], walk.start, walk.stop) in {

@@ -81,6 +81,12 @@ class Arguments:
         Basis of those over months.
     link, free_stages : int
         Code of the link, and whether later stages have levels and an effect of their own.
+    national_precision, national_outlying : ndarray, shape (K, K)
+        Inverse covariance of a channel's rows, of a usual bias and of an outlying one; the elicited
+        ones alike.
+    national_log_odds : float
+        Of an outlying bias against a usual one, where rows are as expected: prior odds, times the
+        ratio of the two densities at their modes.
     course, course_time : ndarray, shape (S,), (C, T)
         Sites that went live in the same month share their event times: which of these each has.
     """
@@ -128,10 +134,14 @@ class Arguments:
     national_share: Vector
     national_logit: Vector
     national_precision: Matrix
+    national_outlying: Matrix
+    national_log_odds: Number
     elicited_weight: Matrix
     elicited_month: Vector
     elicited_logit: Vector
     elicited_precision: Matrix
+    elicited_outlying: Matrix
+    elicited_log_odds: Number
     constant: Number
 
 

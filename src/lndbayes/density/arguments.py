@@ -78,6 +78,21 @@ def _precision(chol: np.ndarray) -> tuple[np.ndarray, float]:
     return _array(inverse.T @ inverse), -log_det - 0.5 * len(chol) * math.log(2 * math.pi)
 
 
+#: Log odds of what does not occur: its exponential is 0, and it is finite, as compiled code assumes.
+_NEVER = -1e5
+
+
+def _biased(design: Design, name: str) -> tuple[dict[str, Any], float]:
+    """Arguments of a channel whose common bias is integrated out, and what is constant of it."""
+    usual, log_usual = _precision(design[f"{name}_chol"])
+    outlying, log_outlying = _precision(design[f"{name}_chol_outlying"])
+    share = float(design["contamination"])
+    odds = math.log(share / (1 - share)) + log_outlying - log_usual if share else _NEVER
+    arrays = {"precision": usual, "outlying": outlying, "log_odds": odds}
+    constant = log_usual + (math.log1p(-share) if len(usual) else 0.0)
+    return {f"{name}_{key}": value for key, value in arrays.items()}, constant
+
+
 def _log_choose(n: np.ndarray, k: np.ndarray) -> float:
     return float(np.sum(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)))
 
@@ -188,8 +203,8 @@ def kernel_data(spec: ModelSpec, design: Design) -> Arguments:
     constant += _channel_constants(design, spec.family.link == "log")
     # sites that went live together share ramp and pulse
     course_time, course = np.unique(design["event_time"], axis=0, return_inverse=True)
-    national, log_national = _precision(design["national_chol"])
-    elicited, log_elicited = _precision(design["elicited_chol"])
+    national, log_national = _biased(design, "national")
+    elicited, log_elicited = _biased(design, "elicited")
     constant += log_national + log_elicited
     # all that is no scalar and no share is normal
     normals = size(design) - len(scalars["scalar_at"]) - sites * (kinds - 1)
@@ -228,10 +243,10 @@ def kernel_data(spec: ModelSpec, design: Design) -> Arguments:
         national_weight=_array(design["national_weight"]),
         national_share=_array(design["national_share"]),
         national_logit=_array(design["national_logit"]),
-        national_precision=national,
+        **national,
         elicited_weight=_array(design["elicited_weight"]),
         elicited_month=_array(design["elicited_month"]),
         elicited_logit=_array(design["elicited_logit"]),
-        elicited_precision=elicited,
+        **elicited,
         constant=constant,
     )

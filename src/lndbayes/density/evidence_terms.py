@@ -279,17 +279,38 @@ def _counted(
 
 
 @njit(**INSIDE)
-def _normal(gap: np.ndarray, precision: np.ndarray, pull: np.ndarray, g: np.ndarray) -> float:
-    """Normal log density without constants; `pull` is its derivative by the mean.
+def _biased(
+    gap: np.ndarray,
+    usual: np.ndarray,
+    outlying: np.ndarray,
+    log_odds: float,
+    pull: np.ndarray,
+    g: np.ndarray,
+) -> float:
+    """Log density of rows with a common bias integrated out, without constants.
 
-    Every mean has the shared bias in it, so that `pull` adds to its derivative.
+    A mixture of two normals, of a usual and of an outlying bias. `pull` is the derivative by the
+    mean; every mean has the shared bias in it, so that `pull` adds to its derivative.
     """
-    value = 0.0
-    for i in range(gap.shape[0]):
+    size = gap.shape[0]
+    near, far = 0.0, 0.0
+    wide = np.zeros(size)
+    for i in range(size):
         pull[i] = 0.0
-        for j in range(gap.shape[0]):
-            pull[i] += precision[i, j] * gap[j]
-        value -= 0.5 * gap[i] * pull[i]
+        for j in range(size):
+            pull[i] += usual[i, j] * gap[j]
+            wide[i] += outlying[i, j] * gap[j]
+        near -= 0.5 * gap[i] * pull[i]
+        far -= 0.5 * gap[i] * wide[i]
+    odds = log_odds + far - near
+    if odds > 0.0:
+        rest = math.exp(-odds)
+        value, share = far + log_odds + math.log1p(rest), 1.0 / (1.0 + rest)
+    else:
+        rest = math.exp(odds)
+        value, share = near + math.log1p(rest), rest / (1.0 + rest)
+    for i in range(size):
+        pull[i] += share * (wide[i] - pull[i])
         g[scalar("shared_bias")] += pull[i]
     return value
 
@@ -305,7 +326,6 @@ def _national(
         get(h, "national_share"),
         get(h, "national_weight"),
     )
-    precision = get(h, "national_precision")
     size = logit.shape[0]
     if size == 0:
         return 0.0
@@ -349,7 +369,8 @@ def _national(
             level, on_rate[i] = math.log(mean / (1.0 - mean)), 1.0 / (mean * (1.0 - mean))
         gap[i] = logit[i] - (level + v[scalar("shared_bias")])
     pull, g_rate = np.empty(size), np.zeros(months)
-    value = _normal(gap, precision, pull, g)
+    usual, outlying = get(h, "national_precision"), get(h, "national_outlying")
+    value = _biased(gap, usual, outlying, get(h, "national_log_odds"), pull, g)
     for i in range(size):
         for t in range(months):
             g_rate[t] += weight[i, t] * pull[i] * on_rate[i]
@@ -366,7 +387,7 @@ def _elicited(
     """Elicited judgements, the experts' common bias integrated out."""
     sites, months = eta0.shape
     logit, month = get(h, "elicited_logit"), get(h, "elicited_month")
-    weight, precision = get(h, "elicited_weight"), get(h, "elicited_precision")
+    weight = get(h, "elicited_weight")
     size = logit.shape[0]
     if size == 0:
         return 0.0
@@ -381,7 +402,8 @@ def _elicited(
         for s in range(sites):
             gap[i] -= weight[i, s] * level[s]
     pull, g_level = np.empty(size), np.zeros(sites)
-    value = _normal(gap, precision, pull, g)
+    usual, outlying = get(h, "elicited_precision"), get(h, "elicited_outlying")
+    value = _biased(gap, usual, outlying, get(h, "elicited_log_odds"), pull, g)
     for i in range(size):
         for s in range(sites):
             g_level[s] += weight[i, s] * pull[i]

@@ -112,7 +112,20 @@ def _channel(
     if f"{name}_exposure" in arrays:
         n, y = arrays[f"{name}_exposure"], arrays[f"{name}_count"]
         return _counted(mean, n, y, values, link)
-    return _normal(mean, arrays[f"{name}_logit"], arrays[f"{name}_chol"])
+    return np.logaddexp(*_biased(name, mean, arrays))
+
+
+def _biased(
+    name: str, mean: np.ndarray, arrays: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log density of rows and a usual common bias, and of rows and an outlying one."""
+    # a fit of an earlier version has no outlying biases
+    share = float(arrays.get("contamination", 0.0))
+    usual = _normal(mean, arrays[f"{name}_logit"], arrays[f"{name}_chol"]) + np.log1p(-share)
+    if not share:
+        return usual, np.full(usual.shape, -np.inf)
+    wide = _normal(mean, arrays[f"{name}_logit"], arrays[f"{name}_chol_outlying"])
+    return usual, wide + np.log(share)
 
 
 def _counted(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["harmonics", "rw2_basis", "scaled_time", "steps"]
+__all__ = ["harmonics", "scaled_time", "smooth_basis", "steps", "walk_basis"]
 
 
 def scaled_time(times: np.ndarray) -> np.ndarray:
@@ -24,13 +24,14 @@ def scaled_time(times: np.ndarray) -> np.ndarray:
     return (times - (times[0] + times[-1]) / 2) / 24.0
 
 
-def rw2_basis(length: int, rank: int) -> np.ndarray:
-    """Low-rank basis of a second-order random walk.
+def smooth_basis(length: int, rank: int, order: int) -> np.ndarray:
+    """Low-rank basis of smooth functions, orthogonal to intercept and slope.
 
-    The eigenvectors of the structure matrix with the smallest non-zero eigenvalues, divided by the
-    root of the eigenvalue: orthogonal to intercept and slope by construction, and scaled so that
-    standard normal coefficients give a mean marginal variance of 1 (Sørbye and Rue 2014), which
-    gives the coefficients' standard deviation the unit of the link scale.
+    The eigenvectors of a second-order random walk's structure matrix with the smallest non-zero
+    eigenvalues. Their sds fall as 1/k, like those of a first-order random walk, or as 1/k^2, as
+    the second-order walk's do. They are scaled so that standard normal coefficients give a mean
+    marginal variance of 1 (Sørbye and Rue 2014), which gives the coefficients' standard deviation
+    the unit of the link scale.
 
     Parameters
     ----------
@@ -38,6 +39,8 @@ def rw2_basis(length: int, rank: int) -> np.ndarray:
         Number of periods.
     rank : int
         Number of basis functions; reduced to ``length - 2`` when that is smaller.
+    order : int
+        Order of the random walk whose spectrum they have: 1 or 2.
 
     Returns
     -------
@@ -50,9 +53,37 @@ def rw2_basis(length: int, rank: int) -> np.ndarray:
         return np.zeros((length, 0))
     difference = np.diff(np.eye(length), 2, axis=0)
     values, vectors = np.linalg.eigh(difference.T @ difference)
-    basis = vectors[:, 2 : 2 + rank] / np.sqrt(values[2 : 2 + rank])
+    # the k-th eigenvalue grows as k^4
+    basis = vectors[:, 2 : 2 + rank] / values[2 : 2 + rank] ** (order / 4)
     basis *= np.sign(basis[-1])
     return np.asarray(basis / np.sqrt((basis**2).sum(axis=1).mean()))
+
+
+def walk_basis(length: int, rank: int, period_months: int) -> np.ndarray:
+    """Modes of a first-order random walk with mean 0.
+
+    With ``length - 1`` modes and standard normal coefficients times a scale it is exactly a random
+    walk, less its mean, whose steps from month to month have that scale. Fewer modes leave out the
+    fastest. The modes are those of the discrete cosine transform (Rue and Held 2005, section 3.3).
+
+    Parameters
+    ----------
+    length : int
+        Number of periods.
+    rank : int
+        Number of modes, the slowest first; at most ``length - 1``.
+    period_months : int
+        Length of a period in months, over which so many months' steps add up.
+
+    Returns
+    -------
+    ndarray, shape (length, rank)
+        The first row is positive.
+    """
+    k = np.arange(1, min(rank, length - 1) + 1)
+    angle = np.pi * k / length
+    modes = np.cos(angle * (np.arange(length)[:, None] + 0.5)) * np.sqrt(2 / length)
+    return np.asarray(modes / (2 * np.sin(angle / 2)) * np.sqrt(period_months))
 
 
 def harmonics(times: np.ndarray, period_months: int) -> np.ndarray:

@@ -41,6 +41,7 @@ class Arrays(Protocol):
 #: Bases that follow from other arrays, which so stay true when these are replaced. They are of
 #: operators alone, for arrays of NumPy's as for variables of a graph.
 DERIVED: Mapping[str, Callable[[Any], Any]] = {
+    "early_level": lambda X: X["earliness"][:, None] + np.float64(0.0) * X["time"],
     "early_time": lambda X: X["earliness"][:, None] * X["time"],
     "live": lambda X: (X["event_time"] >= 0) * np.float64(1.0),
     "years_live": lambda X: X["event_time"] * (X["event_time"] >= 0) / np.float64(12.0),

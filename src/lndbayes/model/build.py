@@ -313,19 +313,19 @@ def _channels(
     if X["national_logit"].get_value().size:
         monthly = pt.dot(X["national_share"], _inverse(spec.family.link, eta0)[0])
         rate = pt.dot(X["national_weight"], monthly)
-        pm.MvNormal(
-            "y_national",
-            mu=_forward(spec.family.link, rate) + shared,
-            chol=X["national_chol"],
-            observed=X["national_logit"],
-            dims="national_row",
-        )
+        _biased(spec, X, "national", _forward(spec.family.link, rate) + shared)
     if X["elicited_logit"].get_value().size:
         level = pt.dot(eta0, X["elicited_month"])
-        pm.MvNormal(
-            "y_elicited",
-            mu=pt.dot(X["elicited_weight"], level) + shared,
-            chol=X["elicited_chol"],
-            observed=X["elicited_logit"],
-            dims="elicited_row",
-        )
+        _biased(spec, X, "elicited", pt.dot(X["elicited_weight"], level) + shared)
+
+
+def _biased(spec: ModelSpec, X: dict[str, Any], channel: str, mean: Any) -> None:
+    """Rows with a common bias integrated out: normal, or now and then an outlying one."""
+    given = {"observed": X[f"{channel}_logit"], "dims": f"{channel}_row"}
+    usual = X[f"{channel}_chol"]
+    if not spec.baseline.contamination:
+        pm.MvNormal(f"y_{channel}", mu=mean, chol=usual, **given)
+        return
+    outlying, share = X[f"{channel}_chol_outlying"], X["contamination"]
+    parts = [pm.MvNormal.dist(mu=mean, chol=chol) for chol in (usual, outlying)]
+    pm.Mixture(f"y_{channel}", w=pt.stack([1 - share, share]), comp_dists=parts, **given)

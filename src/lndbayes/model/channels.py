@@ -119,7 +119,7 @@ def national_arrays(
         raise DataError(Problem("evidence/national.csv", rule, column="rate"))
     se = frame["se"].to_numpy(float) * slope(link, rate)
     size = len(frame)
-    covariance = np.diag(se**2) + spec.baseline.national_offset_sd**2
+    noise, bias = np.diag(se**2), spec.baseline.national_offset_sd
     on = spec.baseline.channels.national
     population = data.ds["population"].to_numpy()
     mean_exposure = arrays["exposure_all"].sum(axis=1)
@@ -128,7 +128,18 @@ def national_arrays(
         "national_weight": inside / np.maximum(length, 1)[:, None],
         "national_share": weight / weight.sum(),
         "national_logit": forward(link, rate),
-        "national_chol": np.linalg.cholesky(covariance) if on and size else OFF_SD * np.eye(size),
+        **_biased("national", noise, bias, spec, on=bool(on and size)),
+    }
+
+
+def _biased(
+    name: str, noise: np.ndarray, bias: float, spec: ModelSpec, *, on: bool
+) -> dict[str, np.ndarray]:
+    """Cholesky factors of rows with a common bias integrated out: a usual and an outlying one."""
+    sds = {"chol": bias, "chol_outlying": bias * spec.baseline.contamination_ratio}
+    return {
+        f"{name}_{which}": np.linalg.cholesky(noise + sd**2) if on else OFF_SD * np.eye(len(noise))
+        for which, sd in sds.items()
     }
 
 
@@ -166,10 +177,10 @@ def elicited_arrays(spec: ModelSpec, data: EvaluationData, step: int) -> dict[st
     low, middle, high = (
         forward(link, frame[q].to_numpy(float) - shift) for q in ("q05", "q50", "q95")
     )
-    covariance = np.diag(((high - low) / (2 * _Z95)) ** 2) + spec.baseline.elicited_bias_sd**2
+    noise = np.diag(((high - low) / (2 * _Z95)) ** 2)
     return {
         "elicited_weight": weight,
         "elicited_month": window / max(window.sum(), 1.0),
         "elicited_logit": np.asarray(middle),
-        "elicited_chol": np.linalg.cholesky(covariance) if on else OFF_SD * np.eye(len(frame)),
+        **_biased("elicited", noise, spec.baseline.elicited_bias_sd, spec, on=on),
     }

@@ -16,7 +16,7 @@ import numpy as np
 
 from lndbayes.base.names import PERIOD_MONTHS
 from lndbayes.data.evaluation import EvaluationData
-from lndbayes.model.basis import harmonics, rw2_basis, scaled_time, steps
+from lndbayes.model.basis import harmonics, scaled_time, smooth_basis, steps, walk_basis
 from lndbayes.model.cells import cell_arrays
 from lndbayes.model.channels import (
     OFF_SD,
@@ -40,7 +40,7 @@ class Design:
     Attributes
     ----------
     coords : mapping of str to sequence
-        Labels of every dim: site, month, intervention, wave, harmonic, basis_national, basis_site,
+        Labels of every dim: site, month, intervention, wave, harmonic, basis_national, basis_walk, basis_site,
         retrospective_site, and one per channel's rows.
     arrays : mapping of str to ndarray
         Named arrays, the names being those of the model's data variables. S sites, T periods,
@@ -109,8 +109,11 @@ def build_design(spec: ModelSpec, data: EvaluationData) -> Design:
         "count_exact": np.where(cells["low"] == cells["high"], cells["low"], 0.0),
         "event_time": event,
         "time": scaled_time(times),
-        "national_functions": rw2_basis(len(times), spec.baseline.national_basis),
-        "site_functions": rw2_basis(len(times), spec.baseline.site_basis),
+        "national_functions": smooth_basis(len(times), spec.baseline.national_basis, 2),
+        "walk_functions": walk_basis(len(times), spec.baseline.national_walk, step),
+        "site_functions": smooth_basis(
+            len(times), spec.baseline.site_basis, spec.baseline.site_curve_order
+        ),
         "harmonics": harmonics(times, step),
         "seam_functions": _seams(spec, data),
         "half_period": np.array(0.5 * step),
@@ -151,6 +154,7 @@ _FIXED_SCALES: Mapping[str, str] = {
     **{prior.array: prior.key for _, prior in fixed_scales()},
     "shared_bias_sd": "sensitivity.shared_bias_sd",
     "pulse_sd": "effect.pulse_sd",
+    "contamination": "baseline.contamination",
 }
 _CELL = ("site", "month")
 _DIMS: Mapping[str, tuple[str, ...]] = {
@@ -166,6 +170,7 @@ _DIMS: Mapping[str, tuple[str, ...]] = {
     "event_time": _CELL,
     "time": ("month",),
     "national_functions": ("month", "basis_national"),
+    "walk_functions": ("month", "basis_walk"),
     "site_functions": ("month", "basis_site"),
     "harmonics": ("month", "harmonic"),
     "seam_functions": ("month", "seam_month"),
@@ -191,10 +196,12 @@ _DIMS: Mapping[str, tuple[str, ...]] = {
     "national_share": ("site",),
     "national_logit": ("national_row",),
     "national_chol": ("national_row", "national_row_2"),
+    "national_chol_outlying": ("national_row", "national_row_2"),
     "elicited_weight": ("elicited_row", "site"),
     "elicited_month": ("month",),
     "elicited_logit": ("elicited_row",),
     "elicited_chol": ("elicited_row", "elicited_row_2"),
+    "elicited_chol_outlying": ("elicited_row", "elicited_row_2"),
     **dict.fromkeys(_FIXED_SCALES, ()),
 }
 
@@ -294,6 +301,7 @@ def _coords(
         if spec.family.free_stage_effect
         else [],
         "basis_national": list(range(arrays["national_functions"].shape[1])),
+        "basis_walk": list(range(arrays["walk_functions"].shape[1])),
         "basis_site": list(range(arrays["site_functions"].shape[1])),
         "retrospective_site": [str(ds["site"].to_numpy()[int(i)]) for i in covered],
         "retrospective_key": ["site", "month", "row_site"],

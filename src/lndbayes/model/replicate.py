@@ -128,7 +128,9 @@ def _evidence(
     out = {}
     for name, mean in channel_predictors(eta0, values, design, spec).items():
         if f"{name}_chol" in design.arrays:
-            noise = design[f"{name}_chol"] @ rng.normal(size=mean.shape[-1])
+            outlying = bool(rng.uniform() < design["contamination"])
+            chol = design[f"{name}_chol_outlying" if outlying else f"{name}_chol"]
+            noise = chol @ rng.normal(size=mean.shape[-1])
             out[f"{name}_logit"] = mean[0, 0] + noise
             continue
         n = design[f"{name}_exposure"]

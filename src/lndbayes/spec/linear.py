@@ -179,6 +179,15 @@ LINEAR: tuple[LinearBlock, ...] = (
         note="smooth national variation",
     ),
     LinearBlock(
+        "national_walk",
+        Enters.UNTREATED,
+        LearnedScale("national_walk_sd"),
+        basis="walk_functions",
+        over=("month",),
+        dims=("basis_walk",),
+        note="national random walk: steps and shocks common to all sites",
+    ),
+    LinearBlock(
         "season",
         Enters.UNTREATED,
         OwnPrior("season"),
@@ -244,6 +253,15 @@ LINEAR: tuple[LinearBlock, ...] = (
         over=("site", "month"),
         dims=(),
         note="untreated trend of early starters, per 24 months and sd of earliness",
+    ),
+    LinearBlock(
+        "level_adoption",
+        Enters.UNTREATED,
+        FixedScale("baseline.level_adoption_sd"),
+        basis="early_level",
+        over=("site", "month"),
+        dims=(),
+        note="untreated level of early starters, per sd of earliness",
     ),
     LinearBlock(
         "go_live_step",

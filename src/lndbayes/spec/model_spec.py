@@ -97,10 +97,11 @@ class ModelSpec(Strict):
         """Canonical JSON of the whole spec, sorted by key; `parse_spec` reads it back."""
         raw = {**self.model_dump(mode="json"), "priors": _plain_priors(self)}
         if not self.likelihood.bands:
-            # a spec that leaves the key out is the spec that it was before there was one
+            # a spec that leaves a key out is the spec that it was before there was one
             del raw["likelihood"]["bands"]
-        if not self.baseline.drift_adoption_sd:
-            del raw["baseline"]["drift_adoption_sd"]
+        for name, field in Baseline.model_fields.items():
+            if not field.is_required() and raw["baseline"][name] == field.default:
+                del raw["baseline"][name]
         if not self.covariates:
             del raw["covariates"]
         return json.dumps(raw, sort_keys=True, separators=(",", ":"))
@@ -147,8 +148,8 @@ def with_changes(spec: ModelSpec, changes: Mapping[str, Any]) -> ModelSpec:
             if not isinstance(node.get(key), dict):
                 raise SpecError(_no_such_key(dotted))
             node = node[key]
-        # thresholds that a spec does not override are not in it
-        if leaf not in node and parents != ["checks"]:
+        # thresholds that a spec does not override are not in it, nor slots that are switched off
+        if leaf not in node and parents not in (["checks"], ["priors"]):
             raise SpecError(_no_such_key(dotted))
         node[leaf] = value
     return parse_spec(raw, source="spec")
@@ -279,10 +280,13 @@ def _wanted_slots(raw: Mapping[str, Any]) -> tuple[tuple[str, ...], frozenset[st
     family = section.get("family") if isinstance(section, Mapping) else None
     scale = effect.get("pulse_sd") if isinstance(effect, Mapping) else 0.0
     pulse = isinstance(scale, int | float) and scale > 0
+    baseline = raw.get("baseline")
+    modes = baseline.get("national_walk", 0) if isinstance(baseline, Mapping) else 0
+    walk = isinstance(modes, int) and modes > 0
     if isinstance(family, str) and family in FAMILIES:
-        wanted = required_slots(family, pulse=pulse)
-        return wanted, frozenset(wanted)
-    any_family = [required_slots(name, pulse=pulse) for name in FAMILIES]
+        wanted = required_slots(family, pulse=pulse, walk=walk)
+        return wanted, frozenset((*wanted, "national_walk_sd"))
+    any_family = [required_slots(name, pulse=pulse, walk=walk) for name in FAMILIES]
     allowed = frozenset().union(*any_family)
     return tuple(s for s in any_family[0] if all(s in one for one in any_family)), allowed
 
