@@ -152,7 +152,12 @@ def test_density_and_gradient_are_pymcs(with_rows, tiny, rng) -> None:
     for name, found in {**ours, "eta0": eta0, "eta1": eta1}.items():
         if name in theirs:
             np.testing.assert_allclose(found, theirs[name], rtol=1e-9, atol=1e-10, err_msg=name)
-    assert {"drift_adoption", "level_adoption", "national_walk", *(block.name for block in ROWS)} <= set(theirs)
+    assert {
+        "drift_adoption",
+        "level_adoption",
+        "national_walk",
+        *(block.name for block in ROWS),
+    } <= set(theirs)
 
 
 def build_design_plain(spec: Any, data: Any) -> Design:

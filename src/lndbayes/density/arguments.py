@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from scipy.special import gammaln
@@ -78,7 +79,7 @@ def _precision(chol: np.ndarray) -> tuple[np.ndarray, float]:
     return _array(inverse.T @ inverse), -log_det - 0.5 * len(chol) * math.log(2 * math.pi)
 
 
-#: Log odds of what does not occur: its exponential is 0, and it is finite, as compiled code assumes.
+#: Log odds of what does not occur: its exponential is 0, and it is finite, as compiled code needs.
 _NEVER = -1e5
 
 

@@ -40,8 +40,8 @@ class Design:
     Attributes
     ----------
     coords : mapping of str to sequence
-        Labels of every dim: site, month, intervention, wave, harmonic, basis_national, basis_walk, basis_site,
-        retrospective_site, and one per channel's rows.
+        Labels of every dim: site, month, intervention, wave, harmonic, basis_national, basis_walk,
+        basis_site, retrospective_site, and one per channel's rows.
     arrays : mapping of str to ndarray
         Named arrays, the names being those of the model's data variables. S sites, T periods,
         M interventions.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from lndbayes.synthetic.layout import Layout
     from lndbayes.synthetic.world import World
 
-__all__ = ["Effect", "Mix", "NewSite", "draw_effect", "draw_mix", "draw_new_site", "ramp_at"]
+__all__ = [
+    "Effect",
+    "Mix",
+    "NewSite",
+    "draw_effect",
+    "draw_mix",
+    "draw_new_site",
+    "fading",
+    "ramp_at",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,17 @@ def ramp_at(event_time: NDArray[np.int64], ramp_months: NDArray[np.float64]) -> 
     return np.where(live, grown, 0.0)
 
 
+#: Event month from which a fading effect fades.
+_FADES_AFTER: Final = 18
+
+
+def fading(world: World, event_time: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Share of the effect that is left at an event time: 1 where none fades."""
+    if not world.fading_months:
+        return np.ones(event_time.shape)
+    return np.exp(-np.maximum(event_time - _FADES_AFTER, 0) / world.fading_months)
+
+
 def draw_mix(world: World, layout: Layout, rngs: Mapping[str, np.random.Generator]) -> Mix:
     """Draw true shares, the contacts observed, and the months they are reported in.
 
@@ -162,9 +182,8 @@ def draw_effect(
     sites = len(layout.site)
     mix_effect = np.array(world.mix_effects) - np.mean(world.mix_effects)
     wave_effect = np.array(world.wave_effects) - np.mean(world.wave_effects)
-    deviation = world.site_effect_sd * _by_need(
-        world, mix, rngs["site_deviation"].normal(size=sites)
-    )
+    own = _heavy_tailed(world, rngs["site_deviation"], sites)
+    deviation = world.site_effect_sd * _by_need(world, mix, own)
     known = ~np.isnan(layout.predecessor)
     before = np.where(known, layout.predecessor - layout.predecessor[known].mean(), 0.0)
     plateau = (
@@ -182,11 +201,19 @@ def draw_effect(
         deviation=deviation,
         ramp_months=ramp_months,
         window=_window(plateau, ramp_months),
-        contrast=ramp * plateau[:, None],
+        contrast=ramp * plateau[:, None] * fading(world, layout.event_time),
         recording=step,
         mix_effect=mix_effect,
         wave_effect=wave_effect,
     )
+
+
+def _heavy_tailed(world: World, rng: np.random.Generator, sites: int) -> NDArray[np.float64]:
+    """Standard deviations of sites: normal, or Student t with the same scale."""
+    own = rng.normal(size=sites)
+    if not world.deviation_df:
+        return own
+    return own / np.sqrt(rng.chisquare(world.deviation_df, size=sites) / world.deviation_df)
 
 
 def _by_need(world: World, mix: Mix, own: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lndbayes.base.names import EFFECT_WINDOW
-from lndbayes.synthetic.effect import ramp_at
+from lndbayes.synthetic.effect import fading, ramp_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,7 +124,7 @@ def draw_outcome_effect(
         window=window_ramp + pulse_at(window, peak, outcome.pulse_months).mean(),
         window_ramp=window_ramp,
         ramp=ramp,
-        contrast=ramp * plateau[:, None] + pulse,
+        contrast=ramp * plateau[:, None] * fading(world, layout.event_time) + pulse,
         mix_effect=mix_effect,
         pulse_peak=peak,
     )

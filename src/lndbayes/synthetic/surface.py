@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["Surface", "draw_surface", "expit", "logit", "rw2_basis"]
 
 NATIONAL_COLUMNS: Final = 8
-SITE_COLUMNS: Final = 4
 
 #: Cycles over the whole period of the site curves in a ``walk`` world; not whole numbers, so that
 #: no cosine basis holds them exactly.
@@ -81,12 +80,12 @@ def logit(p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @cache
-def rw2_basis(months: int, columns: int) -> NDArray[np.float64]:
+def rw2_basis(months: int, columns: int, order: int = 2) -> NDArray[np.float64]:
     """Low-rank basis of a second-order random walk.
 
     The smoothest directions of the intrinsic walk: right singular vectors of the second-difference
-    matrix with the smallest non-zero singular values, each divided by its singular value. They
-    are orthogonal to a constant and to a straight line.
+    matrix with the smallest non-zero singular values, each divided by its singular value, or with
+    `order` 1 by its root. They are orthogonal to a constant and to a straight line.
 
     Parameters
     ----------
@@ -111,7 +110,7 @@ def rw2_basis(months: int, columns: int) -> NDArray[np.float64]:
         difference[row, row + offset] = weight
     _, singular, right = np.linalg.svd(difference, full_matrices=False)
     smoothest = slice(None, -columns - 1, -1)
-    basis: NDArray[np.float64] = right[smoothest].T / singular[smoothest]
+    basis: NDArray[np.float64] = right[smoothest].T / singular[smoothest] ** (order / 2)
     return _unit_scaled(basis * np.sign(basis[-1]))
 
 
@@ -142,6 +141,25 @@ def _cosine_basis(months: int) -> NDArray[np.float64]:
     """Slow waves with random phase, slower ones larger."""
     angle = 2 * np.pi * np.arange(months)[:, None] * np.array(_CYCLES) / months
     return _detrended(np.hstack([np.cos(angle), np.sin(angle)]) / np.tile(_CYCLES, 2))
+
+
+@cache
+def _modes(months: int, columns: int) -> NDArray[np.float64]:
+    """Slowest directions of a centred first-order random walk: its own singular vectors."""
+    walk = np.cumsum(np.eye(months)[:, 1:], axis=0)
+    left, singular, _ = np.linalg.svd(walk - walk.mean(axis=0), full_matrices=False)
+    basis: NDArray[np.float64] = left[:, :columns] * singular[:columns]
+    basis = basis * np.sign(basis[0])
+    basis.setflags(write=False)
+    return basis
+
+
+def _walk(world: World, rng: np.random.Generator) -> NDArray[np.float64]:
+    """National random walk, dims (month); nothing is drawn where there is none."""
+    if not (world.national_walk_sd and world.walk_columns):
+        return np.zeros(world.months)
+    modes = _modes(world.months, world.walk_columns)
+    return np.asarray(world.national_walk_sd * (modes @ rng.normal(size=modes.shape[1])))
 
 
 def _season(world: World) -> NDArray[np.float64]:
@@ -194,9 +212,11 @@ def draw_surface(world: World, layout: Layout, rngs: Mapping[str, np.random.Gene
     time = (np.arange(months) - (months - 1) / 2) / 24
     low_rank = world.smooth == "rw2"
     wide = rw2_basis(months, NATIONAL_COLUMNS) if low_rank else _walk_basis(months)
-    narrow = rw2_basis(months, SITE_COLUMNS) if low_rank else _cosine_basis(months)
+    own = rw2_basis(months, world.site_columns, world.site_order)
+    narrow = own if low_rank else _cosine_basis(months)
 
     level = world.baseline_level + world.site_level_sd * rngs["site_level"].normal(size=sites)
+    level = level + world.adoption_level * _earliness(layout)
     drift = world.site_drift_sd * _zero_sum(rngs["site_drift"].normal(size=sites))
     drift = drift + world.adoption_trend * _earliness(layout)
     steps = rngs["national_curve"].normal(size=(wide.shape[1],))
@@ -206,6 +226,7 @@ def draw_surface(world: World, layout: Layout, rngs: Mapping[str, np.random.Gene
     curve = world.site_curve_sd * _zero_sum(waves)
 
     common = world.national_slope * time + wide @ national + _season(world)
+    common = common + _walk(world, rngs["national_curve"])
     after = world.drift * np.maximum(layout.event_time, 0) / 12
     eta0 = level[:, None] + np.outer(drift, time) + common + (narrow @ curve).T + after
     eta0 = eta0 + _shocks(world, sites, rngs["shock"])

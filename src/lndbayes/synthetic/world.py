@@ -30,6 +30,8 @@ _SCALES: Final = (
     "site_drift_sd",
     "site_curve_sd",
     "national_curve_sd",
+    "national_walk_sd",
+    "fading_months",
     "shock_sd",
     "retrospective_bias_sd",
     "band_site_sd",
@@ -106,6 +108,11 @@ class World:
         Coefficients of cos and sin at one, then two, cycles a year.
     shock_sd, shock_autocorrelation : float
         Stationary AR(1) site-month shocks of the untreated surface.
+    national_walk_sd : float
+        Monthly innovations of a national random walk, centred.
+    site_columns, site_order, walk_columns : int
+        With ``"rw2"``: columns of the sites' curves, whose scales fall as 1/k (1) or 1/k^2 (2), and
+        the slowest modes of the national walk.
     drift : float
         Drift of the untreated outcome after go-live, logits per year.
     smooth : str
@@ -157,6 +164,13 @@ class World:
     mix_by_need : float
         Correlation of a site's own effect deviation with its share of the fourth intervention: the
         mix follows what a site needs. Breaks the model's independence of mix and deviation.
+    adoption_level : float
+        Untreated level that goes with an early start: added in proportion to the standardised
+        go-live, earliest highest.
+    deviation_df : float
+        Degrees of freedom of a Student t law of the sites' own effect deviations; 0: normal.
+    fading_months : float
+        Months in which the effect falls to 1/e, from month 18 after go-live on; 0: it stays.
     months, panel_start : int
         Length of the grid (from 2011-04) and first month with outcome rows and go-lives.
     time_served_years, place_cost, alternative_cost : float
@@ -201,6 +215,10 @@ class World:
     shock_autocorrelation: float = 0.5
     drift: float = 0.0
     smooth: str = "walk"
+    national_walk_sd: float = 0.0
+    site_columns: int = 4
+    site_order: int = 2
+    walk_columns: int = 0
     concentration: float = 150.0
     bands: tuple[str, ...] = (
         "1 up to 3 months",
@@ -239,6 +257,9 @@ class World:
     adoption_trend: float = 0.0
     national_shock: float = 0.0
     mix_by_need: float = 0.0
+    adoption_level: float = 0.0
+    deviation_df: float = 0.0
+    fading_months: float = 0.0
     months: int = 96
     panel_start: int = 36
     time_served_years: float = 0.25
@@ -294,6 +315,14 @@ def _problems(world: World) -> list[Problem]:
     for name in ("shock_autocorrelation", "mix_by_need"):
         if not -1 < getattr(world, name) < 1:
             broken(name, "must be between -1 and 1")
+    if world.deviation_df and world.deviation_df <= 0:
+        broken("deviation_df", "must be 0, or positive")
+    if not 1 <= world.site_columns <= world.months - 2:
+        broken("site_columns", "must be at least 1, and below the months by 2")
+    if not 0 <= world.walk_columns < world.months:
+        broken("walk_columns", "must be at least 0 and below the months")
+    if world.site_order not in (1, 2):
+        broken("site_order", "must be 1 or 2")
     if world.smooth not in SMOOTHS:
         broken("smooth", f"must be one of {', '.join(SMOOTHS)}")
     if world.panel_start < 12 or world.panel_start % 3:
