@@ -94,6 +94,32 @@ VARIANTS: tuple[Refit, ...] = (
         {"sensitivity.shared_bias_sd": 0.15, "sensitivity.drift_sd": 0.05},
         keep=Keep.BIASES,
     ),
+    Refit(
+        "bias_off",
+        "no level bias of all reconstructed evidence and no drift allowed",
+        {"sensitivity.shared_bias_sd": 0.0, "sensitivity.drift_sd": 0.0},
+    ),
+    Refit(
+        "no_adoption",
+        "untreated levels and trends do not go along with an early start",
+        {"baseline.level_adoption_sd": 0.0, "baseline.drift_adoption_sd": 0.0},
+    ),
+    Refit(
+        "no_national_walk",
+        "no steps and shocks common to all sites",
+        {"baseline.national_walk": 0},
+        pilot=Pilot.ALONE,
+    ),
+    Refit(
+        "smooth_sites",
+        "sites depart from the nation smoothly, as a second-order random walk",
+        {"baseline.site_curve_order": 2},
+    ),
+    Refit(
+        "no_outliers",
+        "no outlying bias of experts and of the national series",
+        {"baseline.contamination": 0.0},
+    ),
 )
 
 
