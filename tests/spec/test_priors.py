@@ -128,7 +128,8 @@ def test_slots_are_the_parameters_that_have_a_prior_in_the_spec():
     """The vector's scalars less the multipliers of fixed scales; season, shares, later stages."""
     fixed = {"shared_bias", "drift", "go_live_step", "pulse"}
     vectors = {"season", "mix_share", "stage_level"}
-    assert set(SLOTS) == (set(SCALARS) - fixed) | vectors
+    further = {"national_walk_sd"}
+    assert set(SLOTS) == (set(SCALARS) - fixed) | vectors | further
     asked = [required_slots(f, pulse=p) for f in FAMILIES for p in (False, True)]
     assert set().union(*asked) == set(SLOTS)
     for slots in asked:
@@ -180,7 +181,9 @@ def test_table_has_one_row_a_slot_then_one_a_fixed_scale(spec):
     fixed = ["national_offset", "elicited_bias", "wave_effect", "shared_bias", "drift"]
     rows = table["slot"].tolist()
     assert rows[: len(slots)] == list(slots)
-    assert sorted(rows[len(slots) :]) == sorted([*fixed, "go_live_step", "pulse", "drift_adoption"])
+    assert sorted(rows[len(slots) :]) == sorted(
+        [*fixed, "go_live_step", "pulse", "drift_adoption", "level_adoption"]
+    )
     assert table.columns.tolist() == [
         "slot",
         "distribution",
@@ -263,13 +266,27 @@ def test_two_equal_parts_have_a_median_of_one_half(spec):
 
 
 def test_fixed_scales_are_odds_ratios_or_off(table):
-    assert_row(table, "national_offset", math.exp(-Z95 * 0.4), 1.0, math.exp(Z95 * 0.4))
-    assert_row(table, "elicited_bias", math.exp(-Z95 * 0.15), 1.0, math.exp(Z95 * 0.15))
     assert_row(table, "wave_effect", math.exp(-Z95 * 0.2), 1.0, math.exp(Z95 * 0.2))
     assert table.loc["wave_effect", "distribution"] == "Normal(mu=0, sigma=0.2), sigma fixed"
-    for name in ("shared_bias", "drift", "go_live_step", "pulse"):
+    for name, sd in (("shared_bias", 0.15), ("drift", 0.05), ("drift_adoption", 0.1)):
+        assert_row(table, name, math.exp(-Z95 * sd), 1.0, math.exp(Z95 * sd))
+    for name in ("go_live_step", "pulse"):
         assert_row(table, name, 1.0, 1.0, 1.0)
         assert table.loc[name, "distribution"] == "off (0)"
+
+
+@pytest.mark.parametrize(("name", "sd"), [("national_offset", 0.4), ("elicited_bias", 0.15)])
+def test_ranges_of_biases_have_their_outlying_part(table, spec, name, sd):
+    """Nine of ten draws of the mixture lie between them, and they are told as what they are."""
+    low, high = np.log(table.loc[name, ["lower", "upper"]].to_numpy(float)) / sd
+    inside = 0.8 * np.diff(stats.norm.cdf([low, high])) + 0.2 * np.diff(
+        stats.norm.cdf(np.array([low, high]) / 4)
+    )
+    assert inside[0] == pytest.approx(0.9, abs=1e-8)
+    assert low == pytest.approx(-high, abs=1e-8)
+    assert table.loc[name, "distribution"].count("Normal") == 2
+    plain = prior_table(with_changes(spec, {"baseline.contamination": 0.0})).set_index("slot")
+    assert_row(plain, name, math.exp(-Z95 * sd), 1.0, math.exp(Z95 * sd))
 
 
 def test_a_bias_that_is_switched_on_is_in_the_table(spec):

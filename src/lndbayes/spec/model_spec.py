@@ -149,7 +149,8 @@ def with_changes(spec: ModelSpec, changes: Mapping[str, Any]) -> ModelSpec:
                 raise SpecError(_no_such_key(dotted))
             node = node[key]
         # thresholds that a spec does not override are not in it, nor slots that are switched off
-        if leaf not in node and parents not in (["checks"], ["priors"]):
+        off = parents == ["checks"] or (parents == ["priors"] and leaf in SLOTS)
+        if leaf not in node and not off:
             raise SpecError(_no_such_key(dotted))
         node[leaf] = value
     return parse_spec(raw, source="spec")
@@ -244,6 +245,8 @@ def parse_spec(raw: Mapping[str, Any], *, source: str) -> ModelSpec:
     problems += bad
     priors, bad = _parse_priors(raw.get("priors"), source, *_wanted_slots(raw))
     problems += bad
+    if _modes(raw) == 0:
+        priors.pop("national_walk_sd", None)
     rest = {k: v for k, v in raw.items() if k != "priors"}
     try:
         spec = ModelSpec.model_validate({**rest, "priors": priors})
@@ -280,15 +283,22 @@ def _wanted_slots(raw: Mapping[str, Any]) -> tuple[tuple[str, ...], frozenset[st
     family = section.get("family") if isinstance(section, Mapping) else None
     scale = effect.get("pulse_sd") if isinstance(effect, Mapping) else 0.0
     pulse = isinstance(scale, int | float) and scale > 0
-    baseline = raw.get("baseline")
-    modes = baseline.get("national_walk", 0) if isinstance(baseline, Mapping) else 0
-    walk = isinstance(modes, int) and modes > 0
+    given = raw.get("priors")
+    # a spec without a walk may leave its scale out, as specs did before there was one
+    missing = {"national_walk_sd"} if _modes(raw) == 0 else set()
+    missing -= set(given) if isinstance(given, Mapping) else set()
     if isinstance(family, str) and family in FAMILIES:
-        wanted = required_slots(family, pulse=pulse, walk=walk)
-        return wanted, frozenset((*wanted, "national_walk_sd"))
-    any_family = [required_slots(name, pulse=pulse, walk=walk) for name in FAMILIES]
+        wanted = required_slots(family, pulse=pulse)
+        return tuple(s for s in wanted if s not in missing), frozenset(wanted)
+    any_family = [required_slots(name, pulse=pulse) for name in FAMILIES]
     allowed = frozenset().union(*any_family)
     return tuple(s for s in any_family[0] if all(s in one for one in any_family)), allowed
+
+
+def _modes(raw: Mapping[str, Any]) -> Any:
+    """Modes of the national walk, as given."""
+    baseline = raw.get("baseline")
+    return baseline.get("national_walk", 0) if isinstance(baseline, Mapping) else 0
 
 
 def _parse_priors(

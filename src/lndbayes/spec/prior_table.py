@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import optimize, stats
 
 from lndbayes.base.names import CI_PROB
 from lndbayes.spec.families import RATIO, inverse
@@ -95,16 +95,18 @@ def _fixed_rows(spec: ModelSpec, quantiles: np.ndarray, ci_prob: float) -> list[
         sd, note = fixed.pop(term)
         if covariates:
             fixed[term] = (sd, f"{note}: {', '.join(covariates)}")
+    biased = ("national_offset", "elicited_bias")
+    share, ratio = spec.baseline.contamination, spec.baseline.contamination_ratio
     return [
         {
             "slot": name,
-            "distribution": f"Normal(mu=0, sigma={sd:g}), sigma fixed" if sd > 0 else "off (0)",
+            "distribution": _told(sd, share if name in biased else 0.0, ratio),
             "dims": dims.get(name) or "scalar",
             "unit": RATIO[spec.family.link],
             **dict(
                 zip(
                     ("lower", "median", "upper"),
-                    np.exp(stats.norm.ppf(quantiles) * sd),
+                    np.exp(sd * _quantiles(quantiles, share if name in biased else 0.0, ratio)),
                     strict=True,
                 )
             ),
@@ -113,3 +115,30 @@ def _fixed_rows(spec: ModelSpec, quantiles: np.ndarray, ci_prob: float) -> list[
         }
         for name, (sd, note) in fixed.items()
     ]
+
+
+def _told(sd: float, share: float, ratio: float) -> str:
+    """A fixed scale's distribution, with its outlying part if it has one."""
+    if sd <= 0:
+        return "off (0)"
+    if not share:
+        return f"Normal(mu=0, sigma={sd:g}), sigma fixed"
+    outlying = f"{share:g} Normal(mu=0, sigma={ratio * sd:g})"
+    return f"{1 - share:g} Normal(mu=0, sigma={sd:g}) + {outlying}, sigma fixed"
+
+
+def _quantiles(probability: np.ndarray, share: float, ratio: float) -> np.ndarray:
+    """Quantiles of a standard normal, of which a share is `ratio` times as wide."""
+    if not share:
+        return np.asarray(stats.norm.ppf(probability))
+
+    def beyond(x: float, p: float) -> float:
+        return float((1 - share) * stats.norm.cdf(x) + share * stats.norm.cdf(x / ratio) - p)
+
+    ends = [(min(z, ratio * z), max(z, ratio * z)) for z in stats.norm.ppf(probability)]
+    return np.array(
+        [
+            optimize.brentq(beyond, low - 1e-9, high + 1e-9, args=(p,))
+            for p, (low, high) in zip(probability, ends, strict=True)
+        ]
+    )
