@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from lndbayes.density.argument_table import block, get, grid, line, scalar
+from lndbayes.density.priors_and_shapes import contaminated
 from lndbayes.numerics.simd import dot
 from lndbayes.numerics.special import rates, rising
 from lndbayes.numerics.vector import BLOCK, INSIDE, LINKS, TINY, exps, log1ps, logs, shares_of
@@ -279,43 +280,6 @@ def _counted(
 
 
 @njit(**INSIDE)
-def _biased(
-    gap: np.ndarray,
-    usual: np.ndarray,
-    outlying: np.ndarray,
-    log_odds: float,
-    pull: np.ndarray,
-    g: np.ndarray,
-) -> float:
-    """Log density of rows with a common bias integrated out, without constants.
-
-    A mixture of two normals, of a usual and of an outlying bias. `pull` is the derivative by the
-    mean; every mean has the shared bias in it, so that `pull` adds to its derivative.
-    """
-    size = gap.shape[0]
-    near, far = 0.0, 0.0
-    wide = np.zeros(size)
-    for i in range(size):
-        pull[i] = 0.0
-        for j in range(size):
-            pull[i] += usual[i, j] * gap[j]
-            wide[i] += outlying[i, j] * gap[j]
-        near -= 0.5 * gap[i] * pull[i]
-        far -= 0.5 * gap[i] * wide[i]
-    odds = log_odds + far - near
-    if odds > 0.0:
-        rest = math.exp(-odds)
-        value, share = far + log_odds + math.log1p(rest), 1.0 / (1.0 + rest)
-    else:
-        rest = math.exp(odds)
-        value, share = near + math.log1p(rest), rest / (1.0 + rest)
-    for i in range(size):
-        pull[i] += share * (wide[i] - pull[i])
-        g[scalar("shared_bias")] += pull[i]
-    return value
-
-
-@njit(**INSIDE)
 def _national(
     h: np.ndarray, eta0: np.ndarray, by_eta0: np.ndarray, v: np.ndarray, g: np.ndarray
 ) -> float:
@@ -370,7 +334,9 @@ def _national(
         gap[i] = logit[i] - (level + v[scalar("shared_bias")])
     pull, g_rate = np.empty(size), np.zeros(months)
     usual, outlying = get(h, "national_precision"), get(h, "national_outlying")
-    value = _biased(gap, usual, outlying, get(h, "national_log_odds"), pull, g)
+    value = contaminated(gap, usual, outlying, get(h, "national_log_odds"), pull)
+    for i in range(size):
+        g[scalar("shared_bias")] += pull[i]
     for i in range(size):
         for t in range(months):
             g_rate[t] += weight[i, t] * pull[i] * on_rate[i]
@@ -403,7 +369,9 @@ def _elicited(
             gap[i] -= weight[i, s] * level[s]
     pull, g_level = np.empty(size), np.zeros(sites)
     usual, outlying = get(h, "elicited_precision"), get(h, "elicited_outlying")
-    value = _biased(gap, usual, outlying, get(h, "elicited_log_odds"), pull, g)
+    value = contaminated(gap, usual, outlying, get(h, "elicited_log_odds"), pull)
+    for i in range(size):
+        g[scalar("shared_bias")] += pull[i]
     for i in range(size):
         for s in range(sites):
             g_level[s] += weight[i, s] * pull[i]

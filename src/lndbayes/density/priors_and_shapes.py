@@ -11,16 +11,7 @@ from lndbayes.model.course import PULSE, RAMP
 from lndbayes.numerics.simd import dot
 from lndbayes.numerics.vector import BLOCK, INNER, INSIDE, TINY, logs, risings
 
-__all__ = [
-    "by_course",
-    "extend",
-    "extend_back",
-    "mix",
-    "passed",
-    "scalar_prior",
-    "shares",
-    "since",
-]
+__all__ = ["by_course", "contaminated", "extend", "extend_back", "mix", "passed", "scalar_prior", "shares", "since"]
 
 
 @njit(**INSIDE)
@@ -197,3 +188,38 @@ def by_course(event_time: np.ndarray, built: np.ndarray, out: np.ndarray) -> Non
         for t in range(event_time.shape[1]):
             e = event_time[k, t]
             out[k, t] = built[e if e >= 0 else before]
+
+
+@njit(**INSIDE)
+def contaminated(
+    gap: np.ndarray,
+    usual: np.ndarray,
+    outlying: np.ndarray,
+    log_odds: float,
+    pull: np.ndarray,
+) -> float:
+    """Log density of rows with a common bias integrated out, without constants.
+
+    A mixture of two normals, of a usual and of an outlying bias. `pull` becomes the derivative by
+    the mean.
+    """
+    size = gap.shape[0]
+    near, far = 0.0, 0.0
+    wide = np.zeros(size)
+    for i in range(size):
+        pull[i] = 0.0
+        for j in range(size):
+            pull[i] += usual[i, j] * gap[j]
+            wide[i] += outlying[i, j] * gap[j]
+        near -= 0.5 * gap[i] * pull[i]
+        far -= 0.5 * gap[i] * wide[i]
+    odds = log_odds + far - near
+    if odds > 0.0:
+        rest = math.exp(-odds)
+        value, share = far + log_odds + math.log1p(rest), 1.0 / (1.0 + rest)
+    else:
+        rest = math.exp(odds)
+        value, share = near + math.log1p(rest), rest / (1.0 + rest)
+    for i in range(size):
+        pull[i] += share * (wide[i] - pull[i])
+    return value
