@@ -13,7 +13,7 @@ from lndbayes.evidence.attribution import measures as attribution_measures
 from lndbayes.evidence.attribution.measures import POOLED, TREATED, conflicts
 from lndbayes.evidence.attribution.refits import borrowed_name, subset_name
 from lndbayes.evidence.attribution.shares import subsets
-from lndbayes.spec.model_spec import load_spec
+from lndbayes.spec.model_spec import load_spec, with_changes
 from small import MODELS, fake_fit
 
 DRAWS = 50
@@ -169,10 +169,12 @@ def test_biases_against_their_priors() -> None:
     spec = load_spec(MODELS / "custody.toml")
     main = fake_fit()
     law = spec.priors["crisis_dip"].frozen()
+    # Student t with 4 degrees of freedom: sds are root two times the scales
+    heavy, wide = 0.15 * np.sqrt(2), 0.25 * np.sqrt(2)
     values = {
-        "retrospective_bias": exact(0.15, 0.03),
+        "retrospective_bias": exact(heavy, 0.2 * heavy),
         "retrospective_bias_sd": exact(0.1, 0.01),
-        "history_selection": exact(0.0, 0.249),
+        "history_selection": exact(0.0, 0.996 * wide),
         "crisis_dip": exact(float(law.mean()), 0.5 * float(law.std())),
         "crisis_recovery_months": exact(12, 1),
     }
@@ -197,3 +199,21 @@ def test_biases_against_their_priors() -> None:
     # of a source that is absent nothing is said
     without = attribution_measures._biases(spec, main, bias_on, ["history"])
     assert "retrospective_bias" not in {row[2] for row in without}
+
+
+def test_a_prior_without_an_sd_is_measured_by_its_range() -> None:
+    cauchy = {"dist": "StudentT", "nu": 1.0, "mu": 0.1, "sigma": 0.1}
+    spec = with_changes(load_spec(MODELS / "custody.toml"), {"priors.history_selection": cauchy})
+    main, dims = fake_fit(), ("chain", "draw")
+    reach = 0.1 * np.tan(0.45 * np.pi) / 1.6448536269514722
+    draws = exact(0.1 + reach, 0.5 * reach)
+    names = ("history_selection", "crisis_dip", "crisis_recovery_months")
+    main["posterior"] = xr.DataTree(xr.Dataset({name: (dims, draws) for name in names}))
+    biases = xr.Dataset({name: (dims, draws) for name in ("shared_bias", "drift")})
+    found = {
+        row[1]: row[3]
+        for row in attribution_measures._biases(spec, main, biases, ["history"])
+        if row[2] == "history_selection"
+    }
+    assert found["bias_shift"] == pytest.approx(1.0)
+    assert found["bias_sd_ratio"] == pytest.approx(0.5)

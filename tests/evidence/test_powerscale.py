@@ -14,7 +14,12 @@ from scipy.special import expit
 from lndbayes.data.evaluation import read_evaluation
 from lndbayes.estimands.effects import pooled_effect
 from lndbayes.estimands.predictors import predictors
-from lndbayes.evidence.part_densities import channel_log_likelihood, log_prior, panel_log_likelihood
+from lndbayes.evidence.part_densities import (
+    channel_log_likelihood,
+    log_prior,
+    outlying_probability,
+    panel_log_likelihood,
+)
 from lndbayes.evidence.powerscale import (
     POWERSCALE_COLUMNS,
     PRIOR_GROUPS,
@@ -136,15 +141,42 @@ def test_sources_by_hand(made, spec) -> None:
     rate = np.array([w @ (c["national_share"] @ expit(eta)) for w in c["national_weight"]])
     level = np.array([w @ (eta @ c["elicited_month"]) for w in c["elicited_weight"]])
     for name, mean in (("national", np.log(rate / (1 - rate))), ("elicited", level)):
-        covariance = c[f"{name}_chol"] @ c[f"{name}_chol"].T
-        wanted[name] = stats.multivariate_normal.logpdf(
-            c[f"{name}_logit"], mean + p["shared_bias"], covariance
-        )
+        both = [
+            stats.multivariate_normal.pdf(
+                c[f"{name}_logit"], mean + p["shared_bias"], chol @ chol.T
+            )
+            for chol in (c[f"{name}_chol"], c[f"{name}_chol_outlying"])
+        ]
+        wanted[name] = np.log(0.8 * both[0] + 0.2 * both[1])
     found = channel_log_likelihood(made, spec)
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
         assert found[name].shape == (2, 300)
         assert found[name][chain, draw] == pytest.approx(value, rel=1e-9), name
+
+
+@pytest.mark.slow
+def test_how_probable_an_outlying_source_is(made, spec) -> None:
+    """Bayes' rule by hand, draw by draw; a source that agrees is no outlier, a far one is."""
+    found = outlying_probability(made, spec)
+    assert set(found) == {"national", "elicited"}
+    data = made["constant_data"].to_dataset()
+    eta0 = predictors(made)["eta0"].to_numpy()
+    level = eta0 @ data["elicited_month"].to_numpy() @ data["elicited_weight"].to_numpy().T
+    gap = data["elicited_logit"].to_numpy() - level
+    gap = gap - made["posterior"]["shared_bias"].to_numpy()[..., None]
+    both = []
+    for which in ("chol", "chol_outlying"):
+        chol = data[f"elicited_{which}"].to_numpy()
+        both.append(stats.multivariate_normal(cov=chol @ chol.T).pdf(gap))
+    by_hand = 0.2 * both[1] / (0.8 * both[0] + 0.2 * both[1])
+    assert found["elicited"] == pytest.approx(by_hand.mean(), rel=1e-8)
+    moved = made.copy(deep=True)
+    far = data.assign(elicited_logit=data["elicited_logit"] + 3.0)
+    moved["constant_data"] = xr.DataTree(far)
+    assert outlying_probability(moved, spec)["elicited"] > 0.99 > found["elicited"]
+    off = with_changes(spec, {"baseline.contamination": 0.0})
+    assert outlying_probability(made, off) == {}
 
 
 def test_priors_and_panel_by_hand(made, spec) -> None:

@@ -33,7 +33,7 @@ WITHOUT = Refit("no_history", "without histories", {"baseline.channels.history":
 BIASED = Refit(
     "biased",
     "biases let in",
-    {"sensitivity.shared_bias_sd": 0.15, "sensitivity.drift_sd": 0.05},
+    {"sensitivity.shared_bias_sd": 0.2, "sensitivity.drift_sd": 0.1},
     keep=Keep.BIASES,
 )
 FOLD = Refit("fold", "without own evidence", sites=("S01", "S03"), pilot=Pilot.ALONE)

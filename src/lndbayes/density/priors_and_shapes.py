@@ -11,7 +11,17 @@ from lndbayes.model.course import PULSE, RAMP
 from lndbayes.numerics.simd import dot
 from lndbayes.numerics.vector import BLOCK, INNER, INSIDE, TINY, logs, risings
 
-__all__ = ["by_course", "contaminated", "extend", "extend_back", "mix", "passed", "scalar_prior", "shares", "since"]
+__all__ = [
+    "by_course",
+    "contaminated",
+    "extend",
+    "extend_back",
+    "mix",
+    "passed",
+    "scalar_prior",
+    "shares",
+    "since",
+]
 
 
 @njit(**INSIDE)

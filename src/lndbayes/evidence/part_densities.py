@@ -5,13 +5,13 @@ Recomputed in NumPy and SciPy from stored draws and arrays, after `lndbayes.mode
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
 from scipy import stats
 from scipy.linalg import solve_triangular
-from scipy.special import gammaln, log_expit
+from scipy.special import expit, gammaln, log_expit
 
 from lndbayes.base.names import SAMPLE_DIMS
 from lndbayes.estimands.predictors import untreated_predictor
@@ -19,7 +19,12 @@ from lndbayes.model.surface import channel_predictors
 from lndbayes.spec.families import inverse
 from lndbayes.spec.model_spec import ModelSpec
 
-__all__ = ["channel_log_likelihood", "log_prior", "panel_log_likelihood"]
+__all__ = [
+    "channel_log_likelihood",
+    "log_prior",
+    "outlying_probability",
+    "panel_log_likelihood",
+]
 
 _CHUNK = 200
 #: What each source was observed to say, a value for each of its rows.
@@ -79,15 +84,53 @@ def channel_log_likelihood(fit: xr.DataTree, spec: ModelSpec) -> dict[str, np.nd
     dict of str to np.ndarray, shape (chain, draw)
         By source; empty where there is no reconstructed evidence.
     """
+    parts: dict[str, list[np.ndarray]] = {}
+    for means, values, arrays in _in_chunks(fit, spec):
+        for name, mean in means.items():
+            found = _channel(name, mean, values, arrays, spec.family.link)
+            parts.setdefault(name, []).append(found)
+    return {name: np.concatenate(found, axis=1) for name, found in parts.items()}
+
+
+def outlying_probability(fit: xr.DataTree, spec: ModelSpec) -> dict[str, float]:
+    """How probable it is that a source whose bias may be outlying has an outlying one.
+
+    Parameters
+    ----------
+    fit : xr.DataTree
+        With groups ``posterior`` and ``constant_data``.
+    spec : ModelSpec
+        The spec of the fit: which sources are on.
+
+    Returns
+    -------
+    dict of str to float
+        By source, of experts and the national series those that are on and have rows; empty where
+        `baseline.contamination` is 0. The prior probability is that share.
+    """
+    if not spec.baseline.contamination:
+        return {}
+    parts: dict[str, list[np.ndarray]] = {}
+    for means, _, arrays in _in_chunks(fit, spec):
+        for name, mean in means.items():
+            if f"{name}_chol" in arrays:
+                usual, outlying = _biased(name, mean, arrays)
+                parts.setdefault(name, []).append(expit(outlying - usual))
+    return {name: float(np.concatenate(found, axis=1).mean()) for name, found in parts.items()}
+
+
+def _in_chunks(
+    fit: xr.DataTree, spec: ModelSpec
+) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """Means of every source's rows, with the draws and arrays they follow from; some at a time."""
     constant = fit["constant_data"].to_dataset()
     # a fit stores no empty arrays
     arrays = dict.fromkeys(_OBSERVED, np.zeros(0))
     arrays |= {str(k): v.values for k, v in constant.data_vars.items()}
     on = spec.baseline.channels
     if not any(getattr(on, name.split("_")[0]) and len(arrays[name]) for name in _OBSERVED):
-        return {}
+        return
     posterior = fit["posterior"].to_dataset()
-    parts: dict[str, list[np.ndarray]] = {}
     for start in range(0, posterior.sizes["draw"], _CHUNK):
         draws = slice(start, start + _CHUNK)
         eta0 = untreated_predictor(fit, draws).to_numpy()
@@ -95,10 +138,7 @@ def channel_log_likelihood(fit: xr.DataTree, spec: ModelSpec) -> dict[str, np.nd
             str(k): v.transpose(*SAMPLE_DIMS, ...).to_numpy()
             for k, v in posterior.isel(draw=draws).data_vars.items()
         }
-        for name, mean in channel_predictors(eta0, values, arrays, spec).items():
-            found = _channel(name, mean, values, arrays, spec.family.link)
-            parts.setdefault(name, []).append(found)
-    return {name: np.concatenate(found, axis=1) for name, found in parts.items()}
+        yield channel_predictors(eta0, values, arrays, spec), values, arrays
 
 
 def _channel(

@@ -19,6 +19,7 @@ from lndbayes.estimands.summaries import summarise
 from lndbayes.evidence.attribution.refits import CUT, SOFT, borrowed_name, subset_name
 from lndbayes.evidence.attribution.shares import shapley, subsets
 from lndbayes.evidence.kept import effective, kept_draws
+from lndbayes.evidence.part_densities import outlying_probability
 from lndbayes.evidence.sensitivity import VARIANTS
 from lndbayes.spec.model_spec import CHANNELS, ModelSpec
 
@@ -86,6 +87,7 @@ def measures(
         *_leak(base, variants[VariantName.RAMP_HIDDEN]),
         *[("", "conflict_z" + end, c, z, np.nan, "") for end, c, z in _all_z(main, base, refits)],
         *_biases(spec, main, variants[VariantName.BIAS_ON], channels),
+        *_outlying(spec, main),
     ]
     tiers = site_tiers(main, spec.effect.window).to_series()
     table = pd.DataFrame(rows, columns=["site", *FULL_COLUMNS[4:]])
@@ -267,6 +269,14 @@ def _all_z(
     return out
 
 
+def _outlying(spec: ModelSpec, main: xr.DataTree) -> list[Row]:
+    """Probability that a source's common bias is an outlying one."""
+    share = spec.baseline.contamination
+    note = f"{share:g} before the data"
+    found = outlying_probability(main, spec)
+    return [("", "outlying_probability", c, p, np.nan, note) for c, p in found.items()]
+
+
 def _biases(
     spec: ModelSpec, main: xr.DataTree, kept: xr.Dataset, channels: Sequence[str]
 ) -> list[Row]:
@@ -276,7 +286,12 @@ def _biases(
     for channel, names in _BIASES.items():
         for name in names if channel in channels else ():
             law = spec.priors[name].frozen()
-            found.append((name, posterior[name], float(law.mean()), float(law.std())))
+            low, middle, high = law.ppf([0.05, 0.5, 0.95])
+            mean, sd = float(law.mean()), float(law.std())
+            # a Student t of two degrees of freedom or fewer has no sd: what a normal's range would
+            if not np.isfinite(sd):
+                mean, sd = float(middle), float(high - low) / (2 * 1.6448536269514722)
+            found.append((name, posterior[name], mean, sd))
     for name in ("shared_bias", "drift"):
         # let in by that refit only, with the scale that it states
         scale = float(_BIAS_ON.changes[f"sensitivity.{name}_sd"])
