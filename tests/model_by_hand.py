@@ -30,6 +30,7 @@ IDLE = ("pulse", "pulse_months", "person_dispersion", "stage_site_sd", "stage_ef
 
 POSITIVE_SLOTS = (
     "national_curve_sd",
+    "national_walk_sd",
     "site_level_sd",
     "site_drift_sd",
     "site_curve_sd",
@@ -105,7 +106,12 @@ class ByHand:
         th, periods = self.theta, np.arange(self.periods)
         time = (periods - (self.periods - 1) / 2) * self.step / 24
         national = rw2_basis(self.periods, len(th["national_curve"]))
-        own = rw2_basis(self.periods, len(th["site_curve"]))
+        own = rw2_basis(self.periods, len(th["site_curve"]), self.spec.baseline.site_curve_order)
+        # every path of a random walk of unit steps, less its mean, by its principal directions
+        paths = np.cumsum(np.eye(self.periods)[:, 1:], axis=0) * np.sqrt(self.step)
+        directions, sizes, _ = np.linalg.svd(paths - paths.mean(axis=0), full_matrices=False)
+        walk = (directions * np.sign(directions[0]) * sizes)[:, : len(th["national_walk"])]
+        adoption = th["level_adoption"] + th["drift_adoption"] * time
         angle = 2 * np.pi * periods * self.step / 12
         waves = [np.cos(angle), np.sin(angle), np.cos(2 * angle), np.sin(2 * angle)]
         after = np.array([max(self.event_month(site, t), 0) for t in periods])
@@ -115,9 +121,17 @@ class ByHand:
             + own @ th["site_curve"][:, s]
             + th["national_slope"] * time
             + national @ th["national_curve"]
+            + walk @ th["national_walk"]
+            + self.earliness(site) * adoption
             + sum(c * w for c, w in zip(th["season"], waves, strict=False))
             + th["drift"] * after / 12
         )
+
+    def earliness(self, site: str) -> float:
+        """Sds by which a site goes live before the mean; 0 at one that never does."""
+        live = np.array([g for g in self.go_live.values() if not np.isnan(g)])
+        own = self.go_live[site]
+        return 0.0 if np.isnan(own) or np.ptp(live) == 0 else (live.mean() - own) / live.std()
 
     def site_plateau(self, s: int, site: str) -> float:
         th, ds = self.theta, self.data.ds
@@ -156,6 +170,11 @@ class ByHand:
         found["season"] = stats.norm(season["mu"], season["sigma"]).logpdf(th["season"]).sum()
         curve = stats.norm(0, th["national_curve_sd"]).logpdf(th["national_curve"])
         found["national_curve"] = curve.sum()
+        walk = stats.norm().logpdf(th["national_walk"] / th["national_walk_sd"])
+        found["national_walk"] = walk.sum()
+        for name in ("level_adoption", "drift_adoption"):
+            scale = getattr(spec.baseline, f"{name}_sd")
+            found[name] = stats.norm().logpdf(th[name] / scale)
         found["site_drift"] = zero_sum(th["site_drift"] / th["site_drift_sd"])
         found["site_curve"] = zero_sum(th["site_curve"] / th["site_curve_sd"])
         deviation = th["site_deviation"] / th["site_effect_sd"]
@@ -266,10 +285,10 @@ class ByHand:
             return 0.0
         share, ratio = self.spec.baseline.contamination, self.spec.baseline.contamination_ratio
         usual, outlying = (
-            stats.multivariate_normal(mean, np.diag(variance) + sd**2).pdf(found)
+            stats.multivariate_normal(mean, np.diag(variance) + sd**2).logpdf(found)
             for sd in (common, common * ratio)
         )
-        return float(np.log((1 - share) * usual + share * outlying))
+        return float(np.logaddexp(np.log(1 - share) + usual, np.log(share) + outlying))
 
     def likelihoods(self) -> dict[str, float]:
         """All of them; for specs whose channels are all on."""

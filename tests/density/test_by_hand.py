@@ -141,8 +141,11 @@ def _predictors(values: dict[str, np.ndarray], design) -> np.ndarray:
     for i in np.ndindex(lead):
         v = {name: value[i] for name, value in values.items()}
         national = (
-            design["national_functions"] @ v["national_curve"] + design["harmonics"] @ v["season"]
+            design["national_functions"] @ v["national_curve"]
+            + design["walk_functions"] @ v["national_walk"]
+            + design["harmonics"] @ v["season"]
         )
+        adoption = v["level_adoption"] + v["drift_adoption"] * design["time"]
         for s in range(len(design["exposure"])):
             e = design["event_time"][s]
             built = np.where(e < 0, 0, 1 - np.exp(-(np.maximum(e, 0) + 0.5) / v["ramp_months"]))
@@ -150,6 +153,8 @@ def _predictors(values: dict[str, np.ndarray], design) -> np.ndarray:
                 v["site_level"][s]
                 + (v["site_drift"][s] + v["national_slope"]) * design["time"]
                 + national
+                + design["earliness"][s] * adoption
+                + v["drift"] * np.maximum(e, 0) / 12
                 + design["site_functions"] @ v["site_curve"][:, s]
                 + built * v["site_effect"][s]
             )

@@ -231,9 +231,9 @@ def test_a_design_takes_new_arrays_of_the_same_shape_only(design):
 SWITCHED = {
     "not_yet_treated": {"exposure", "count", "count_high", "stage_centre", "site_weight"},
     "retrospective": {"retrospective_exposure", "retrospective_count"},
-    "national": {"national_chol"},
+    "national": {"national_chol", "national_chol_outlying"},
     "history": {"history_exposure", "history_count"},
-    "elicited": {"elicited_chol"},
+    "elicited": {"elicited_chol", "elicited_chol_outlying"},
 }
 
 
@@ -243,7 +243,7 @@ def test_a_switch_changes_its_own_arrays_and_no_shape(spec, tiny, design, channe
     assert_equal(off, design, but=SWITCHED[channel])
     assert off.coords == design.coords
     for name in SWITCHED[channel]:
-        if name.endswith("_chol"):
+        if "_chol" in name:
             np.testing.assert_array_equal(off[name], OFF_SD * np.eye(len(off[name])))
         elif channel != "not_yet_treated":
             assert (off[name] == 0).all()
@@ -258,8 +258,13 @@ def test_a_switch_changes_its_own_arrays_and_no_shape(spec, tiny, design, channe
         ("sensitivity.go_live_step_sd", 0.1, {"go_live_step_sd"}),
         ("sensitivity.wave_sd", 0.0, {"wave_sd"}),
         ("baseline.seam_sd", 0.9, {"seam_sd"}),
-        ("baseline.national_offset_sd", 0.9, {"national_chol"}),
-        ("baseline.elicited_bias_sd", 0.9, {"elicited_chol"}),
+        ("baseline.national_offset_sd", 0.9, SWITCHED["national"]),
+        ("baseline.elicited_bias_sd", 0.9, SWITCHED["elicited"]),
+        ("baseline.contamination", 0.1, {"contamination"}),
+        ("baseline.contamination_ratio", 9.0, {"national_chol_outlying", "elicited_chol_outlying"}),
+        ("baseline.level_adoption_sd", 0.1, {"level_adoption_sd"}),
+        ("baseline.drift_adoption_sd", 0.2, {"drift_adoption_sd"}),
+        ("baseline.site_curve_order", 2, {"site_functions"}),
         ("effect.window", (0, 3), set()),
         ("sampling.seed", 4, set()),
     ],
