@@ -30,7 +30,6 @@ IDLE = ("pulse", "pulse_months", "person_dispersion", "stage_site_sd", "stage_ef
 
 POSITIVE_SLOTS = (
     "national_curve_sd",
-    "national_walk_sd",
     "site_level_sd",
     "site_drift_sd",
     "site_curve_sd",
@@ -110,8 +109,10 @@ class ByHand:
         # every path of a random walk of unit steps, less its mean, by its principal directions
         paths = np.cumsum(np.eye(self.periods)[:, 1:], axis=0) * np.sqrt(self.step)
         directions, sizes, _ = np.linalg.svd(paths - paths.mean(axis=0), full_matrices=False)
-        walk = (directions * np.sign(directions[0]) * sizes)[:, : len(th["national_walk"])]
-        adoption = th["level_adoption"] + th["drift_adoption"] * time
+        steps = th.get("national_walk", np.zeros(0))
+        walk = (directions * np.sign(directions[0]) * sizes)[:, : len(steps)]
+        # not there where it is switched off
+        adoption = th.get("level_adoption", 0.0) + th.get("drift_adoption", 0.0) * time
         angle = 2 * np.pi * periods * self.step / 12
         waves = [np.cos(angle), np.sin(angle), np.cos(2 * angle), np.sin(2 * angle)]
         after = np.array([max(self.event_month(site, t), 0) for t in periods])
@@ -121,7 +122,7 @@ class ByHand:
             + own @ th["site_curve"][:, s]
             + th["national_slope"] * time
             + national @ th["national_curve"]
-            + walk @ th["national_walk"]
+            + walk @ steps
             + self.earliness(site) * adoption
             + sum(c * w for c, w in zip(th["season"], waves, strict=False))
             + th["drift"] * after / 12
@@ -170,9 +171,13 @@ class ByHand:
         found["season"] = stats.norm(season["mu"], season["sigma"]).logpdf(th["season"]).sum()
         curve = stats.norm(0, th["national_curve_sd"]).logpdf(th["national_curve"])
         found["national_curve"] = curve.sum()
-        walk = stats.norm().logpdf(th["national_walk"] / th["national_walk_sd"])
-        found["national_walk"] = walk.sum()
-        for name in ("level_adoption", "drift_adoption"):
+        if "national_walk" in th:
+            scale = spec.priors["national_walk_sd"]
+            law = scipy_prior(scale.dist, dict(scale.parameters))
+            found["national_walk_sd"] = law.logpdf(th["national_walk_sd"])
+            walk = stats.norm().logpdf(th["national_walk"] / th["national_walk_sd"])
+            found["national_walk"] = walk.sum()
+        for name in {"level_adoption", "drift_adoption"} & set(th):
             scale = getattr(spec.baseline, f"{name}_sd")
             found[name] = stats.norm().logpdf(th[name] / scale)
         found["site_drift"] = zero_sum(th["site_drift"] / th["site_drift_sd"])
@@ -198,7 +203,8 @@ class ByHand:
 
     def jacobians(self) -> float:
         """Of the logarithms and of the shares; zero-sum coordinates are isometric."""
-        value = sum(np.log(self.theta[name]) for name in POSITIVE_SLOTS)
+        further = [name for name in ("national_walk_sd",) if name in self.theta]
+        value = sum(np.log(self.theta[name]) for name in (*POSITIVE_SLOTS, *further))
         if self.kinds > 1:
             share = self.theta["mix_share"]
             value = value + np.log(share).sum() + len(share) * np.log(self.kinds)
@@ -288,6 +294,8 @@ class ByHand:
             stats.multivariate_normal(mean, np.diag(variance) + sd**2).logpdf(found)
             for sd in (common, common * ratio)
         )
+        if not share:
+            return float(usual)
         return float(np.logaddexp(np.log(1 - share) + usual, np.log(share) + outlying))
 
     def likelihoods(self) -> dict[str, float]:

@@ -44,7 +44,18 @@ EVALUATIONS = {
     "two sites": {"go_live": (8, None), "waves": (1, 2), "evidence": False},
     "one site": {"go_live": (8,), "waves": (1,), "evidence": False, "interventions": ()},
 }
+#: Terms that are off in the shipped spec.
+ROUGH = {
+    "baseline.site_curve_order": 1,
+    "baseline.national_walk": 6,
+    "baseline.level_adoption_sd": 0.3,
+    "baseline.drift_adoption_sd": 0.1,
+    "baseline.contamination": 0.2,
+    "priors.national_walk_sd": {"dist": "LogNormal", "mu": -3.0, "sigma": 0.4},
+    "priors.history_selection": {"dist": "StudentT", "nu": 4.0, "mu": 0.0, "sigma": 0.25},
+}
 CHANGES = {
+    "rough": ROUGH,
     "as shipped": {},
     "ramp hidden": {"effect.hide_first_months": 6},
     "wide transition": {"effect.transition": (-4, 3)},
@@ -65,7 +76,7 @@ def setup(spec: ModelSpec, data: EvaluationData, seed: int) -> tuple:
 @pytest.mark.parametrize("case", EVALUATIONS)
 def test_density_is_the_one_written_by_hand(spec, other_spec, tmp_path, case):
     data = read_tables(tiny_tables(**EVALUATIONS[case]), tmp_path)
-    for priors in (spec, other_spec):
+    for priors in (spec, other_spec, with_changes(spec, ROUGH)):
         for seed in (1, 2):
             _, _, value, hand = setup(with_changes(priors, BIASES), data, seed)
             assert value == pytest.approx(hand.total(), rel=RTOL)
@@ -141,11 +152,8 @@ def _predictors(values: dict[str, np.ndarray], design) -> np.ndarray:
     for i in np.ndindex(lead):
         v = {name: value[i] for name, value in values.items()}
         national = (
-            design["national_functions"] @ v["national_curve"]
-            + design["walk_functions"] @ v["national_walk"]
-            + design["harmonics"] @ v["season"]
+            design["national_functions"] @ v["national_curve"] + design["harmonics"] @ v["season"]
         )
-        adoption = v["level_adoption"] + v["drift_adoption"] * design["time"]
         for s in range(len(design["exposure"])):
             e = design["event_time"][s]
             built = np.where(e < 0, 0, 1 - np.exp(-(np.maximum(e, 0) + 0.5) / v["ramp_months"]))
@@ -153,8 +161,6 @@ def _predictors(values: dict[str, np.ndarray], design) -> np.ndarray:
                 v["site_level"][s]
                 + (v["site_drift"][s] + v["national_slope"]) * design["time"]
                 + national
-                + design["earliness"][s] * adoption
-                + v["drift"] * np.maximum(e, 0) / 12
                 + design["site_functions"] @ v["site_curve"][:, s]
                 + built * v["site_effect"][s]
             )

@@ -109,7 +109,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> xr.DataTree:
     data = read_evaluation(write_evaluation(simulate(6, "effect", 12), folder))
     spec = with_changes(
         load_spec(MODELS / "custody.toml"),
-        {"sampling.draws": 300, "sampling.tune": 200, "sampling.chains": 2},
+        {
+            "sampling.draws": 300,
+            "sampling.tune": 200,
+            "sampling.chains": 2,
+            "baseline.contamination": 0.2,
+        },
     )
     return fit(spec, data, cores=1)
 

@@ -11,6 +11,7 @@ import pytest
 from scipy import integrate, stats
 from scipy.special import expit
 
+from lndbayes.base.errors import SpecError
 from lndbayes.base.names import CI_PROB
 from lndbayes.model.layout import SCALARS, inactive
 from lndbayes.spec.families import FAMILIES
@@ -130,7 +131,8 @@ def test_slots_are_the_parameters_that_have_a_prior_in_the_spec():
     vectors = {"season", "mix_share", "stage_level"}
     further = {"national_walk_sd"}
     assert set(SLOTS) == (set(SCALARS) - fixed) | vectors | further
-    asked = [required_slots(f, pulse=p) for f in FAMILIES for p in (False, True)]
+    switches = [(p, w) for p in (False, True) for w in (False, True)]
+    asked = [required_slots(f, pulse=p, walk=w) for f in FAMILIES for p, w in switches]
     assert set().union(*asked) == set(SLOTS)
     for slots in asked:
         assert list(slots) == [slot for slot in SLOTS if slot in slots]  # in one order
@@ -266,27 +268,38 @@ def test_two_equal_parts_have_a_median_of_one_half(spec):
 
 
 def test_fixed_scales_are_odds_ratios_or_off(table):
+    assert_row(table, "national_offset", math.exp(-Z95 * 0.4), 1.0, math.exp(Z95 * 0.4))
+    assert_row(table, "elicited_bias", math.exp(-Z95 * 0.15), 1.0, math.exp(Z95 * 0.15))
     assert_row(table, "wave_effect", math.exp(-Z95 * 0.2), 1.0, math.exp(Z95 * 0.2))
     assert table.loc["wave_effect", "distribution"] == "Normal(mu=0, sigma=0.2), sigma fixed"
-    for name, sd in (("shared_bias", 0.15), ("drift", 0.05), ("drift_adoption", 0.1)):
-        assert_row(table, name, math.exp(-Z95 * sd), 1.0, math.exp(Z95 * sd))
-    for name in ("go_live_step", "pulse"):
+    for name in ("shared_bias", "drift", "go_live_step", "pulse"):
         assert_row(table, name, 1.0, 1.0, 1.0)
         assert table.loc[name, "distribution"] == "off (0)"
 
 
 @pytest.mark.parametrize(("name", "sd"), [("national_offset", 0.4), ("elicited_bias", 0.15)])
-def test_ranges_of_biases_have_their_outlying_part(table, spec, name, sd):
+def test_ranges_of_biases_have_their_outlying_part(spec, name, sd):
     """Nine of ten draws of the mixture lie between them, and they are told as what they are."""
-    low, high = np.log(table.loc[name, ["lower", "upper"]].to_numpy(float)) / sd
+    on = with_changes(spec, {"baseline.contamination": 0.2, "baseline.contamination_ratio": 4.0})
+    row = prior_table(on).set_index("slot").loc[name]
+    low, high = np.log(row[["lower", "upper"]].to_numpy(float)) / sd
     inside = 0.8 * np.diff(stats.norm.cdf([low, high])) + 0.2 * np.diff(
         stats.norm.cdf(np.array([low, high]) / 4)
     )
     assert inside[0] == pytest.approx(0.9, abs=1e-8)
     assert low == pytest.approx(-high, abs=1e-8)
-    assert table.loc[name, "distribution"].count("Normal") == 2
-    plain = prior_table(with_changes(spec, {"baseline.contamination": 0.0})).set_index("slot")
-    assert_row(plain, name, math.exp(-Z95 * sd), 1.0, math.exp(Z95 * sd))
+    assert row["distribution"].count("Normal") == 2
+
+
+def test_the_walks_scale_is_there_where_the_walk_is(spec):
+    walk = {"dist": "LogNormal", "mu": -3.0, "sigma": 0.4}
+    on = with_changes(spec, {"baseline.national_walk": 5, "priors.national_walk_sd": walk})
+    assert "national_walk_sd" in prior_table(on)["slot"].tolist()
+    off = with_changes(on, {"baseline.national_walk": 0})
+    assert off == spec
+    assert "national_walk_sd" not in prior_table(off)["slot"].tolist()
+    with pytest.raises(SpecError, match="missing prior slot"):
+        with_changes(spec, {"baseline.national_walk": 5})
 
 
 def test_a_bias_that_is_switched_on_is_in_the_table(spec):

@@ -47,18 +47,18 @@ SHORT: dict[str, Any] = {
 #: SHA-256 of what each shipped spec means. A change of a template, or of a file, that is meant to
 #: change no model leaves them as they are; one that is meant to changes what is fitted.
 HASHES = {
-    "ae_attendances": "f9e08d86f1f5b4a918ea3a5c06d9a984a7320d765c639de08c2410f28686330b",
-    "court_duration": "0fed5feff62da3e1d8fca6be03f7662ed5540ee64457f7e808c5ed2a415c82e2",
-    "custody": "a097f22c6a4505ae64d3bdc8072cbdbdded04b937cf81646cfe0818421411fa8",
-    "drug_alcohol_attendances": "9cffe2a6dbc3799216f50cadb0ab95d355c3cd305bf918f51c14d9930e6b75d2",
-    "drug_alcohol_referrals": "42a802c4aff80bca8f181279e5d92926c052d57744bc90717b35907781862a16",
-    "hearings": "bb85970fc9b66a7a5aa5ddeaf9f5d8fca0f624ebe844124b4ec86bca9fd20aeb",
-    "iapt_attendances": "c41aa75e4cf349dcdb6466ea4db497e25e2d1cad9ba6d75542f183694e67ef03",
-    "iapt_referrals": "241cd11b2a8f89775c7ccb2af9fb5c4fdc8ea9b963ea2177ef5dc9bdacefc952",
-    "mh_attendances": "0dc49465ed67dc2999a590590f78dc4577e4271a1be1b44b407d34d45b39a652",
-    "mh_referrals": "f81c1a839c7f61e2e71e465be99fd88df8483452745f8ad5cddfb6cd27530bff",
-    "offending": "1ef1ad3877d85bc84aa88d2355c2d2a0728a9192c1d47289b0ba4811b48c8e6c",
-    "wellbeing": "696db1c700074fc7221f284a578ba8b3f28a4ed9f013dfea73420f0ce7272e9a",
+    "ae_attendances": "e5ed839d2efa41b6a023c0910790373a141c793e528370ac832b9708687656fc",
+    "court_duration": "e509a2359e67836465e86c8577eadfe340139f7aad44331c12f78a1ed3640476",
+    "custody": "dfa2e7654c9b864f2b633db25da2349728c7f7cba37d73435da6befbf2fc26c4",
+    "drug_alcohol_attendances": "822844d7348a2c634c8a2846095dbb11b3c6d0248df74fe3b4db98fcb5546196",
+    "drug_alcohol_referrals": "5c8571e7fdf97b92b0e3be34ed9cf4310c1582d1c63a07b9db9cccb4996019bb",
+    "hearings": "04137c515c5160d4237db422df73b7128c933b0b943d34b3930bb61773d6730e",
+    "iapt_attendances": "496d9814eecaddd43815e8f1f3f0f3252b96736554785e32883036c2b310e62e",
+    "iapt_referrals": "469773164f84f230ac3a161b45f9539722b8849e12f61039a06bcaf0c6e87347",
+    "mh_attendances": "7f5603ac3e5617a2122c2157d2a5eb9a32d23481c28bbc906aa05eb4946f8e38",
+    "mh_referrals": "df19e4698a2e7b7789332fec680175fba2e02e84fc76724960ea7499be2cfa16",
+    "offending": "10acc1a383be87e5e324e57863e6ab65df219bbe4eb82961c6d05ae7a0033898",
+    "wellbeing": "22f469c197a9cad51b4b4c05f6aa9b84ffdfd1f9d2b5818c17b6d2520126259f",
 }
 
 

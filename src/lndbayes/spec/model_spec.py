@@ -245,8 +245,6 @@ def parse_spec(raw: Mapping[str, Any], *, source: str) -> ModelSpec:
     problems += bad
     priors, bad = _parse_priors(raw.get("priors"), source, *_wanted_slots(raw))
     problems += bad
-    if _modes(raw) == 0:
-        priors.pop("national_walk_sd", None)
     rest = {k: v for k, v in raw.items() if k != "priors"}
     try:
         spec = ModelSpec.model_validate({**rest, "priors": priors})
@@ -283,15 +281,13 @@ def _wanted_slots(raw: Mapping[str, Any]) -> tuple[tuple[str, ...], frozenset[st
     family = section.get("family") if isinstance(section, Mapping) else None
     scale = effect.get("pulse_sd") if isinstance(effect, Mapping) else 0.0
     pulse = isinstance(scale, int | float) and scale > 0
-    given = raw.get("priors")
-    # a spec without a walk may leave its scale out, as specs did before there was one
-    missing = {"national_walk_sd"} if _modes(raw) == 0 else set()
-    missing -= set(given) if isinstance(given, Mapping) else set()
+    # its scale stands in the templates, for specs that switch the walk on
+    walk, spare = _modes(raw) != 0, ("national_walk_sd",)
     if isinstance(family, str) and family in FAMILIES:
-        wanted = required_slots(family, pulse=pulse)
-        return tuple(s for s in wanted if s not in missing), frozenset(wanted)
-    any_family = [required_slots(name, pulse=pulse) for name in FAMILIES]
-    allowed = frozenset().union(*any_family)
+        wanted = required_slots(family, pulse=pulse, walk=walk)
+        return wanted, frozenset((*wanted, *spare))
+    any_family = [required_slots(name, pulse=pulse, walk=walk) for name in FAMILIES]
+    allowed = frozenset(spare).union(*any_family)
     return tuple(s for s in any_family[0] if all(s in one for one in any_family)), allowed
 
 

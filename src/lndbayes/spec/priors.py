@@ -290,10 +290,11 @@ _OPTIONAL = (
     "stage_site_sd",
     "stage_effect",
     "pulse_months",
+    "national_walk_sd",
 )
 
 
-def required_slots(family: str, *, pulse: bool) -> tuple[str, ...]:
+def required_slots(family: str, *, pulse: bool, walk: bool = False) -> tuple[str, ...]:
     """Names of the prior slots that a spec must fill, and the only ones it may.
 
     Parameters
@@ -302,6 +303,9 @@ def required_slots(family: str, *, pulse: bool) -> tuple[str, ...]:
         A key of `lndbayes.spec.families.FAMILIES`.
     pulse : bool
         Whether the effect has a passing pulse.
+    walk : bool
+        Whether the nation has a random walk.
     """
-    own = {*FAMILIES[family].slots, *(("pulse_months",) if pulse else ())}
+    switched = {"pulse_months": pulse, "national_walk_sd": walk}
+    own = {*FAMILIES[family].slots, *(slot for slot, on in switched.items() if on)}
     return tuple(slot for slot in SLOTS if slot not in _OPTIONAL or slot in own)
