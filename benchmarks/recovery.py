@@ -18,6 +18,7 @@ import hashlib
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,13 @@ from lndbayes import (
     savings,
     site_effects,
 )
+from lndbayes.base.vocabulary import VariantName
+from lndbayes.data.evaluation import EvaluationData
 from lndbayes.estimands.effects import baseline_rates
+from lndbayes.estimands.overview import overview_row
+from lndbayes.estimands.reported import prior_as_posterior
+from lndbayes.estimands.summaries import summarise
+from lndbayes.evidence.sensitivity import VARIANTS, run_variants
 from lndbayes.files.source import source_hash, versions
 from lndbayes.money.savings import total_saving
 from lndbayes.spec.model_spec import ModelSpec, with_changes
@@ -69,6 +76,22 @@ def score(draws: np.ndarray, truth: np.ndarray) -> dict[str, list[float]]:
         "sd": sd.tolist(),
         "below_zero": (draws < 0).mean(axis=0).tolist(),
     }
+
+
+def verdict_of(
+    spec: ModelSpec, data: EvaluationData, tree: xr.DataTree, failed: Sequence[str] = ()
+) -> str:
+    """Verdict with the refits that it asks for, as `lndbayes evaluate` makes them.
+
+    `failed` are checks that say FAIL; by default none, since chains are short here.
+    """
+    wanted = [v for v in VARIANTS if v.name in (VariantName.ALL_OFF, VariantName.RAMP_HIDDEN)]
+    with tempfile.TemporaryDirectory() as folder:
+        refits = run_variants([(spec, data, tree)], Path(folder), variants=wanted)
+    prior = pooled_effect(prior_as_posterior(tree), "link", spec.effect.window)
+    prior_sd = float(summarise(prior)["sd"].iloc[0])
+    found = refits[spec.outcome.name]
+    return str(overview_row(spec, tree, prior_sd, refits=found, failed=failed)["verdict"])
 
 
 def flat(array: xr.DataArray) -> np.ndarray:

@@ -135,7 +135,7 @@ CHOICES: Mapping[str, tuple[Any, ...]] = {
     "channels": ("all", "panel", "none", "evidence"),
     "priors": ("shipped", "heavy", "narrow", "wide"),
     "direction": ("lower", "higher", "none"),
-    "margin": (0.1, 1e-6, 5.0),
+    "margin": (1.0, 1e-6, 5.0),
     "selected": (False, True),
     "accept": (0.7, 0.9),
     "costs": ("priced", "absent", "fixed"),
@@ -532,7 +532,8 @@ def _prior(recipe: Recipe, slot: str, prior: dict[str, Any]) -> dict[str, Any]:
 def _spec(recipe: Recipe, name: str, given: str) -> dict[str, Any]:
     raw = tomllib.loads(complete(SHIPPED[recipe.family][0]))
     raw["outcome"] |= {"name": name, "exposure_outcome": given, "selected": recipe.selected}
-    raw["outcome"] |= {"good_direction": recipe.direction, "margin": recipe.margin}
+    margin = recipe.margin * raw["outcome"]["margin_per_1000"]
+    raw["outcome"] |= {"good_direction": recipe.direction, "margin_per_1000": margin}
     on = {"all": (True, True), "panel": (True, False), "none": (False, False)}.get(
         recipe.channels, (False, True)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from lndbayes.base.names import CI_PROB
 from lndbayes.base.vocabulary import Estimand
 from lndbayes.estimands import averted, effects, mix_effects
 from lndbayes.estimands import reported as tables
+from lndbayes.estimands.margins import link_margins
 from lndbayes.evidence.attribution.tables import LEDGER_COLUMNS
 from lndbayes.evidence.sensitivity import VARIANTS
 from lndbayes.spec.families import FAMILIES
@@ -21,6 +23,7 @@ from lndbayes.spec.linear import LINEAR, FixedScale, LearnedScale, LinearBlock, 
 from lndbayes.spec.model_spec import CHANNELS, load_spec
 from lndbayes.spec.prior_table import prior_table
 from lndbayes.spec.priors import SLOTS
+from lndbayes.spec.shipped import shipped_specs
 from small import load
 
 ROOT = Path(__file__).parents[1]
@@ -226,6 +229,20 @@ def test_methods_states_the_settings_of_the_shipped_spec() -> None:
     assert f"over sites, {baseline.site_basis} functions" in methods
     off = (sensitivity.shared_bias_sd, sensitivity.drift_sd, sensitivity.go_live_step_sd)
     assert off == (0, 0, 0), "methods.md says that these are off in the main fit"
+
+
+def test_priors_has_every_margin_with_what_it_is_as_a_ratio() -> None:
+    section = text("docs/priors.md").split("## What counts as no effect")[1].split("\n## ")[0]
+    written = {named(row[0])[0]: row[1:3] for row in rows(section, 4) if named(row[0])}
+    shipped = {name: load_spec(path) for name, path in shipped_specs().items()}
+    assert set(written) == set(shipped)
+    for name, (margin, ratio) in written.items():
+        spec = shipped[name]
+        size = float(margin.split()[0])
+        assert size == spec.outcome.margin_per_1000, name
+        _, low, _, high, _, rate = ratio.split()
+        ends = link_margins(spec.family.link, float(rate.replace(",", "")) / 1000, size)
+        assert [f"{math.exp(end):.2f}" for end in ends] == [low, high], name
 
 
 def test_priors_are_documented_as_they_are() -> None:

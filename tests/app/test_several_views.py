@@ -1,25 +1,21 @@
-"""Bounds, the before-after taken to pieces, the overview, products and bands of averted events."""
+"""Bounds, the before-after taken to pieces, products and bands of averted events."""
 
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from lndbayes.base.vocabulary import EffectVerdict
 from lndbayes.estimands.averted import averted_by_band, events_averted
 from lndbayes.estimands.bounds import bounds_table, selection_bounds, trimmed
 from lndbayes.estimands.effects import pooled_effect
-from lndbayes.estimands.overview import overview_row, standing_verdict, verdict
 from lndbayes.estimands.predictors import predictors
 from lndbayes.estimands.regression_to_mean import before_after, before_after_table
 from lndbayes.estimands.treated import treated_sites
 from lndbayes.spec.families import inverse
-from lndbayes.spec.model_spec import load_spec
 from small import fake_fit
 
 WINDOW = (2, 5)
@@ -141,62 +137,6 @@ def test_a_fit_without_histories_has_no_before_after() -> None:
     assert before_after(fit, WINDOW) is None
     assert before_after_table(fit, WINDOW).empty
     assert len(before_after_table(history_fit(), WINDOW)) == 4
-
-
-# --- overview -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("lower", "upper", "told"),
-    [
-        (-0.5, -0.2, "lowers"),
-        (0.02, 0.4, "raises"),
-        (-0.05, 0.08, "no more than a small effect"),
-        (-0.09, -0.01, "no more than a small effect"),
-        (-0.3, 0.1, "cannot say"),
-        (float("nan"), 0.1, "not identified"),
-        (float("-inf"), 0.1, "not identified"),
-    ],
-)
-def test_verdicts_of_intervals(lower: float, upper: float, told: str) -> None:
-    assert verdict(lower, upper, 0.1) == told
-
-
-@pytest.mark.parametrize(
-    ("alone", "allowed", "told"),
-    [
-        ("lowers", "lowers", "lowers"),
-        ("lowers", "cannot say", EffectVerdict.FRAGILE),
-        ("lowers", "raises", EffectVerdict.FRAGILE),
-        ("raises", "no more than a small effect", EffectVerdict.FRAGILE),
-        ("no more than a small effect", "cannot say", EffectVerdict.FRAGILE),
-        ("no more than a small effect",) * 3,
-        ("cannot say", "lowers", "cannot say"),
-        ("raises", "not identified", EffectVerdict.FRAGILE),
-        ("not identified", "not identified", "not identified"),
-    ],
-)
-def test_a_verdict_stands_only_where_an_allowed_bias_leaves_it(alone, allowed, told) -> None:
-    assert standing_verdict(alone, allowed) == told
-
-
-def test_the_overview_asks_the_refit_with_a_bias() -> None:
-    spec = load_spec(Path(__file__).parents[2] / "models" / "custody.toml")
-    fit = fake_fit(posterior={"site_effect": -0.5, "ramp_months": 1e-3})
-    fit.attrs |= {"link": "logit"}
-    same = pooled_effect(fit, "link", spec.effect.window)
-    for shift, told in (
-        (0.0, "lowers"),
-        (0.5, EffectVerdict.FRAGILE),
-        (1.5, EffectVerdict.FRAGILE),
-    ):
-        row = overview_row(spec, fit, 5.0, allowed=same + shift)
-        assert row["verdict"] == told
-        ends = np.quantile(same + shift, [0.05, 0.95])
-        assert np.log([row["lower_bias_allowed"], row["upper_bias_allowed"]]) == pytest.approx(ends)
-    alone = overview_row(spec, fit, 5.0)
-    assert alone["verdict"] == EffectVerdict.FRAGILE
-    assert np.isnan(alone["lower_bias_allowed"])
 
 
 # --- products and bands ---------------------------------------------------------------------------

@@ -325,12 +325,17 @@ def _overview(outcome: str, w: _World, link: str, *, selected: bool) -> pd.DataF
     row |= {"p_below_zero": float((w.pooled < 0).mean()), "margin_low": 0.9, "margin_high": 1.11}
     row |= {"p_within_margin": float((abs(w.pooled) < 0.1).mean()), "identified_share": 0.4}
     row |= {f"tier_{t.lower()}": w.tiers.count(t) for t in "ABCD"} | {"sd_over_prior_sd": 0.2}
-    row |= {f"{k}_bias_allowed": one[k] * f for k, f in (("lower", 0.97), ("upper", 1.03))}
-    row |= {"verdict": "lowers" if one["upper"] < 1 else "cannot say", "note": "rate"}
+    row |= {"margin_per_1000": 10.0, "untreated_rate": 0.12}
+    row |= {"build_up_share": 0.1, "build_up_shift": 0.2, "build_up_chance": 0.7}
+    claimed = one["upper"] < 1
+    row |= {"tipping_bias": -np.log(one["upper"]) if claimed else np.nan}
+    row |= {"bias_tolerance": np.nan, "bias_tolerance_note": "no placebo was run"}
+    row |= {"verdict": "lowers" if claimed else "cannot say", "note": "rate"}
     if selected:
         row |= {"verdict": "not identified", "note": "measured only among people in treatment"}
         lost = ["median", "lower", "upper", "p_below_zero", "p_within_margin", "sd_over_prior_sd"]
-        lost += ["lower_bias_allowed", "upper_bias_allowed"]
+        lost += ["margin_low", "margin_high", "untreated_rate", "tipping_bias", "bias_tolerance"]
+        lost += ["build_up_share", "build_up_shift", "build_up_chance"]
         row |= dict.fromkeys(lost, np.nan)
     return pd.DataFrame([row])
 

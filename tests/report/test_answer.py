@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from lndbayes.report.answer import effect_sentence, savings_sentence
-from lndbayes.report.lookup import verdict
+from lndbayes.report.lookup import interval_verdict
 from lndbayes.report.run import read_run
 
 MakeRun = Callable[..., Path]
@@ -156,18 +156,20 @@ def test_the_spec_says_which_direction_is_good(
 @pytest.mark.parametrize(
     ("lower", "median", "upper", "share", "expected"),
     [
-        (-0.4, -0.3, -0.2, 0.1, "fall"),
-        (0.2, 0.3, 0.4, 0.1, "rise"),
-        (-0.1, 0.3, 0.4, 0.1, "unclear"),
-        (-0.4, -0.3, 0.0, 0.1, "unclear"),
-        (-0.4, -0.3, -0.2, 0.8, "prior"),
-        (-0.4, -0.3, -0.2, 0.79, "fall"),
-        (-0.4, -0.3, -0.2, math.nan, "fall"),
-        (-0.4, math.nan, -0.2, 0.1, "absent"),
+        (-0.4, -0.3, -0.2, 0.1, "lowers"),
+        (0.2, 0.3, 0.4, 0.1, "raises"),
+        (-0.1, 0.3, 0.4, 0.1, "cannot say"),
+        (-0.4, -0.3, 0.0, 0.1, "cannot say"),
+        (-0.4, -0.3, -0.2, 0.8, "rests on the prior"),
+        (-0.4, -0.3, -0.2, 0.79, "lowers"),
+        (-0.4, -0.3, -0.2, math.nan, "lowers"),
+        (-0.4, math.nan, -0.2, 0.1, "not identified"),
     ],
 )
-def test_verdict(lower: float, median: float, upper: float, share: float, expected: str) -> None:
-    assert verdict({"lower": lower, "median": median, "upper": upper}, share) == expected
+def test_what_an_interval_alone_says(
+    lower: float, median: float, upper: float, share: float, expected: str
+) -> None:
+    assert interval_verdict({"lower": lower, "median": median, "upper": upper}, share) == expected
 
 
 def test_an_empty_pooled_row_is_said_to_be_absent(make_run: MakeRun) -> None:

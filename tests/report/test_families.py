@@ -138,35 +138,32 @@ def test_the_steps_of_a_before_after_add_up(run: Run) -> None:
     assert [b.kind for b in before_after_section(run).blocks] == ["paragraph", "picture", "table"]
 
 
-def test_the_overview_has_a_margin_and_words_in_every_row_and_marks_only_where_numbers_are() -> (
-    None
-):
+def test_the_overview_shades_margins_and_marks_claims() -> None:
+    """Only in rows with numbers; where every fall is within the margin, to the end of the axis."""
     rows = pd.DataFrame(
         {
-            "label": ["a", "b"],
-            "median": [0.8, math.nan],
-            "lower": [0.7, math.nan],
-            "upper": [0.9, math.nan],
-            "margin_low": [0.9, 0.95],
-            "margin_high": [1.1, 1.05],
-            "verdict": ["lowers", "not identified"],
-            "lower_bias_allowed": [0.5, math.nan],
-            "upper_bias_allowed": [0.95, math.nan],
-            **{f"tier_{t}": [1.0, 0.0] for t in "abcd"},
+            "label": ["a", "b", "c"],
+            "median": [0.8, math.nan, 0.7],
+            "lower": [0.7, math.nan, 0.5],
+            "upper": [0.9, math.nan, 0.95],
+            "margin_low": [0.9, math.nan, math.nan],
+            "margin_high": [1.1, math.nan, 1.05],
+            "verdict": ["lowers, by less than the margin", "not identified", "a check fails"],
+            **{f"tier_{t}": [1.0, 0.0, 0.0] for t in "abcd"},
         }
     )
     ax = overview_intervals(rows).axes[0]
-    assert [(p.get_x(), p.get_x() + p.get_width()) for p in ax.patches] == [
-        pytest.approx((0.9, 1.1)),
-        pytest.approx((0.95, 1.05)),
+    low = ax.get_xlim()[0]
+    assert low == pytest.approx(0.5 * 0.97)
+    shaded = [(p.get_y() + 0.5, p.get_x(), p.get_x() + p.get_width()) for p in ax.patches]
+    assert shaded == [pytest.approx((0, 0.9, 1.1)), pytest.approx((2, low, 1.05))]
+    assert [t.get_text() for t in ax.texts] == [
+        "lowers, by less than the margin\n[1A 1B 1C 1D]",
+        "not identified\n[]",
+        "a check fails\n[]",
     ]
-    assert [t.get_text() for t in ax.texts] == ["lowers\n[1A 1B 1C 1D]", "not identified\n[]"]
-    assert sum(line.get_marker() == "o" for line in ax.lines) == 1
-    spans = [tuple(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 2]
-    assert {(0.5, 0.95), (0.7, 0.9)} <= set(spans)
-    assert ax.get_xlim()[0] < 0.5
-    bare = overview_intervals(rows.drop(columns=["lower_bias_allowed", "upper_bias_allowed"]))
-    assert bare.axes[0].get_xlim()[0] == pytest.approx(0.7 * 0.97)
+    marks = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [line.get_markerfacecolor() == "white" for line in marks] == [False, True]
 
 
 def test_baseline_panels_lie_apart_and_print_rates_in_their_unit() -> None:

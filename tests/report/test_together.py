@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from lndbayes.base.vocabulary import EffectVerdict
 from lndbayes.report.answer import effect_sentence
 from lndbayes.report.lookup import withheld
 from lndbayes.report.page import compose, render
@@ -17,6 +18,7 @@ from lndbayes.report.run import Run, read_run
 from lndbayes.report.together import (
     bounds_section,
     course_section,
+    false_claims,
     overview_section,
     overview_sentences,
     quality_section,
@@ -30,8 +32,15 @@ NAMES = {
     "ae": ("A&E attendances", "no more than a small effect", 0.98, 0.93, 1.02),
     "mh": ("Mental-health referrals", "raises", 1.2, 1.05, 1.4),
     "hearings": ("Hearings", "cannot say", 1.1, 0.9, 1.3),
-    "duration": ("Court duration", "rests on no bias", 1.2, 1.1, 1.3),
+    "duration": ("Court duration", "rests on the build-up's shape", 1.2, 1.1, 1.3),
+    "offending": ("Proven offending", "lowers, by less than the margin", 0.96, 0.93, 0.99),
     "wellbeing": ("Quality of life (TOP)", "not identified", math.nan, math.nan, math.nan),
+}
+#: Of claimed effects: the first with placebos, the others without.
+TIPS = {
+    "custody": {"tipping_bias": 0.21, "bias_tolerance": 1.5, "bias_tolerance_note": ""},
+    "mh": {"tipping_bias": 0.049, "bias_tolerance": math.nan, "bias_tolerance_note": "no sites"},
+    "offending": {"tipping_bias": 0.01, "bias_tolerance": math.nan},
 }
 
 
@@ -43,7 +52,7 @@ def overview() -> pd.DataFrame:
             | {"good_direction": "lower", "verdict": verdict, "note": ""}
             | {"median": median, "lower": lower, "upper": upper, "ci_prob": 0.9}
             | {"p_below_zero": 0.9, "p_within_margin": 0.2, "margin_low": 0.9, "margin_high": 1.1}
-            | {"lower_bias_allowed": lower - 0.05, "upper_bias_allowed": upper + 0.05}
+            | TIPS.get(name, {"tipping_bias": math.nan, "bias_tolerance": math.nan})
             | {"identified_share": 0.4, "sd_over_prior_sd": 0.2}
             | {f"tier_{t}": 2.0 for t in "abcd"}
         )
@@ -57,7 +66,8 @@ def run(shared_run: Path) -> Run:
 
 def test_every_outcome_is_told_once_and_none_is_claimed_that_is_not_identified(run) -> None:
     said = overview_sentences(run)
-    assert said.startswith("The service lowers custodial sentence. It raises mental-health")
+    assert said.startswith("The service lowers custodial sentence. It lowers proven offending, by")
+    assert "It raises mental-health referrals." in said
     assert "no more than a small effect on A&E attendances" in said
     assert "cannot say whether it changes hearings" in said
     assert "No effect can be stated for quality of life (TOP)" in said
@@ -66,26 +76,61 @@ def test_every_outcome_is_told_once_and_none_is_claimed_that_is_not_identified(r
     body = {row[0]: row for row in table.groups[0].rows}
     assert set(body) == {label for label, *_ in NAMES.values()}
     assert body["Custodial sentence"][3] == "0.72 (0.64 to 0.81)"
-    assert body["Custodial sentence"][4] == "0.59 to 0.86"
+    assert body["Custodial sentence"][4] == "a bias of 0.21 (1.5 times the largest placebo effect)"
+    assert body["Mental-health referrals"][4] == "a bias of 0.05 (no sites)"
+    assert body["Hearings"][4] == ABSENT
     assert not any(c.isdigit() for row in body["Quality of life (TOP)"][3:5] for c in row)
 
 
-def test_an_effect_that_an_allowed_bias_takes_away_is_not_claimed(run) -> None:
+def test_an_effect_that_rests_on_something_else_is_not_claimed(run) -> None:
     said = overview_sentences(run)
-    assert "What is said of court duration holds only if nothing is biased" in said
+    assert "What is said of court duration rests on the shape assumed for the build-up" in said
     assert "raises court duration" not in said
     rows = overview().assign(outcome="custody")
-    one = rows[rows["verdict"] == "rests on no bias"]
+    held = ("rests on the build-up's shape", "a check fails", "not tested")
+    for verdict in (*held, "rests on reconstructed levels"):
+        one = rows[rows["label"] == "Court duration"].assign(verdict=verdict)
+        sentence = effect_sentence(replace(run, overview=one), "custody")
+        assert sentence.startswith("No effect on the rate of sentences is claimed or ruled out")
+        assert "estimated" not in sentence
+        assert "raises" not in overview_sentences(replace(run, overview=one))
+
+
+def test_every_verdict_is_told(run) -> None:
+    for verdict in EffectVerdict:
+        one = overview().iloc[:1].assign(verdict=verdict, outcome="custody")
+        alone = replace(run, overview=one)
+        assert "custodial sentence" in overview_sentences(alone)
+        assert effect_sentence(alone, "custody").endswith(".")
+
+
+def test_a_claim_within_the_margin_says_so(run) -> None:
+    one = overview()
+    one = one[one["label"] == "Proven offending"].assign(outcome="custody")
     sentence = effect_sentence(replace(run, overview=one), "custody")
-    assert sentence.startswith("No effect on the rate of sentences is claimed or ruled out: over")
-    assert "estimated" not in sentence
-    assert "1.20 (1.10 to 1.30), 90% interval, with a bias allowed 1.05 to 1.35; sites" in (
-        verdict_line(replace(run, overview=one), "custody")
-    )
-    older = run.overview.drop(columns=["lower_bias_allowed", "upper_bias_allowed"])
-    section = overview_section(replace(run, overview=older))
-    table = next(b for b in section.blocks if b.kind == "table")
+    assert "have lowered the rate of sentences, by less than the margin" in sentence
+
+
+def test_a_claim_tells_what_tips_it(run) -> None:
+    line = verdict_line(run, "custody")
+    assert "90% interval; tips at a bias of 0.21 (1.5 times the largest placebo effect)" in line
+    assert "tips" not in verdict_line(run, "hearings")
+    gone = ["tipping_bias", "bias_tolerance", "bias_tolerance_note"]
+    older = replace(run, overview=run.overview.drop(columns=gone))
+    table = next(b for b in overview_section(older).blocks if b.kind == "table")
     assert {row[4] for row in table.groups[0].rows} == {ABSENT}
+
+
+def test_false_claims_to_be_expected_are_told_where_outcomes_stand_together(run) -> None:
+    """Six of the seven outcomes have an interval of 90%; of one alone nobody has chosen."""
+    told = false_claims(run)
+    assert "none of these 6 outcomes, 0.6 of their intervals" in told
+    texts = [b.text for b in overview_section(run).blocks if b.kind == "paragraph"]
+    assert told in texts
+    wider = replace(run, overview=overview().assign(ci_prob=0.5))
+    assert "3.0 of their intervals" in false_claims(wider)
+    assert false_claims(replace(run, overview=overview().iloc[:1])) == ""
+    assert false_claims(replace(run, overview=None)) == ""
 
 
 def test_a_run_without_an_overview_says_so(shared_run) -> None:

@@ -375,7 +375,10 @@ def test_a_slot_takes_the_distributions_of_its_support(slot, prior):
         ("sensitivity.wave_sd", 1e-300, Code.NO_SUCH_SIZE),
         ("baseline.seam_sd", 1e-300, Code.NO_SUCH_SIZE),
         ("baseline.national_offset_sd", 1e300, Code.OUT_OF_RANGE),
-        ("outcome.margin", 1e300, Code.OUT_OF_RANGE),
+        ("outcome.margin_per_1000", 1e300, Code.OUT_OF_RANGE),
+        ("outcome.margin_per_1000", 0.0, Code.OUT_OF_RANGE),
+        ("outcome.margin_per_1000", float("nan"), Code.NOT_A_NUMBER),
+        ("outcome.margin_per_1000", "10", Code.WRONG_TYPE),
         ("baseline.seams", ("2015-01", "2015-01"), Code.REPEATED_NAME),
         ("sampling.seed", -1, Code.OUT_OF_RANGE),
         ("sampling.seed", 2**63, Code.OUT_OF_RANGE),
@@ -482,6 +485,7 @@ EVERYWHERE = {
     "outcome.exposure_outcome": Code.BAD_NAME,
     "outcome.selected": Code.MISSING_KEY,
     "outcome.lable": Code.UNKNOWN_KEY,
+    "outcome.margin": Code.RENAMED_KEY,
     "likelihood.family": Code.BAD_CHOICE,
     "baseline.national_basis": Code.OUT_OF_RANGE,
     "baseline.site_basis": Code.WRONG_TYPE,
@@ -564,7 +568,8 @@ def test_empty_file_lacks_what_is_the_outcomes_own(tmp_path):
     """And an empty spec lacks every section."""
     path = tmp_path / "empty.toml"
     path.write_text("", encoding="utf-8")
-    own = {f"outcome.{key}" for key in ("name", "label", "event", "trials", "good_direction")}
+    keys = ("name", "label", "event", "trials", "good_direction", "margin_per_1000")
+    own = {f"outcome.{key}" for key in keys}
     own |= {"likelihood", "priors.effect_mean", "priors.baseline_level", "sampling.seed", "checks"}
     assert {p.column for p in problems(lambda: load_spec(path))} == own
     columns = {p.column for p in problems(lambda: parse_spec({}, source="x"))}
@@ -730,7 +735,7 @@ def test_hash_is_that_of_the_canonical_text(spec):
 
 def test_the_hash_of_a_spec_is_what_it_was():
     """Stored fits and committed results are found by it: moving it makes all of them stale."""
-    pinned = "dfa2e7654c9b864f2b633db25da2349728c7f7cba37d73435da6befbf2fc26c4"
+    pinned = "f958d5e7521528d3e88263e7d94ecb54ea2a95f9681154d9da6d2c1a708dba0c"
     assert load_spec(SPECS / "pinned.toml").hash == pinned
 
 

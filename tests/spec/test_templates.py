@@ -47,18 +47,18 @@ SHORT: dict[str, Any] = {
 #: SHA-256 of what each shipped spec means. A change of a template, or of a file, that is meant to
 #: change no model leaves them as they are; one that is meant to changes what is fitted.
 HASHES = {
-    "ae_attendances": "e5ed839d2efa41b6a023c0910790373a141c793e528370ac832b9708687656fc",
-    "court_duration": "e509a2359e67836465e86c8577eadfe340139f7aad44331c12f78a1ed3640476",
-    "custody": "dfa2e7654c9b864f2b633db25da2349728c7f7cba37d73435da6befbf2fc26c4",
-    "drug_alcohol_attendances": "822844d7348a2c634c8a2846095dbb11b3c6d0248df74fe3b4db98fcb5546196",
-    "drug_alcohol_referrals": "5c8571e7fdf97b92b0e3be34ed9cf4310c1582d1c63a07b9db9cccb4996019bb",
-    "hearings": "04137c515c5160d4237db422df73b7128c933b0b943d34b3930bb61773d6730e",
-    "iapt_attendances": "496d9814eecaddd43815e8f1f3f0f3252b96736554785e32883036c2b310e62e",
-    "iapt_referrals": "469773164f84f230ac3a161b45f9539722b8849e12f61039a06bcaf0c6e87347",
-    "mh_attendances": "7f5603ac3e5617a2122c2157d2a5eb9a32d23481c28bbc906aa05eb4946f8e38",
-    "mh_referrals": "df19e4698a2e7b7789332fec680175fba2e02e84fc76724960ea7499be2cfa16",
-    "offending": "10acc1a383be87e5e324e57863e6ab65df219bbe4eb82961c6d05ae7a0033898",
-    "wellbeing": "22f469c197a9cad51b4b4c05f6aa9b84ffdfd1f9d2b5818c17b6d2520126259f",
+    "ae_attendances": "de86fd2dba77547b5f78785f2b80b03d57396ad973a00e9ead53748a87013d4a",
+    "court_duration": "fc5175809c22f067670b2caeb01216f747b1b3a49bb8e7ddad90787e216efd51",
+    "custody": "f958d5e7521528d3e88263e7d94ecb54ea2a95f9681154d9da6d2c1a708dba0c",
+    "drug_alcohol_attendances": "736961a44fd11b8d13bc29aaec7adc5754b70d78095fdb6bdae382777264eb8c",
+    "drug_alcohol_referrals": "abc77c4b5707c425e6879b7d33a2f5123d1a7ae04c0888f268e84f9dc211be40",
+    "hearings": "0755d111d627592b3ad159f2acbc41ae4fa05286ec577e9c2b69a3b68f3c88ea",
+    "iapt_attendances": "549850bc2f9a120833a5f9a9aadb85f48f72855f014efd9bafc47564129c2cf6",
+    "iapt_referrals": "04a80c5b8194d15c9ed3245afd52ca7031ecb795a37252d7812fe084a989b98a",
+    "mh_attendances": "bdabdf8553bed873c082d888623c2b41646b80a49a9c8e4fddf638dffea5188b",
+    "mh_referrals": "212e30b984c7504d874dade38b9ca665ea579af0e2980a6fb1e53698b68d43d4",
+    "offending": "92bab355bdea13b0a2408b03eb461adbcfee0e2b898aa60874d610e03b5c75e9",
+    "wellbeing": "fbe742ba8586c9d8749552ef1d3784f28f1a980450e13dccecce7c999e078352",
 }
 
 

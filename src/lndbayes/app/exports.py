@@ -25,7 +25,13 @@ from lndbayes.app.runs import (
 from lndbayes.base.errors import DataError
 from lndbayes.base.vocabulary import Estimand, Tier, VariantName
 from lndbayes.checks.fit_checks import check_fit
-from lndbayes.checks.result import CheckResult, Status, checks_table, overall
+from lndbayes.checks.result import (
+    CheckResult,
+    Status,
+    bearing_failures,
+    checks_table,
+    overall,
+)
 from lndbayes.estimands.bounds import bounds_table
 from lndbayes.estimands.compared import compared_columns, event_study_table
 from lndbayes.estimands.covariates import covariates_table
@@ -175,8 +181,9 @@ def _tables(outcome: Outcome, exposures: xr.DataTree | None) -> dict[str, pd.Dat
     selected = spec.outcome.selected
     draws = outcome.reported
     bias_on = outcome.variants.get(VariantName.BIAS_ON)
-    allowed = None if bias_on is None else bias_on["pooled"]
-    overview = pd.DataFrame([overview_row(spec, tree, prior_sd, allowed=allowed)])
+    failed = bearing_failures(outcome.checks)
+    row = overview_row(spec, tree, prior_sd, refits=outcome.variants, failed=failed)
+    overview = pd.DataFrame([row])
     found = {
         "overview": overview[list(OVERVIEW_COLUMNS)].assign(**compared_columns(tree, window)),
         "event_study": event_study_table(tree),

@@ -51,16 +51,29 @@ class Tier(StrEnum):
 
 
 class EffectVerdict(StrEnum):
-    """What an outcome's pooled effect lets one say."""
+    """What an outcome's pooled effect lets one say; `docs/methods.md` has the rules."""
 
     LOWERS = "lowers"
+    LOWERS_LITTLE = "lowers, by less than the margin"
     RAISES = "raises"
+    RAISES_LITTLE = "raises, by less than the margin"
     SMALL = "no more than a small effect"
-    #: Claimed or ruled out only as long as nothing is biased.
-    FRAGILE = "rests on no bias"
     CANNOT_SAY = "cannot say"
+    #: Most sites' untreated levels are reconstructed from evidence of other kinds.
+    RECONSTRUCTED = "rests on reconstructed levels"
+    CHECK_FAILS = "a check fails"
+    BUILD_UP = "rests on the build-up's shape"
+    #: The refits that would show what it rests on are not there.
+    UNTESTED = "not tested"
     PRIOR = "rests on the prior"
     NOT_IDENTIFIED = "not identified"
+
+    @property
+    def sign(self) -> int:
+        """Direction of the effect that is claimed: -1, 1, or 0 where none is."""
+        lowers = (EffectVerdict.LOWERS, EffectVerdict.LOWERS_LITTLE)
+        raises = (EffectVerdict.RAISES, EffectVerdict.RAISES_LITTLE)
+        return int(self in raises) - int(self in lowers)
 
 
 class VariantName(StrEnum):

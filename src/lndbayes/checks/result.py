@@ -10,15 +10,24 @@ import pandas as pd
 
 __all__ = [
     "CHECK_COLUMNS",
+    "SILENT",
     "CheckResult",
     "Status",
     "at_least",
     "at_most",
+    "bearing_failures",
     "checks_table",
     "exit_code",
     "not_run",
     "overall",
 ]
+
+#: Checks whose FAIL says nothing against a conclusion on the pooled effect. The priors of the
+#: national curve and of the season are centred at no change, so that `prior_change` fails by being
+#: too wide: that lengthens the interval and moves it nowhere. Every other FAIL is of draws that
+#: cannot be trusted, of a model that does not describe the data, or of a prior that may be wrong to
+#: one side.
+SILENT = frozenset({"prior_change"})
 
 CHECK_COLUMNS = ("outcome", "check", "status", "value", "threshold", "message")
 
@@ -122,6 +131,22 @@ def overall(results: Iterable[CheckResult]) -> Status:
     if not statuses or Status.FAIL in statuses:
         return Status.FAIL
     return Status.PASS if statuses == {Status.PASS} else Status.REVIEW
+
+
+def bearing_failures(results: Iterable[CheckResult]) -> tuple[str, ...]:
+    """Names of the checks that say FAIL and bear on the pooled effect: all but `SILENT`.
+
+    Parameters
+    ----------
+    results : iterable of CheckResult
+        Of one outcome.
+
+    Returns
+    -------
+    tuple of str
+        In the order of the results.
+    """
+    return tuple(r.check for r in results if r.status is Status.FAIL and r.check not in SILENT)
 
 
 def exit_code(results: Iterable[CheckResult]) -> int:

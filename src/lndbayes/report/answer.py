@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from lndbayes.base.vocabulary import EffectVerdict
 from lndbayes.report.lookup import (
     Row,
     assumption,
@@ -22,6 +25,15 @@ from lndbayes.report.run import Run
 
 __all__ = ["effect_sentence", "savings_sentence"]
 
+#: Verdicts that claim nothing whatever the interval says, and why.
+_HELD_BACK: Final = {
+    EffectVerdict.BUILD_UP: "that rests on the shape assumed for the build-up",
+    EffectVerdict.CHECK_FAILS: "a check of the fit says FAIL",
+    EffectVerdict.RECONSTRUCTED: "most sites have no untreated month, so that it rests on "
+    "reconstructed levels",
+    EffectVerdict.UNTESTED: "the refits that would show what that rests on are not there",
+}
+
 
 def effect_sentence(run: Run, outcome: str) -> str:
     """Say what the service did to one outcome.
@@ -38,36 +50,41 @@ def effect_sentence(run: Run, outcome: str) -> str:
     noun = f"the rate of {events_name(run, outcome)}"
     if why := withheld(run, outcome):
         return f"{why}."
-    if row is None or said == "absent":
+    if row is None or said is EffectVerdict.NOT_IDENTIFIED:
         return f"No pooled effect on {noun} is available: effects.csv holds no numbers for it."
     span = f"months {str(row['window']).replace('-', ' to ')} after go-live"
     numbers = _numbers(run, outcome, row)
     events = _events(run, outcome)
-    if said == "prior":
+    if said is EffectVerdict.PRIOR:
         return (
             f"This answer rests on the prior: after the data, the standard deviation of the pooled "
             f"effect on {noun} is still {percent(share)} of what was assumed before them, and "
             f"over {span} {numbers}{events}."
         )
-    if said == "small":
+    if said is EffectVerdict.SMALL:
         small = f"The service has no more than a small effect on {noun}"
         return f"{small}: over {span} {numbers}{events}."
-    if said == "unclear":
+    if said is EffectVerdict.CANNOT_SAY:
         return (
             f"The data cannot say whether the service changed {noun}: over {span} {numbers}, "
             f"an interval that includes no effect{events}."
         )
-    if said == "fragile":
+    if said in _HELD_BACK:
         return (
-            f"No effect on {noun} is claimed or ruled out: over {span} {numbers}{events}, but what "
-            "that says holds only if the evidence has no bias and nothing else drifts (see All "
-            "outcomes)."
+            f"No effect on {noun} is claimed or ruled out: over {span} {numbers}{events}, but "
+            f"{_HELD_BACK[said]}."
         )
+    verb = "lowered" if said.sign < 0 else "raised"
+    little = ", by less than the margin that counts as none"
+    by = little if said in (EffectVerdict.LOWERS_LITTLE, EffectVerdict.RAISES_LITTLE) else ""
     direction = good_direction(run, outcome)
-    verb, sign = ("lowered", -1) if said == "fall" else ("raised", 1)
-    judged = {None: "", sign: ", as intended", -sign: ", the opposite of what is intended"}
+    intended = {
+        None: "",
+        said.sign: ", as intended",
+        -said.sign: ", the opposite of what is intended",
+    }
     return (
-        f"Over {span} the service is estimated to have {verb} {noun}{judged[direction]}: "
+        f"Over {span} the service is estimated to have {verb} {noun}{by}{intended[direction]}: "
         f"{numbers}{events}."
     )
 
@@ -103,7 +120,7 @@ def savings_sentence(run: Run) -> str:
 
 
 def _rests_on_prior(run: Run, outcome: str) -> bool:
-    return said_of(run, outcome) == "prior"
+    return said_of(run, outcome) is EffectVerdict.PRIOR
 
 
 def _numbers(run: Run, outcome: str, row: Row) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
@@ -21,6 +21,7 @@ __all__ = [
     "effect_rows",
     "events_name",
     "good_direction",
+    "interval_verdict",
     "is_synthetic",
     "only",
     "outcome_label",
@@ -31,23 +32,10 @@ __all__ = [
     "ratio_name",
     "said_of",
     "small_label",
-    "verdict",
     "withheld",
 ]
 
 Row = Mapping[Any, Any]
-Verdict = Literal["absent", "prior", "unclear", "fragile", "small", "fall", "rise"]
-#: Verdicts of ``overview.csv``.
-_OVERVIEW: Mapping[str, Verdict] = {
-    EffectVerdict.LOWERS: "fall",
-    EffectVerdict.RAISES: "rise",
-    EffectVerdict.SMALL: "small",
-    EffectVerdict.CANNOT_SAY: "unclear",
-    EffectVerdict.FRAGILE: "fragile",
-    EffectVerdict.PRIOR: "prior",
-    EffectVerdict.NOT_IDENTIFIED: "absent",
-}
-
 #: Posterior sd over prior sd from which an answer is said to rest on the prior. At 0.8 the data
 #: have taken away 36% of the prior variance.
 PRIOR_DOMINATED = 0.8
@@ -170,8 +158,8 @@ def prior_share(run: Run, outcome: str) -> float:
     return float(base["sd"].iloc[0] / base["prior_sd"].iloc[0])
 
 
-def verdict(row: Row | None, share: float) -> Verdict:
-    """What may be said of an effect.
+def interval_verdict(row: Row | None, share: float) -> EffectVerdict:
+    """What the interval alone says of an effect: for a run without ``overview.csv``.
 
     Parameters
     ----------
@@ -182,17 +170,17 @@ def verdict(row: Row | None, share: float) -> Verdict:
 
     Returns
     -------
-    str
-        ``absent``: no numbers; ``prior``: posterior nearly as wide as the prior; ``unclear``: the
-        interval includes no effect; else ``fall`` or ``rise``.
+    EffectVerdict
+        ``not identified``: no numbers; ``rests on the prior``: posterior nearly as wide as the
+        prior; ``cannot say``: the interval includes no effect; else ``lowers`` or ``raises``.
     """
     if row is None or not all(math.isfinite(row[k]) for k in ("lower", "median", "upper")):
-        return "absent"
+        return EffectVerdict.NOT_IDENTIFIED
     if share >= PRIOR_DOMINATED:
-        return "prior"
+        return EffectVerdict.PRIOR
     if row["lower"] <= 0 <= row["upper"]:
-        return "unclear"
-    return "fall" if row["median"] < 0 else "rise"
+        return EffectVerdict.CANNOT_SAY
+    return EffectVerdict.LOWERS if row["median"] < 0 else EffectVerdict.RAISES
 
 
 def overview_row(run: Run, outcome: str) -> Row | None:
@@ -233,16 +221,16 @@ def withheld(run: Run, outcome: str) -> str:
     )
 
 
-def said_of(run: Run, outcome: str) -> Verdict:
+def said_of(run: Run, outcome: str) -> EffectVerdict:
     """What may be said of an outcome.
 
     By the overview where the run has one, so that no page says two things of one effect; else by
-    `verdict`.
+    `interval_verdict`.
     """
     row = overview_row(run, outcome)
-    if row is not None and str(row["verdict"]) in _OVERVIEW:
-        return _OVERVIEW[str(row["verdict"])]
-    return verdict(only(run, outcome, "pooled", "link"), prior_share(run, outcome))
+    if row is not None and str(row["verdict"]) in list(EffectVerdict):
+        return EffectVerdict(str(row["verdict"]))
+    return interval_verdict(only(run, outcome, "pooled", "link"), prior_share(run, outcome))
 
 
 def events_name(run: Run, outcome: str) -> str:

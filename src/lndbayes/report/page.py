@@ -35,6 +35,7 @@ from lndbayes.report.spreadsheet import workbook
 from lndbayes.report.together import (
     bounds_section,
     course_section,
+    false_claims,
     overview_section,
     overview_sentences,
     quality_section,
@@ -208,10 +209,14 @@ def _answer(run: Run) -> Section:
     blocks: list[Block] = []
     if several and run.overview is not None:
         blocks.append(Paragraph(overview_sentences(run), style="lead", label="Outcomes."))
+        if expected := false_claims(run):
+            blocks.append(Paragraph(expected))
     else:
         for outcome in run.outcomes:
             label = f"{outcome_label(run, outcome)}." if several else ""
             blocks.append(Paragraph(effect_sentence(run, outcome), style="lead", label=label))
+            if (line := verdict_line(run, outcome)) and not withheld(run, outcome):
+                blocks.append(Paragraph(line))
     label = "Savings." if several else ""
     blocks.append(Paragraph(savings_sentence(run), style="lead", label=label))
     return Section("answer", "The answer", tuple(blocks))

@@ -67,7 +67,8 @@ COLUMNS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (
             *("median", "lower", "upper", "ci_prob", "p_below_zero", "p_within_margin"),
             *("margin_low", "margin_high", "identified_share", "sd_over_prior_sd"),
-            *("lower_bias_allowed", "upper_bias_allowed"),
+            *("margin_per_1000", "untreated_rate", "tipping_bias", "bias_tolerance"),
+            *("build_up_share", "build_up_shift", "build_up_chance"),
             *_COMPARED,
             *(f"tier_{tier}" for tier in "abcd"),
         ),
@@ -114,7 +115,8 @@ _UNSAID = frozenset({"covariate_effects.csv", "event_study.csv"})
 _MAY_LACK = frozenset(
     {
         *("leverage_level_bias", "leverage_drift", "mcse"),
-        *("lower_bias_allowed", "upper_bias_allowed"),
+        *("margin_per_1000", "untreated_rate", "tipping_bias", "bias_tolerance"),
+        *("build_up_share", "build_up_shift", "build_up_chance"),
         *_COMPARED,
     }
 )

@@ -22,10 +22,10 @@ from pydantic import AfterValidator, BaseModel, ValidationError
 from lndbayes.base.characters import text_problems
 from lndbayes.base.errors import Code, Problem, SpecError, validation_code
 from lndbayes.files.reading import Unreadable, parse_json, read_toml
-from lndbayes.spec.families import FAMILIES, Family
+from lndbayes.spec.families import FAMILIES, Family, inverse
 from lndbayes.spec.linear import normal_slots
 from lndbayes.spec.priors import SLOTS, PriorDistribution, required_slots
-from lndbayes.spec.renamed import new_name, under_new_names
+from lndbayes.spec.renamed import told, under_new_names
 from lndbayes.spec.resolve import Resolved, resolve
 from lndbayes.spec.sections import (
     CHANNELS,
@@ -157,8 +157,8 @@ def with_changes(spec: ModelSpec, changes: Mapping[str, Any]) -> ModelSpec:
 
 
 def _no_such_key(dotted: str) -> Problem:
-    if (new := new_name(dotted)) is not None:
-        return Problem("spec", f"is now called {new}", column=dotted, code=Code.RENAMED_KEY)
+    if (rule := told(dotted)) is not None:
+        return Problem("spec", rule, column=dotted, code=Code.RENAMED_KEY)
     return Problem("spec", "no such key", column=dotted, code=Code.UNKNOWN_KEY)
 
 
@@ -249,10 +249,11 @@ def parse_spec(raw: Mapping[str, Any], *, source: str) -> ModelSpec:
     try:
         spec = ModelSpec.model_validate({**rest, "priors": priors})
     except ValidationError as error:
-        told = [_problem(e, source) for e in error.errors()]
-        problems += list({p.column: p for p in told}.values())
+        broken = [_problem(e, source) for e in error.errors()]
+        problems += list({p.column: p for p in broken}.values())
         raise SpecError(problems) from error
     problems += _rates_beyond_one(spec, source)
+    problems += _margin_beyond_rate(spec, source)
     if problems:
         raise SpecError(problems)
     return spec
@@ -269,6 +270,22 @@ def _rates_beyond_one(spec: ModelSpec, source: str) -> list[Problem]:
         for name in ("prior_rate_low", "prior_rate_high")
         if spec.checks.get(name, 0) > 1
     ]
+
+
+def _margin_beyond_rate(spec: ModelSpec, source: str) -> list[Problem]:
+    """A margin of the whole untreated rate, as the prior has it: no fall could ever be told."""
+    if (level := spec.priors.get("baseline_level")) is None:
+        return []
+    margin = spec.outcome.margin_per_1000
+    rate = 1000 * float(inverse(spec.family.link, np.array(level["mu"])))
+    if margin < rate:
+        return []
+    rule = (
+        f"must be below the untreated rate: the prior of baseline_level has {rate:.3g} per 1,000 "
+        "for its median"
+    )
+    column, code = "outcome.margin_per_1000", Code.OUT_OF_RANGE
+    return [Problem(source, rule, column=column, value=str(margin), code=code)]
 
 
 def _wanted_slots(raw: Mapping[str, Any]) -> tuple[tuple[str, ...], frozenset[str]]:

@@ -9,14 +9,20 @@ from typing import Any, Final
 
 from lndbayes.base.errors import Code, Problem
 
-__all__ = ["RENAMED", "new_name", "under_new_names"]
+__all__ = ["RENAMED", "new_name", "told", "under_new_names"]
 
 #: Old dotted key of a section, a value or a prior slot -> the new one.
 RENAMED: Final[Mapping[str, str]] = MappingProxyType(
     {
         "outcome.given": "outcome.exposure_outcome",
+        "outcome.margin": "outcome.margin_per_1000",
         "priors.overdispersion": "priors.concentration",
     }
+)
+
+#: What else is new about a key: its value is no longer what it was under the old name.
+_MEANING: Final[Mapping[str, str]] = MappingProxyType(
+    {"outcome.margin": "in events per 1,000 exposed and no longer on the link scale"}
 )
 
 
@@ -29,6 +35,14 @@ def new_name(dotted: str) -> str | None:
         if dotted == old or dotted.startswith(f"{old}."):
             return new + dotted.removeprefix(old)
     return None
+
+
+def told(dotted: str) -> str | None:
+    """Say what a dotted key is called now, and what its value means; None as `new_name`."""
+    if (new := new_name(dotted)) is None:
+        return None
+    meaning = _MEANING.get(dotted)
+    return f"is now called {new}" + (f", {meaning}" if meaning else "")
 
 
 def under_new_names(raw: Mapping[str, Any], source: str) -> tuple[Mapping[str, Any], list[Problem]]:
@@ -57,8 +71,8 @@ def under_new_names(raw: Mapping[str, Any], source: str) -> tuple[Mapping[str, A
         node = _table(raw, parents)
         if node is None or leaf not in node:
             continue
-        rule = f"is now called {new}"
-        problems.append(Problem(source, rule, column=old, code=Code.RENAMED_KEY))
+        rule = told(old)
+        problems.append(Problem(source, str(rule), column=old, code=Code.RENAMED_KEY))
         renamed = copy.deepcopy(dict(raw)) if renamed is None else renamed
         value = _table(renamed, parents).pop(leaf)
         *parents, leaf = new.split(".")

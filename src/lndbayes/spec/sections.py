@@ -34,6 +34,8 @@ SMALLEST, LARGEST = 1e-6, 20.0
 MOST_MONTHS = 1200
 #: Most draws of a chain, and of all chains together: more do not fit into memory.
 _MOST_DRAWS, _MOST_IN_ALL = 100_000, 1_000_000
+#: Largest margin: a thousand events for each one exposed.
+_MOST_PER_1000 = 1e6
 
 
 def _broken(code: Code, rule: str) -> PydanticCustomError:
@@ -90,8 +92,8 @@ class Outcome(Strict):
     exposure_outcome: Annotated[str, AfterValidator(_named_or_empty)]
     #: measured only among people whom the service helps to choose: no effect is reported
     selected: bool
-    #: effects within this of zero, link scale, count as none
-    margin: _Positive
+    #: changes of at most so many events per 1,000 exposed count as none
+    margin_per_1000: Annotated[float, Field(gt=0, le=_MOST_PER_1000, allow_inf_nan=False)]
 
     @model_validator(mode="after")
     def _chosen(self) -> Outcome:

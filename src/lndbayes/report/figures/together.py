@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -16,6 +17,7 @@ from lndbayes.report.figures.style import BAND, INK, MUTED, REFERENCE, WIDTH, sh
 
 __all__ = ["course_panels", "overview_intervals"]
 
+_CLAIMS = frozenset(word for word in EffectVerdict if word.sign)
 _ROW = 0.27
 _TICKS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0)
 
@@ -27,9 +29,8 @@ def overview_intervals(overview: pd.DataFrame) -> Figure:
     ----------
     overview : pandas.DataFrame
         Columns ``label``, ``median``, ``lower``, ``upper`` (ratios), ``margin_low``,
-        ``margin_high``, ``verdict``, ``tier_a`` to ``tier_d``; if there are any,
-        ``lower_bias_allowed`` and ``upper_bias_allowed``, drawn thin. A row without numbers is
-        listed without a mark.
+        ``margin_high``, ``verdict``, ``tier_a`` to ``tier_d``. A row without numbers is listed
+        without a mark. A margin that is NaN in a row with numbers has no end on that side.
 
     Returns
     -------
@@ -41,16 +42,12 @@ def overview_intervals(overview: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.add_subplot()
         drawn = overview[overview["median"].notna()]
-        margins = overview[["margin_low", "margin_high"]].to_numpy(float)
-        width = margins[:, 1] - margins[:, 0]
-        rows = range(len(overview))
-        axes.barh(rows, width, left=margins[:, 0], height=1.0, color="#e6e6e6", lw=0, zorder=0)
+        low, high = _ends(drawn)
+        _margins(axes, overview, low, high)
         axes.axvline(1.0, color=INK, lw=0.8)
         for y, row in enumerate(overview.to_dict("records")):
             if not math.isnan(float(row["median"])):
-                strong = row["verdict"] in (EffectVerdict.LOWERS, EffectVerdict.RAISES)
-                allowed = [row.get(f"{end}_bias_allowed", math.nan) for end in ("lower", "upper")]
-                axes.plot(allowed, [y + 0.22, y + 0.22], color=MUTED, lw=0.8)
+                strong = row["verdict"] in _CLAIMS
                 axes.plot([row["lower"], row["upper"]], [y, y], color=REFERENCE, lw=1.6)
                 axes.plot(
                     [row["median"]],
@@ -72,11 +69,6 @@ def overview_intervals(overview: pd.DataFrame) -> Figure:
         axes.set_yticks(range(len(overview)), [shorten(str(x), 30) for x in overview["label"]])
         axes.set_ylim(len(overview) - 0.4, -0.6)
         axes.set_xscale("log")
-        ends = drawn.reindex(
-            columns=["lower", "upper", "lower_bias_allowed", "upper_bias_allowed"]
-        ).to_numpy(float)
-        low = 0.97 * float(np.nanmin([*ends.ravel(), 0.85]))
-        high = 1.03 * float(np.nanmax([*ends.ravel(), 1.15]))
         axes.set_xlim(low, high)
         ticks = [t for t in _TICKS if low <= t <= high]
         axes.xaxis.set_major_locator(FixedLocator(ticks))
@@ -84,6 +76,22 @@ def overview_intervals(overview: pd.DataFrame) -> Figure:
         axes.set_xticklabels([f"{t:g}" for t in ticks])
         axes.set_xlabel("ratio with the service to without (1 = no effect); grey: counts as none")
         return figure
+
+
+def _ends(drawn: pd.DataFrame) -> tuple[float, float]:
+    """Ends of the axis: all intervals and a little more, at least some 15% to either side."""
+    ends = drawn[["lower", "upper"]].to_numpy(float).ravel()
+    return 0.97 * float(np.min([*ends, 0.85])), 1.03 * float(np.max([*ends, 1.15]))
+
+
+def _margins(axes: Axes, overview: pd.DataFrame, low: float, high: float) -> None:
+    """Shade what counts as none in rows with numbers; to an end of the axis where it has none."""
+    for y, row in enumerate(overview.to_dict("records")):
+        if math.isnan(float(row["median"])):
+            continue
+        ends = [float(row["margin_low"]), float(row["margin_high"])]
+        first, last = np.where(np.isfinite(ends), ends, (low, high))
+        axes.barh(y, last - first, left=first, height=1.0, color="#e6e6e6", lw=0, zorder=0)
 
 
 def _said(row: Mapping[Any, Any]) -> str:
