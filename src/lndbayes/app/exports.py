@@ -59,7 +59,7 @@ from lndbayes.evidence.assumption import (
 )
 from lndbayes.evidence.attribution.tables import ledger_table
 from lndbayes.evidence.kept import kept_draws
-from lndbayes.evidence.placebo import placebo_result, placebo_table
+from lndbayes.evidence.placebo import PlaceboResult, placebo_result, placebo_table
 from lndbayes.evidence.powerscale import powerscale_table
 from lndbayes.evidence.sensitivity import sensitivity_table
 from lndbayes.evidence.tipping import weighted_table
@@ -181,9 +181,8 @@ def _tables(outcome: Outcome, exposures: xr.DataTree | None) -> dict[str, pd.Dat
     selected = spec.outcome.selected
     draws = outcome.reported
     bias_on = outcome.variants.get(VariantName.BIAS_ON)
-    failed = bearing_failures(outcome.checks)
-    row = overview_row(spec, tree, prior_sd, refits=outcome.variants, failed=failed)
-    overview = pd.DataFrame([row])
+    placebo = placebo_result(spec, tree, outcome.placebo)
+    overview = pd.DataFrame([_overview_row(outcome, prior_sd, placebo)])
     found = {
         "overview": overview[list(OVERVIEW_COLUMNS)].assign(**compared_columns(tree, window)),
         "event_study": event_study_table(tree),
@@ -192,7 +191,7 @@ def _tables(outcome: Outcome, exposures: xr.DataTree | None) -> dict[str, pd.Dat
         "covariate_effects": covariates_table(tree),
         "baseline": baseline_table(tree, window),
         "priors": priors.assign(outcome=spec.outcome.name),
-        "placebo": placebo_table(placebo_result(spec, tree, outcome.placebo)),
+        "placebo": placebo_table(placebo),
     }
     if selected:
         return found | {"bounds": bounds_table(tree, exposures, window)}
@@ -205,6 +204,20 @@ def _tables(outcome: Outcome, exposures: xr.DataTree | None) -> dict[str, pd.Dat
         "sensitivity": sensitivity_table(spec.outcome.name, base, outcome.variants, prior_sd),
     }
     return _with_assumption(found, ledger, ratios, mix_told=mix_is_told(tree))
+
+
+def _overview_row(outcome: Outcome, prior_sd: float, placebo: PlaceboResult) -> dict[str, Any]:
+    """Row of the overview, with what else of the outcome its verdict asks for."""
+    run = placebo.status is not Status.NOT_RUN
+    return overview_row(
+        outcome.spec,
+        outcome.fit,
+        prior_sd,
+        refits=outcome.variants,
+        failed=bearing_failures(outcome.checks),
+        largest_violation=placebo.largest if run else None,
+        no_placebo=placebo.reason,
+    )
 
 
 #: Tables whose rows all speak of the pooled effect.
