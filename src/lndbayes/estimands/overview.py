@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -131,7 +132,9 @@ def overview_row(
         upper=float(one["upper"]),
         margin=margin,
         sd_over_prior_sd=float(one["sd"]) / prior_sd,
-        **build_up,
+        build_up_share=build_up["build_up_share"],
+        build_up_shift=build_up["build_up_shift"],
+        build_up_chance=build_up["build_up_chance"],
         failed=tuple(failed),
         tiers={t: int(tiers.get(t, 0)) for t in TIERS},
     )
@@ -170,7 +173,7 @@ def _build_up(refits: Mapping[str, xr.Dataset], mean: float, sd: float) -> dict[
         other = summarise(hidden["pooled"], mcse=False).iloc[0]
         shift = (float(other["mean"]) - mean) / sd
         # draws are finite in number: the wider fit may come out the narrower
-        chance = np.sqrt(max((float(other["sd"]) / sd) ** 2 - 1, 0.0))
+        chance = math.sqrt(max((float(other["sd"]) / sd) ** 2 - 1, 0.0))
     return {"build_up_share": share, "build_up_shift": shift, "build_up_chance": chance}
 
 
