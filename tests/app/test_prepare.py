@@ -291,7 +291,8 @@ def test_a_calibration_needs_a_line_of_its_outcome(small, tmp_path, capsys) -> N
     shutil.copy(MODELS / "hearings.toml", small / "models")
     edit_all = costs.read_text(encoding="utf-8").replace('"custody"', '"hearings"')
     costs.write_text(edit_all, encoding="utf-8")
-    arguments = [*commands_with_out(small)[5], "--costs", str(costs), "--out", str(small / "run")]
+    (calibrate,) = (one for one in commands_with_out(small) if one[0] == "calibrate")
+    arguments = [*calibrate, "--costs", str(costs), "--out", str(small / "run")]
     assert "no line prices custody" in told(arguments, small, capsys)
 
 

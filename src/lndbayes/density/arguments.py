@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 from scipy.special import gammaln
@@ -83,15 +82,16 @@ def _precision(chol: np.ndarray) -> tuple[np.ndarray, float]:
 _NEVER = -1e5
 
 
-def _biased(design: Design, name: str) -> tuple[dict[str, Any], float]:
-    """Arguments of a channel whose common bias is integrated out, and what is constant of it."""
+def _biased(design: Design, name: str) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """Two precisions and log odds of a channel whose common bias is integrated out; its constant.
+
+    Of a usual bias and of an outlying one; see `argument_fields.Arguments`.
+    """
     usual, log_usual = _precision(design[f"{name}_chol"])
     outlying, log_outlying = _precision(design[f"{name}_chol_outlying"])
     share = float(design["contamination"])
     odds = math.log(share / (1 - share)) + log_outlying - log_usual if share else _NEVER
-    arrays = {"precision": usual, "outlying": outlying, "log_odds": odds}
-    constant = log_usual + (math.log1p(-share) if len(usual) else 0.0)
-    return {f"{name}_{key}": value for key, value in arrays.items()}, constant
+    return usual, outlying, odds, log_usual + (math.log1p(-share) if len(usual) else 0.0)
 
 
 def _log_choose(n: np.ndarray, k: np.ndarray) -> float:
@@ -204,8 +204,8 @@ def kernel_data(spec: ModelSpec, design: Design) -> Arguments:
     constant += _channel_constants(design, spec.family.link == "log")
     # sites that went live together share ramp and pulse
     course_time, course = np.unique(design["event_time"], axis=0, return_inverse=True)
-    national, log_national = _biased(design, "national")
-    elicited, log_elicited = _biased(design, "elicited")
+    national, national_far, national_odds, log_national = _biased(design, "national")
+    elicited, elicited_far, elicited_odds, log_elicited = _biased(design, "elicited")
     constant += log_national + log_elicited
     # all that is no scalar and no share is normal
     normals = size(design) - len(scalars["scalar_at"]) - sites * (kinds - 1)
@@ -244,10 +244,14 @@ def kernel_data(spec: ModelSpec, design: Design) -> Arguments:
         national_weight=_array(design["national_weight"]),
         national_share=_array(design["national_share"]),
         national_logit=_array(design["national_logit"]),
-        **national,
+        national_precision=national,
+        national_outlying=national_far,
+        national_log_odds=national_odds,
         elicited_weight=_array(design["elicited_weight"]),
         elicited_month=_array(design["elicited_month"]),
         elicited_logit=_array(design["elicited_logit"]),
-        **elicited,
+        elicited_precision=elicited,
+        elicited_outlying=elicited_far,
+        elicited_log_odds=elicited_odds,
         constant=constant,
     )
