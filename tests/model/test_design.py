@@ -264,7 +264,7 @@ def test_a_switch_changes_its_own_arrays_and_no_shape(spec, tiny, design, channe
         ("baseline.contamination_ratio", 9.0, {"national_chol_outlying", "elicited_chol_outlying"}),
         ("baseline.level_adoption_sd", 0.1, {"level_adoption_sd"}),
         ("baseline.drift_adoption_sd", 0.2, {"drift_adoption_sd"}),
-        ("baseline.site_curve_order", 2, {"site_functions"}),
+        ("baseline.site_curve_order", 1, {"site_functions"}),
         ("effect.window", (0, 3), set()),
         ("sampling.seed", 4, set()),
     ],

@@ -51,7 +51,11 @@ OWNER = {
 
 def raw_with(slot: str) -> Raw:
     """A valid spec that has the slot."""
-    return raw_of(OWNER.get(slot, "beta_binomial"), 0.3 if slot == "pulse_months" else 0.0)
+    raw = raw_of(OWNER.get(slot, "beta_binomial"), 0.3 if slot == "pulse_months" else 0.0)
+    if slot == "national_walk_sd":
+        put(raw, "baseline.national_walk", 5)
+        put(raw, f"priors.{slot}", {"dist": "LogNormal", "mu": -3.0, "sigma": 0.4})
+    return raw
 
 
 def put(raw: Raw, dotted: str, value: Any) -> Raw:
@@ -674,7 +678,10 @@ def other_value(value: Any) -> Any:
 
 #: What cannot change alone: the slots of the spec change with it.
 #: Likewise what is selected, and the outcome that says by what.
-TOGETHER = ("likelihood.family", "effect.pulse_sd", "outcome.selected")
+TOGETHER = (
+    *("likelihood.family", "effect.pulse_sd", "baseline.national_walk"),
+    "outcome.selected",
+)
 
 
 @pytest.mark.parametrize(
@@ -684,7 +691,8 @@ def test_hash_depends_on_every_value(spec, raw, key):
     node = raw
     for part in key.split("."):
         node = node[part]
-    changed = parse_spec(put(copy.deepcopy(raw), key, other_value(node)), source="x")
+    other = 1 if key == "baseline.site_curve_order" else other_value(node)
+    changed = parse_spec(put(copy.deepcopy(raw), key, other), source="x")
     assert changed.hash != spec.hash
 
 

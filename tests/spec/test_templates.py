@@ -37,6 +37,7 @@ SHORT: dict[str, Any] = {
         "event": "persons bailed",
         "trials": "persons charged",
         "good_direction": "higher",
+        "margin_per_1000": 20.0,
     },
     "likelihood": {"family": "beta_binomial"},
     "priors": {"effect_mean": NORMAL, "baseline_level": NORMAL},
@@ -93,8 +94,12 @@ def test_a_complete_file_means_the_same_as_the_short_one():
     assert load_spec(whole) == load_spec(MODELS / "custody.toml")
     raw = tomllib.loads(whole.read_text(encoding="utf-8"))
     resolved = resolve(raw)
-    assert resolved.values == raw
-    assert set(resolved.origins.values()) == {Origin.FILE}
+    # but for the scale that stands ready for files that switch the national walk on
+    ready = {**resolved.values, "priors": dict(resolved.values["priors"])}
+    del ready["priors"]["national_walk_sd"]
+    assert ready == raw
+    others = {k: v for k, v in resolved.origins.items() if "national_walk_sd" not in k}
+    assert set(others.values()) == {Origin.FILE}
 
 
 # ---- the rule
@@ -103,7 +108,7 @@ def test_a_complete_file_means_the_same_as_the_short_one():
 def test_a_file_stands_over_its_family_and_that_over_all():
     """Key by key; what the file has is its own, even where it says what a template says."""
     raw = short(likelihood={"family": "negative_binomial_from_one"})
-    raw["outcome"]["margin"] = 0.1
+    raw["outcome"]["selected"] = False
     raw["baseline"] = {"seams": ["2015-01"], "channels": {"national": True}}
     found = resolve(raw)
     common, family = template(COMMON), template("negative_binomial_from_one")
@@ -118,7 +123,7 @@ def test_a_file_stands_over_its_family_and_that_over_all():
     assert {
         where: found.origins[where]
         for where in (
-            ("outcome", "margin"),
+            ("outcome", "selected"),
             ("outcome", "exposure_outcome"),
             ("baseline", "channels", "national"),
             ("baseline", "channels", "history"),
@@ -127,7 +132,7 @@ def test_a_file_stands_over_its_family_and_that_over_all():
             ("priors", "baseline_level"),
         )
     } == {
-        ("outcome", "margin"): Origin.FILE,
+        ("outcome", "selected"): Origin.FILE,
         ("outcome", "exposure_outcome"): Origin.COMMON,
         ("baseline", "channels", "national"): Origin.FILE,
         ("baseline", "channels", "history"): Origin.COMMON,
@@ -399,6 +404,39 @@ def test_every_way_in_tells_a_new_name(tmp_path, capsys):
     path.write_text(complete("offending").replace("season = ", "scatter = "), encoding="utf-8")
     assert main(["specs", "--show", str(path)]) == 2
     assert "old.toml, column priors.scatter: is now called priors.season" in capsys.readouterr().err
+
+
+def test_a_margin_under_its_old_name_is_told_its_new_unit():
+    raw = short()
+    raw["outcome"]["margin"] = raw["outcome"].pop("margin_per_1000")
+    (found,) = problems(lambda: spec_of(raw))
+    assert (found.column, found.code) == ("outcome.margin", Code.RENAMED_KEY)
+    assert found.rule.startswith("is now called outcome.margin_per_1000, in events per 1,000")
+    (found,) = problems(lambda: with_changes(spec_of(short()), {"outcome.margin": 0.1}))
+    assert "in events per 1,000" in found.rule
+
+
+def test_a_margin_is_no_templates_and_is_missed():
+    raw = short()
+    del raw["outcome"]["margin_per_1000"]
+    (found,) = problems(lambda: spec_of(raw))
+    assert (found.column, found.code) == ("outcome.margin_per_1000", Code.MISSING_KEY)
+
+
+@pytest.mark.parametrize(
+    ("family", "rate"),
+    [("beta_binomial", 268.94), ("negative_binomial", 367.88), ("duration_hazard", 307.80)],
+)
+def test_a_margin_is_below_the_untreated_rate_of_the_prior(family, rate):
+    """Per 1,000, at -1 on the link scale: expit, exp, 1 - exp(-exp)."""
+    raw = short(likelihood={"family": family})
+    raw["outcome"]["margin_per_1000"] = rate - 0.1
+    assert spec_of(raw).outcome.margin_per_1000 == rate - 0.1
+    raw["outcome"]["margin_per_1000"] = rate + 0.1
+    (found,) = problems(lambda: spec_of(raw))
+    assert (found.column, found.code) == ("outcome.margin_per_1000", Code.OUT_OF_RANGE)
+    del raw["priors"]["baseline_level"]
+    assert {p.column for p in problems(lambda: spec_of(raw))} == {"priors.baseline_level"}
 
 
 def wrong_renames(table: Mapping[str, str]) -> list[str]:

@@ -181,6 +181,15 @@ def _channel_constants(design: Design, counts: bool) -> float:
     return total
 
 
+def _mix_constant(mix: np.ndarray, a: float) -> float:
+    """Constants of the shares' Dirichlet and of the contacts, shape (S, M)."""
+    sites, kinds = mix.shape
+    if kinds < 2:
+        return 0.0
+    shares = float(gammaln(a * kinds)) - kinds * float(gammaln(a)) + math.log(kinds)
+    return sites * shares + float(gammaln(mix.sum(axis=1) + 1).sum() - gammaln(mix + 1).sum())
+
+
 def kernel_data(spec: ModelSpec, design: Design) -> Arguments:
     """Pack a spec and a design into the compiled density's arguments.
 
@@ -200,7 +209,6 @@ def kernel_data(spec: ModelSpec, design: Design) -> Arguments:
     mix = design["mix_count"]
     sites, kinds = mix.shape
     a = spec.priors["mix_share"]["concentration"]
-    total = mix.sum(axis=1)
     constant += _channel_constants(design, spec.family.link == "log")
     # sites that went live together share ramp and pulse
     course_time, course = np.unique(design["event_time"], axis=0, return_inverse=True)
@@ -214,11 +222,7 @@ def kernel_data(spec: ModelSpec, design: Design) -> Arguments:
     centred = terms["term"][terms["term"][:, 0] == Style.CENTRED]
     for _, _, first, count, _ in centred.tolist():
         constant -= float(np.log(terms["coefficient"][first : first + count, 1]).sum())
-    if kinds > 1:
-        constant += sites * (
-            float(gammaln(a * kinds)) - kinds * float(gammaln(a)) + math.log(kinds)
-        )
-        constant += float(gammaln(total + 1).sum() - gammaln(mix + 1).sum())
+    constant += _mix_constant(mix, float(a))
     return Arguments(
         block_at=_array([(blocks[name].start, blocks[name].stop) for name in BLOCKS], np.int64),
         **scalars,
