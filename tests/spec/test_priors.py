@@ -296,9 +296,11 @@ def test_the_walks_scale_is_there_where_the_walk_is(spec):
     walk = {"dist": "LogNormal", "mu": -3.0, "sigma": 0.4}
     on = with_changes(spec, {"baseline.national_walk": 5, "priors.national_walk_sd": walk})
     assert "national_walk_sd" in prior_table(on)["slot"].tolist()
-    off = with_changes(on, {"baseline.national_walk": 0})
-    assert off == spec
-    assert "national_walk_sd" not in prior_table(off)["slot"].tolist()
+    assert "national_walk_sd" not in prior_table(spec)["slot"].tolist()
+    assert with_changes(on, {"baseline.national_walk": 0}) == spec
+    # a scale without a walk would be taken for one that is on
+    with pytest.raises(SpecError, match="with these switches"):
+        with_changes(spec, {"priors.national_walk_sd": walk})
     with pytest.raises(SpecError, match="missing prior slot"):
         with_changes(spec, {"baseline.national_walk": 5})
 

@@ -94,12 +94,8 @@ def test_a_complete_file_means_the_same_as_the_short_one():
     assert load_spec(whole) == load_spec(MODELS / "custody.toml")
     raw = tomllib.loads(whole.read_text(encoding="utf-8"))
     resolved = resolve(raw)
-    # but for the scale that stands ready for files that switch the national walk on
-    ready = {**resolved.values, "priors": dict(resolved.values["priors"])}
-    del ready["priors"]["national_walk_sd"]
-    assert ready == raw
-    others = {k: v for k, v in resolved.origins.items() if "national_walk_sd" not in k}
-    assert set(others.values()) == {Origin.FILE}
+    assert resolved.values == raw
+    assert set(resolved.origins.values()) == {Origin.FILE}
 
 
 # ---- the rule

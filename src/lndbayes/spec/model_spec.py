@@ -153,6 +153,9 @@ def with_changes(spec: ModelSpec, changes: Mapping[str, Any]) -> ModelSpec:
         if leaf not in node and not off:
             raise SpecError(_no_such_key(dotted))
         node[leaf] = value
+    if raw["baseline"]["national_walk"] == 0 and "priors.national_walk_sd" not in changes:
+        # the scale goes with the walk
+        raw["priors"].pop("national_walk_sd", None)
     return parse_spec(raw, source="spec")
 
 
@@ -298,13 +301,12 @@ def _wanted_slots(raw: Mapping[str, Any]) -> tuple[tuple[str, ...], frozenset[st
     family = section.get("family") if isinstance(section, Mapping) else None
     scale = effect.get("pulse_sd") if isinstance(effect, Mapping) else 0.0
     pulse = isinstance(scale, int | float) and scale > 0
-    # its scale stands in the templates, for specs that switch the walk on
-    walk, spare = _modes(raw) != 0, ("national_walk_sd",)
+    walk = _modes(raw) != 0
     if isinstance(family, str) and family in FAMILIES:
         wanted = required_slots(family, pulse=pulse, walk=walk)
-        return wanted, frozenset((*wanted, *spare))
+        return wanted, frozenset(wanted)
     any_family = [required_slots(name, pulse=pulse, walk=walk) for name in FAMILIES]
-    allowed = frozenset(spare).union(*any_family)
+    allowed = frozenset().union(*any_family)
     return tuple(s for s in any_family[0] if all(s in one for one in any_family)), allowed
 
 
