@@ -116,3 +116,34 @@ def test_a_covariance_of_more_sites_than_draws_is_regular() -> None:
     cov = np.array([[1.0, 0.8, 0.0], [0.8, 1.0, 0.1], [0.0, 0.1, 1.0]])
     many = rng.multivariate_normal(np.zeros(3), cov, 20_000)
     np.testing.assert_allclose(error_covariance(many, 20_000.0), cov, atol=0.04)
+
+
+@pytest.mark.parametrize(
+    ("sites", "own", "shared", "draws"),
+    [(10, (0.05, 0.5), 0.3, 100), (20, (0.02, 0.3), 0.3, 400), (6, (0.05, 0.3), 0.2, 100)],
+)
+def test_errors_of_very_different_sizes_have_a_covariance(sites, own, shared, draws) -> None:
+    """A site that knows much, beside a large error that all share: sites still differ."""
+    sds, true = np.geomspace(*own, sites), 0.3
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        errors = shared * rng.normal(size=(draws, 1)) + sds * rng.normal(size=(draws, sites))
+        covariance = error_covariance(errors, draws)
+        assert np.linalg.eigvalsh(covariance)[0] > 0
+        np.testing.assert_allclose(np.diag(covariance), errors.var(axis=0, ddof=1))
+        found = between_sites(true * rng.normal(size=sites) * 5, covariance, seed=1)
+        assert np.isfinite(found.sites).all()
+        assert found.tau > true
+
+
+def test_what_is_no_covariance_is_refused_and_rounding_is_not() -> None:
+    values = np.array([0.1, 0.5, 0.3])
+    alike = between_sites(values, 0.01 * np.ones((3, 3)), seed=1)
+    near = between_sites(values, 0.01 * np.ones((3, 3)) + 1e-12 * np.eye(3), seed=1)
+    assert alike.tau == pytest.approx(near.tau, rel=1e-3)
+    assert alike.noise == pytest.approx(0.0, abs=1e-6)
+    for bad in (np.zeros((3, 3)), -np.eye(3), np.full((3, 3), np.nan), np.diag([1.0, 1.0, -0.5])):
+        with pytest.raises(ValueError, match="must be"):
+            between_sites(values, bad, seed=1)
+    with pytest.raises(ValueError, match="finite"):
+        between_sites(np.array([0.1, np.nan, 0.2]), np.eye(3), seed=1)

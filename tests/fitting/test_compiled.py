@@ -186,6 +186,7 @@ def test_the_sampler_is_told_of_points_without_a_density(spec, plain_world, data
 ELSEWHERE = {
     *("ranged_value", "stage_value", "stage_prior", "stage_exposure"),
     *("untreated_basis", "records_basis"),
+    *("national_outlying", "national_log_odds", "elicited_outlying", "elicited_log_odds"),
 }
 
 
@@ -216,6 +217,7 @@ def test_every_argument_arrives(spec, plain_world, data, rng):
 def test_the_arguments_of_other_families_suppressed_cells_and_biases_arrive(tmp_path, rng):
     moved = set()
     biases = {"sensitivity.drift_sd": 0.1, "sensitivity.go_live_step_sd": 0.1}
+    biases["baseline.contamination"] = 0.2
     for family, cells in (("beta_binomial", {"ranged": True}), ("ordered_bands", {})):
         spec = with_changes(family_spec(family), biases)
         design = build_design(spec, read_tables(family_tables(family, **cells), tmp_path / family))

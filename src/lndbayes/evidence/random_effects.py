@@ -35,6 +35,10 @@ from lndbayes.base.names import CI_PROB
 __all__ = ["Spread", "between_sites", "error_covariance"]
 
 _DRAWS = 4000
+#: Largest correlation of all errors alike, below 1: the target is regular.
+_MOST_SHARED = 0.999
+#: Smallest eigenvalue of an error covariance, as a share of the largest; less is rounding.
+_SMALLEST = 1e-12
 #: Values of tau between which draws are interpolated.
 _GRID = 4000
 #: Share of draws beyond the largest of them.
@@ -78,19 +82,23 @@ def error_covariance(draws: np.ndarray, effective: float) -> np.ndarray:
     Returns
     -------
     ndarray, shape (K, K)
-        The sample covariance, its off-diagonal shrunk towards their mean as far as they cannot be
-        told from it (Schaefer and Strimmer 2005, with one covariance for all pairs as the target).
+        The sample covariance, its correlations shrunk towards their mean as far as they cannot be
+        told from it (Schaefer and Strimmer 2005, constant correlation as the target). Both parts
+        are covariances, and so is what lies between them, however much variances differ.
     """
     centred = draws - draws.mean(axis=0)
-    sample = centred.T @ centred / (len(draws) - 1)
+    sd = np.sqrt((centred**2).sum(axis=0) / (len(draws) - 1))
+    z = centred / sd
+    sample = z.T @ z / (len(draws) - 1)
     off = ~np.eye(sample.shape[0], dtype=bool)
-    shared = max(float(sample[off].mean()), 0.0)
+    shared = min(max(float(sample[off].mean()), 0.0), _MOST_SHARED)
     # variance of each entry over draws, for as many as are independent
-    fourth = (centred**2).T @ centred**2 / len(draws)
+    fourth = (z**2).T @ z**2 / len(draws)
     variance = (fourth - sample**2)[off].sum() / effective
     distance = ((sample - shared)[off] ** 2).sum()
     weight = float(np.clip(variance / distance, 0.0, 1.0)) if distance > 0 else 1.0
-    return np.where(off, (1 - weight) * sample + weight * shared, sample)
+    correlation = np.where(off, (1 - weight) * sample + weight * shared, 1.0)
+    return np.asarray(correlation * np.outer(sd, sd))
 
 
 def between_sites(
@@ -113,10 +121,21 @@ def between_sites(
     -------
     Spread
         In the unit of the estimates.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite, or the covariance is none.
     """
     degrees = len(estimate) - 1
+    if not (np.isfinite(estimate).all() and np.isfinite(covariance).all()):
+        raise ValueError("estimates and the covariance of their errors must be finite")
     # a common variance tau^2 leaves the eigenvectors as they are
     errors, vectors = np.linalg.eigh(covariance)
+    largest = float(errors[-1])
+    if not (largest > 0 and errors[0] > -1e-8 * largest):
+        raise ValueError("the covariance of the errors must be positive semi-definite and not 0")
+    errors = np.maximum(errors, _SMALLEST * largest)
     y, one = vectors.T @ estimate, vectors.sum(axis=0)
 
     def mean_at(tau: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -144,7 +163,7 @@ def between_sites(
         lower=_solved(q, chi2.isf(tail, degrees)),
         upper=_solved(q, chi2.ppf(tail, degrees)),
         observed=float(estimate.std(ddof=1)),
-        noise=float(np.sqrt(np.diag(covariance).mean() - off_mean)),
+        noise=float(np.sqrt(max(np.diag(covariance).mean() - off_mean, 0.0))),
         sites=own @ vectors.T,
     )
 

@@ -158,15 +158,15 @@ class Baseline(Strict):
     elicited_bias_sd: _Positive
     # what is left out below is off, as in specs that were stored before it was there
     #: order of the random walk whose spectrum the site functions have: sds fall as 1/k or 1/k^2
-    site_curve_order: Literal[1, 2] = 2
-    #: modes of the national random walk, 0 = none; as many as there are periods: the walk itself
+    site_curve_order: Annotated[int, Field(ge=1, le=2)] = 2
+    #: modes of the national random walk, 0 = none; one less than there are periods: the walk itself
     national_walk: Annotated[int, Field(ge=0, le=MOST_MONTHS)] = 0
     #: differences of untreated trends and levels that go along with going live early; 0 = none
     drift_adoption_sd: _Scale = 0.0
     level_adoption_sd: _Scale = 0.0
     #: share of outlying biases of experts and of the national series, and how many times as wide
     contamination: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)] = 0.0
-    contamination_ratio: Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)] = 4.0
+    contamination_ratio: Annotated[float, Field(gt=1, le=100, allow_inf_nan=False)] = 4.0
     channels: Channels
 
     @model_validator(mode="before")
