@@ -29,6 +29,7 @@ from lndbayes.spec.renamed import told, under_new_names
 from lndbayes.spec.resolve import Resolved, resolve
 from lndbayes.spec.sections import (
     CHANNELS,
+    MOST_MONTHS,
     Baseline,
     Covariates,
     Effect,
@@ -301,10 +302,12 @@ def _wanted_slots(raw: Mapping[str, Any]) -> tuple[tuple[str, ...], frozenset[st
     family = section.get("family") if isinstance(section, Mapping) else None
     scale = effect.get("pulse_sd") if isinstance(effect, Mapping) else 0.0
     pulse = isinstance(scale, int | float) and scale > 0
-    walk = _modes(raw) != 0
+    modes = _modes(raw)
+    known = type(modes) is int and 0 <= modes <= MOST_MONTHS
+    walk, doubtful = known and modes > 0, () if known else ("national_walk_sd",)
     if isinstance(family, str) and family in FAMILIES:
         wanted = required_slots(family, pulse=pulse, walk=walk)
-        return wanted, frozenset(wanted)
+        return wanted, frozenset((*wanted, *doubtful))
     any_family = [required_slots(name, pulse=pulse, walk=walk) for name in FAMILIES]
     allowed = frozenset().union(*any_family)
     return tuple(s for s in any_family[0] if all(s in one for one in any_family)), allowed
