@@ -21,6 +21,9 @@ def written(root: Path, go_live: tuple[str, ...]) -> list[str]:
     simulated = simulate(3, "null", len(go_live), outcomes=("ae_attendances",))
     sites = simulated.frames["sites.csv"].assign(go_live=go_live)
     simulated.frames["sites.csv"] = sites
+    # histories end before the go-live that the simulator had
+    for name in [name for name in simulated.frames if name.endswith("history.csv")]:
+        simulated.frames[name] = simulated.frames[name].iloc[:0]
     spec = root / "ae_attendances.toml"
     root.mkdir(parents=True, exist_ok=True)
     spec.write_text(complete("ae_attendances"), encoding="utf-8")
@@ -35,6 +38,7 @@ def test_rows_are_written_beside_other_outcomes_and_refits_reused(tmp_path, caps
     said = capsys.readouterr().out
     assert "pooled placebo effect" in said
     run = tmp_path / "run"
+    first = (run / "placebo.csv").read_text(encoding="utf-8").splitlines()[1:]
     table = pd.read_csv(run / "placebo.csv", keep_default_na=False)
     assert list(table["quantity"]).count("site") == 4
     assert set(table["outcome"]) == {"ae_attendances"}
@@ -47,9 +51,13 @@ def test_rows_are_written_beside_other_outcomes_and_refits_reused(tmp_path, caps
     assert capsys.readouterr().out == said
     assert kept.stat().st_mtime_ns == before
     again = pd.read_csv(run / "placebo.csv", keep_default_na=False)
-    pd.testing.assert_frame_equal(again[again["outcome"] == "custody"], other)
-    of_outcome = again[again["outcome"] == "ae_attendances"].reset_index(drop=True)
-    assert of_outcome.astype(str).equals(table.astype(str))
+    assert list(again["outcome"]) == ["custody"] + ["ae_attendances"] * len(first)
+    lines = (run / "placebo.csv").read_text(encoding="utf-8").splitlines()[2:]
+    assert [line.split(",")[0] for line in lines] == [line.split(",")[0] for line in first]
+    ours = again[again["outcome"] == "ae_attendances"].reset_index(drop=True)
+    for column in ("median", "lower", "upper"):
+        ends = [pd.to_numeric(frame[column], errors="coerce") for frame in (ours, table)]
+        pd.testing.assert_series_equal(*ends)
 
 
 def test_too_few_sites_are_said_and_written(tmp_path, capsys) -> None:
