@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from diff_diff import CallawaySantAnna, ImputationDiD
 from scipy.special import logit
 
@@ -389,3 +390,14 @@ def test_the_event_study_has_leads_effects_and_the_models_course() -> None:
     assert np.isnan(table.loc[24, "ratio"])
     model = pooled_effect(fit, window=(5, 5))
     assert np.log(table.at[5, "model_median"]) == pytest.approx(np.median(model))
+
+
+def test_a_cell_of_which_a_source_holds_nothing_has_no_value() -> None:
+    tree = fake_fit()
+    constants = tree["constant_data"].to_dataset()
+    coverage = constants["coverage"].copy()
+    coverage[0, :3] = 0.0
+    tree["constant_data"] = xr.DataTree(constants.assign(coverage=coverage))
+    panel = link_panel(tree)
+    assert not panel.used[0, :3].any()
+    assert (panel.weight[panel.used] > 0).all()

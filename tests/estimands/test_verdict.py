@@ -351,3 +351,17 @@ def test_a_row_of_an_outcome_among_the_chosen_has_no_number() -> None:
     assert row["verdict"] is EffectVerdict.NOT_IDENTIFIED
     numbers = ("median", "lower", "upper", "margin_low", "tipping_bias", "build_up_share")
     assert np.isnan([row[k] for k in numbers]).all()
+
+
+@pytest.mark.parametrize("link", ["logit", "log", "cloglog"])
+def test_margins_at_the_ends_of_a_rate_are_infinite(link) -> None:
+    assert link_margins(link, 0.0, 5.0) == (-np.inf, np.inf)
+    assert link_margins(link, 0.004, 5.0)[0] == -np.inf
+    if link != "log":
+        assert link_margins(link, 1.0, 5.0) == (-np.inf, np.inf)
+        assert link_margins(link, 0.996, 5.0)[1] == np.inf
+
+
+def test_an_interval_the_wrong_way_round_is_refused() -> None:
+    with pytest.raises(ValueError, match="must not be above"):
+        replace(CLEAR, lower=0.5, upper=0.2)

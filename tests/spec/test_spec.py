@@ -655,6 +655,13 @@ def test_hash_does_not_depend_on_how_a_number_is_written(spec, raw):
     assert parse_spec(raw, source="x").hash == spec.hash
 
 
+def test_hash_does_not_depend_on_the_size_of_outliers_that_there_are_not(spec):
+    sized = with_changes(spec, {"baseline.contamination_ratio": 5.0})
+    assert sized.hash == spec.hash
+    some = {"baseline.contamination": 0.2}
+    assert with_changes(sized, some).hash != with_changes(spec, some).hash
+
+
 def other_value(value: Any) -> Any:
     match value:
         case bool():
@@ -680,7 +687,7 @@ def other_value(value: Any) -> Any:
 #: Likewise what is selected, and the outcome that says by what.
 TOGETHER = (
     *("likelihood.family", "effect.pulse_sd", "baseline.national_walk"),
-    "outcome.selected",
+    *("outcome.selected", "baseline.contamination_ratio"),
 )
 
 

@@ -125,7 +125,8 @@ def link_panel(fit: xr.DataTree) -> LinkPanel:
         data[name].transpose(*_CELL).to_numpy().astype(float) for name in names
     )
     about = metadata(fit)
-    used = (kept > 0) & (exposure > 0)
+    # of a cell of which the source holds nothing, nothing is known
+    used = (kept > 0) & (coverage * exposure > 0)
     weight = np.where(used, coverage * exposure, 0.0)
     value = np.full(used.shape, np.nan)
     value[used] = empirical_predictor(about.family, count[used], weight[used])

@@ -38,7 +38,9 @@ def link_margins(link: str, rate: float, per_1000: float) -> tuple[float, float]
         ends = np.minimum(ends, 1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         low, middle, high = forward(link, ends)
-    return float(low - middle), float(high - middle)
+    below = float(low - middle) if np.isfinite(low) and np.isfinite(middle) else -np.inf
+    above = float(high - middle) if np.isfinite(high) and np.isfinite(middle) else np.inf
+    return below, above
 
 
 def untreated_rate(

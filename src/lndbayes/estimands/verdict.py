@@ -70,6 +70,10 @@ class Findings:
     failed: tuple[str, ...] = ()
     tiers: Mapping[Tier, int] = field(default_factory=lambda: MappingProxyType({}))
 
+    def __post_init__(self) -> None:
+        if self.lower > self.upper:
+            raise ValueError("the lower end of an interval must not be above the upper one")
+
     @property
     def within_margin(self) -> bool:
         """Whether the whole interval counts as no effect."""

@@ -103,6 +103,9 @@ class ModelSpec(Strict):
         for name, field in Baseline.model_fields.items():
             if not field.is_required() and raw["baseline"][name] == field.default:
                 del raw["baseline"][name]
+        if not self.baseline.contamination:
+            # without outlying biases their size has no meaning
+            raw["baseline"].pop("contamination_ratio", None)
         if not self.covariates:
             del raw["covariates"]
         return json.dumps(raw, sort_keys=True, separators=(",", ":"))
